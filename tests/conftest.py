@@ -1,0 +1,131 @@
+"""One suite, run per backend: ``pytest --backends=numpy,torch``. A bare ``pytest`` runs what is installed."""
+
+import importlib.util
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.backends import BACKENDS, Backend
+
+hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("xpnet")
+
+
+@dataclass(frozen=True)
+class Library:
+    """A backend under test, in one of its variants."""
+
+    name: str
+    backend: Backend
+    xp: Any
+    device: Any
+    dtypes: tuple[str, ...]
+    readonly: bool = False
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Any:
+        """`values` (NumPy or lists) as an array of this library on its device; float64 as its widest floating."""
+        host = np.array(values, dtype=dtype)
+        if host.dtype == np.float64 and "float64" not in self.dtypes:
+            host = host.astype(np.float32)
+        if host.dtype.kind in "iu" and dtype is None:
+            host = host.astype(str(xpnet._array.index_dtype(self.xp, self.device)).rpartition(".")[2])
+        if self.readonly:
+            host.flags.writeable = False
+            return host
+        return self.xp.asarray(host, device=self.device)
+
+    def numpy(self, x: Any) -> np.ndarray:
+        """An array of this library, or a Python number, on the host."""
+        return np.asarray(x) if isinstance(x, (bool, int, float)) else xpnet.to_numpy(x)
+
+    def holds(self, x: Any) -> bool:
+        """Whether `x` is of this library and lives on the device under test."""
+        return xpnet._array.namespace(x=x) is self.xp and (
+            xpnet._array.device(x) is None or xpnet._array.device(x) == self.device
+        )
+
+    @property
+    def rtol(self) -> float:
+        """A relative tolerance for a few operations in the widest floating dtype."""
+        return 1e-12 if "float64" in self.dtypes else 1e-5
+
+
+VARIANTS = {
+    "numpy": ("numpy", None),
+    "numpy-readonly": ("numpy", None),
+    "strict": ("strict", None),
+    "strict-strictest": ("strict", None),
+    "strict-device1": ("strict", "device1"),
+    "strict-no_float64": ("strict", "no_float64"),
+    "strict-no_x64": ("strict", "no_x64"),
+    "torch": ("torch", None),
+    "jax": ("jax", None),
+    "dask": ("dask", None),
+    "cupy": ("cupy", None),
+}
+
+
+def _library(variant: str) -> Library:
+    name, device_name = VARIANTS[variant]
+    backend = BACKENDS[name]
+    if problem := backend.problem:
+        raise pytest.UsageError(f"--backends names {variant}, which cannot run here: {problem}")
+    backend.enable_float64()
+    xp, device = backend.namespace(), backend.device(device_name)
+    real = tuple(xp.__array_namespace_info__().dtypes(device=device, kind="real floating"))
+    return Library(variant, backend, xp, None if name == "dask" else device, real, variant == "numpy-readonly")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backends", help="which backends to test: " + ",".join(VARIANTS))
+
+
+def pytest_configure(config):
+    asked = config.getoption("--backends")
+    if asked is None:
+        chosen = [v for v, (name, _) in VARIANTS.items() if BACKENDS[name].problem is None]
+    else:
+        chosen = asked.split(",")
+        if unknown := set(chosen) - set(VARIANTS):
+            raise pytest.UsageError(f"--backends: unknown {sorted(unknown)}; known are {', '.join(VARIANTS)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what libraries say when they are first imported
+        config.libraries = {variant: _library(variant) for variant in chosen}
+
+
+def pytest_report_header(config):
+    left_out = [v for v in VARIANTS if v not in config.libraries]
+    return f"backends: {', '.join(config.libraries)}; NOT RUN: {', '.join(left_out) or 'none'}"
+
+
+def pytest_generate_tests(metafunc):
+    if "lib" in metafunc.fixturenames:
+        libraries = metafunc.config.libraries
+        metafunc.parametrize("lib", libraries.values(), ids=libraries.keys(), scope="session")
+
+
+@pytest.fixture(autouse=True)
+def _flags(request):
+    """array-api-strict's flags are global to the process: the strictest for that variant, else the default."""
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    lib = params.get("lib")
+    if lib is None or lib.backend.name != "strict":
+        yield
+        return
+    import array_api_strict
+
+    if lib.name == "strict-strictest":
+        array_api_strict.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=False)
+    yield
+    array_api_strict.reset_array_api_strict_flags()
+
+
+def needs(module: str):
+    """Skip a test that compares with a library which is not installed."""
+    found = importlib.util.find_spec(module) is not None
+    return pytest.mark.skipif(not found, reason=f"compares with {module}, which is not installed")

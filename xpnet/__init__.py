@@ -1,0 +1,90 @@
+"""Neural-network building blocks with hand-written backpropagation, on any array-API library.
+
+After chapters 4 and 5 of "Deep Learning from Scratch" (Saito, 2016). Functions, layers, networks and training take
+the namespace from their arrays: the same code runs on NumPy, CuPy, PyTorch, JAX, Dask and array-api-strict.
+
+>>> import xpnet
+>>> import numpy as np
+>>> xpnet.softmax(np.asarray([0.3, 2.9, 4.0])).round(3)
+array([0.018, 0.245, 0.737])
+"""
+
+from .backends import BACKENDS, Backend, BackendUnavailable, get_backend, to_numpy
+from .checking import GradientCheck, GradientError, check_gradients, check_layer
+from .datasets import load_mnist, read_idx, scale_images
+from .functions import (
+    accuracy,
+    cross_entropy_error,
+    identity_function,
+    log_softmax,
+    one_hot,
+    relu,
+    relu_grad,
+    sigmoid,
+    sigmoid_grad,
+    softmax,
+    softmax_cross_entropy,
+    step_function,
+    sum_squared_error,
+)
+from .gradient import gradient_descent, numerical_diff, numerical_gradient, numerical_gradient_rows
+from .history import History
+from .initializers import Normal
+from .layers import AddLayer, Affine, IdentityWithLoss, MulLayer, Relu, Sigmoid, SoftmaxWithLoss
+from .networks import Activation, Dense, Network, Sequential, SimpleNet, TwoLayerNet
+from .optimizers import SGD
+from .training import Diverged, Result, fit, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BACKENDS",
+    "SGD",
+    "Activation",
+    "AddLayer",
+    "Affine",
+    "Backend",
+    "BackendUnavailable",
+    "Dense",
+    "Diverged",
+    "GradientCheck",
+    "GradientError",
+    "History",
+    "IdentityWithLoss",
+    "MulLayer",
+    "Network",
+    "Normal",
+    "Relu",
+    "Result",
+    "Sequential",
+    "Sigmoid",
+    "SimpleNet",
+    "SoftmaxWithLoss",
+    "TwoLayerNet",
+    "accuracy",
+    "check_gradients",
+    "check_layer",
+    "cross_entropy_error",
+    "fit",
+    "get_backend",
+    "gradient_descent",
+    "identity_function",
+    "load_mnist",
+    "log_softmax",
+    "numerical_diff",
+    "numerical_gradient",
+    "numerical_gradient_rows",
+    "one_hot",
+    "read_idx",
+    "relu",
+    "relu_grad",
+    "scale_images",
+    "sigmoid",
+    "sigmoid_grad",
+    "softmax",
+    "softmax_cross_entropy",
+    "step_function",
+    "sum_squared_error",
+    "to_numpy",
+    "train",
+]

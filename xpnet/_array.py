@@ -1,0 +1,175 @@
+"""The door to the array API: the namespace, device and dtype of the arrays at hand.
+
+The only module that imports `array_api_compat`. Everything here looks at metadata (type, dtype, shape,
+device), never at values, so it works under tracing and never synchronises.
+"""
+
+import math
+from functools import cache
+from typing import Any, TypeAlias
+
+from array_api_compat import array_namespace
+
+Array: TypeAlias = Any
+"""An array of any array-API library (there is no common base class to name)."""
+
+Namespace: TypeAlias = Any
+"""The module with the array-API functions of one library, such as `array_api_compat.torch`."""
+
+
+_NAMESPACES: dict[type, Namespace] = {}
+"""What `array_api_compat` found for each array type. Its search costs ten times this look-up, and a training
+step asks a dozen times."""
+
+
+def namespace(**arrays: Array) -> Namespace:
+    """The array-API namespace that all `arrays` share; ``None`` among them is passed over.
+
+    The keywords are the caller's argument names, for the error.
+
+    Raises
+    ------
+    TypeError
+        If one is no array, or they come from different libraries.
+    ValueError
+        If they live on different devices.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> namespace(x=np.zeros(3)).__name__
+    'array_api_compat.numpy'
+    """
+    xp = where = None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        found = _NAMESPACES.get(type(array)) or _find(name, array)
+        if xp is None:
+            xp, where = found, device(array)
+        elif found is not xp:
+            raise TypeError(
+                f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first "
+                "(xpnet.to_numpy brings any array to NumPy)"
+            )
+        elif (here := device(array)) != where and here is not None and where is not None:
+            places = ", ".join(f"{n} on {device(a)}" for n, a in arrays.items() if a is not None)
+            raise ValueError(f"arrays on different devices: {places}; move them to one device first")
+    return xp
+
+
+def _find(name: str, array: Array) -> Namespace:
+    try:
+        xp = _NAMESPACES[type(array)] = array_namespace(array)
+        return xp
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an array of an array-API library (NumPy, CuPy, PyTorch, JAX, ...), "
+            f"got {_kind(array)}; convert it first, such as numpy.asarray({name}, dtype='float32')"
+        ) from None
+
+
+def _kind(array: Array) -> str:
+    kind = type(array)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _kinds(arrays: dict[str, Array]) -> str:
+    return ", ".join(f"{name} is {_kind(array)}" for name, array in arrays.items() if array is not None)
+
+
+def device(x: Array) -> Any:
+    """The device of `x`, fit for ``device=`` of a creation function; None where it has none to tell.
+
+    A traced JAX array and a Dask array have none; creation on the default device is right for both.
+    """
+    return getattr(x, "device", None)
+
+
+@cache
+def is_floating(xp: Namespace, dtype: Any) -> bool:
+    """Whether `dtype` is a real floating dtype of `xp`."""
+    return bool(xp.isdtype(dtype, "real floating"))
+
+
+@cache
+def is_integral(xp: Namespace, dtype: Any) -> bool:
+    """Whether `dtype` is a signed or unsigned integer dtype of `xp`."""
+    return bool(xp.isdtype(dtype, "integral"))
+
+
+@cache
+def index_dtype(xp: Namespace, device: Any = None) -> Any:
+    """The dtype that `xp` counts and indexes with on `device`: int64 nearly everywhere, int32 on 32-bit JAX."""
+    return xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
+
+
+def has_float64(xp: Namespace, device: Any = None) -> bool:
+    """Whether `xp` computes in float64 on `device`: not on Apple's GPUs, nor in JAX's default setting."""
+    return "float64" in xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
+
+
+def check_floating(xp: Namespace, where: str, **arrays: Array) -> None:
+    """Raise TypeError unless the arrays are of one real floating dtype; None is passed over.
+
+    `where` is the name of the function or layer that the message starts with.
+    """
+    first = None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if not is_floating(xp, array.dtype):
+            hint = f"scale images first, such as xp.astype({name}, xp.float32) / 255"
+            if name != "x":
+                hint = f"convert it first, such as xp.astype({name}, xp.float32)"
+            raise TypeError(
+                f"{where}: {name} must have a real floating dtype, got {array.dtype} of shape "
+                f"{tuple(array.shape)}; {hint}"
+            )
+        if first is None:
+            first = name
+        elif array.dtype != arrays[first].dtype:
+            raise TypeError(
+                f"{where}: {first} is {arrays[first].dtype} but {name} is {array.dtype}; "
+                "cast one of them, such as xp.astype(x, xp.float32)"
+            )
+
+
+def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:
+    """The dtype of `xp` that `dtype` means: one of its own, or a name in the standard, such as "float32".
+
+    Raises
+    ------
+    TypeError
+        If `xp` has no such dtype on `device`, or not in its present setting.
+    """
+    name = dtype_name(dtype)
+    known = xp.__array_namespace_info__().dtypes(device=device)
+    if name in known:
+        return known[name]
+    if isinstance(dtype, str) or name == "float64":
+        raise TypeError(
+            f"dtype {name} is not to be had from {xp.__name__} here, only {', '.join(known)}; choose one of "
+            "these (JAX gives float64 after jax.config.update('jax_enable_x64', True))"
+        )
+    return dtype  # outside the standard, such as bfloat16
+
+
+def from_host(host: Array, xp: Namespace, dtype: Any, device: Any = None) -> Array:
+    """Move a NumPy array to `xp` and `device` as `dtype` (see `find_dtype`), into memory of its own."""
+    dtype = find_dtype(xp, dtype, device)
+    try:  # cast on the host: a device without float64 could not take the float64 that is drawn
+        return xp.asarray(host.astype(dtype_name(dtype)), device=device)
+    except TypeError:  # a dtype that NumPy does not have
+        return xp.astype(xp.asarray(host.astype("float32"), device=device), dtype)
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name of a dtype in the standard: "float32" for `torch.float32`, `numpy.dtype('f4')`, "float32"."""
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    return name.rpartition(".")[2]
+
+
+def size(x: Array) -> int:
+    """How many elements `x` has (`x.size` is a method in PyTorch)."""
+    return math.prod(x.shape)

@@ -1,0 +1,235 @@
+"""The one place that knows array libraries by name: what is usable here, on which devices, and how to run it."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._array import Array, Namespace, namespace
+
+__all__ = ["BACKENDS", "Backend", "BackendUnavailable", "backend_of", "get_backend", "to_numpy"]
+
+
+class BackendUnavailable(RuntimeError):
+    """A known backend cannot be used on this machine; the message says why and how to get it."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library as a place to train.
+
+    Attributes
+    ----------
+    name : str
+        "numpy", "cupy", "torch", "jax", "dask" or "strict".
+    module : str
+        What is imported.
+    install : str
+        How to get it.
+    """
+
+    name: str
+    module: str
+    install: str
+
+    @property
+    def problem(self) -> str | None:
+        """Why the backend is not usable here, and how to get it; None where it is."""
+        if importlib.util.find_spec(self.module.partition(".")[0]) is None:
+            return f"not installed; get it with: {self.install}"
+        try:
+            self.namespace()
+            self.devices()
+        except Exception as error:  # whatever a broken installation or a missing driver raises
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if self.name == "cupy":
+                return f"no usable CUDA device: {reason}; it needs an NVIDIA GPU and its driver"
+            return f"cannot be used: {reason}; try again after: {self.install}"
+        return None
+
+    @property
+    def version(self) -> str:
+        """The version of the library, "" where it is not installed."""
+        if importlib.util.find_spec(self.module.partition(".")[0]) is None:
+            return ""
+        return str(importlib.import_module(self.module.partition(".")[0]).__version__)
+
+    def namespace(self) -> Namespace:
+        """The library's array-API namespace."""
+        module = importlib.import_module(self.module)
+        if self.name == "cupy":  # its namespace imports anywhere, but nothing in it works without a device
+            module.cuda.runtime.getDeviceCount()
+        return namespace(x=module.asarray([0.0]))
+
+    def devices(self) -> list[str]:
+        """The names of the devices here; the first is the default."""
+        module = importlib.import_module(self.module)
+        match self.name:
+            case "cupy":
+                return [f"cuda:{i}" for i in range(module.cuda.runtime.getDeviceCount())]
+            case "torch":
+                accelerators = [f"cuda:{i}" for i in range(module.cuda.device_count())]
+                if module.backends.mps.is_available():
+                    accelerators.append("mps")
+                return ["cpu", *accelerators]
+            case "jax":
+                jax = importlib.import_module("jax")
+                platforms = {d.platform for d in jax.devices()} | {"cpu"}
+                return [f"{p}:{d.id}" for p in sorted(platforms, key="cpu".__eq__) for d in jax.devices(p)]
+            case "strict":
+                return [_strict_name(d) for d in module.__array_namespace_info__().devices()]
+            case _:
+                return ["cpu"]
+
+    def device(self, name: str | None = None) -> Any:
+        """The library's object for a device, by a name of `devices`; the default where None.
+
+        A kind without a number, such as "cuda", means its first.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here.
+        """
+        known = self.devices()
+        found = (
+            known[0] if name is None else next((d for d in known if name in (d, d.partition(":")[0])), None)
+        )
+        if found is None:
+            raise ValueError(
+                f"device {name!r} is not known to {self.name} here; choose one of {', '.join(known)}"
+            )
+        module = importlib.import_module(self.module)
+        kind, _, number = found.partition(":")
+        match self.name:
+            case "cupy":
+                return module.cuda.Device(int(number))
+            case "torch":
+                return module.device(found)
+            case "jax":
+                return next(d for d in importlib.import_module("jax").devices(kind) if d.id == int(number))
+            case "strict":
+                return next(
+                    d for d in module.__array_namespace_info__().devices() if _strict_name(d) == found
+                )
+            case _:
+                return "cpu"
+
+    def current(self, device: Any) -> AbstractContextManager[Any]:
+        """Make `device` the one that the library computes on: CuPy has one current device at a time."""
+        return device if self.name == "cupy" else nullcontext()
+
+    def enable_float64(self) -> None:
+        """Switch JAX to 64 bits for this process. For programs and tests; the library leaves the setting alone."""
+        if self.name == "jax":
+            importlib.import_module("jax").config.update("jax_enable_x64", True)
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The same pure function in the form that runs fastest when it is called many times.
+
+        JAX traces and compiles it. Dask computes each result, or the graph would grow with every update. The
+        others run it as it is.
+        """
+        match self.name:
+            case "jax":
+                compiled: Callable[..., Any] = importlib.import_module("jax").jit(step)
+                return compiled
+            case "dask":
+                persist = importlib.import_module("dask").persist
+                return lambda *args: persist(step(*args))[0]
+            case _:
+                return step
+
+
+def _strict_name(device: Any) -> str:
+    return "cpu" if str(device._device) == "CPU_DEVICE" else str(device._device)
+
+
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        Backend("numpy", "numpy", "pip install numpy"),
+        Backend("cupy", "cupy", "pip install 'xpnet[cupy-cuda12x]' (or cupy-cuda13x, as the CUDA driver is)"),
+        Backend("torch", "torch", "pip install 'xpnet[torch]'"),
+        Backend("jax", "jax.numpy", "pip install 'xpnet[jax]'"),
+        Backend("dask", "dask.array", "pip install 'xpnet[dask]'"),
+        Backend("strict", "array_api_strict", "pip install array-api-strict"),
+    )
+}
+"""Every known backend by its name."""
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name.
+
+    Raises
+    ------
+    ValueError
+        If no such backend is known.
+    BackendUnavailable
+        If it is known and cannot be used here.
+
+    Examples
+    --------
+    >>> get_backend("numpy").devices()
+    ['cpu']
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend {name!r} is not known; choose one of {', '.join(BACKENDS)}")
+    backend = BACKENDS[name]
+    if problem := backend.problem:
+        raise BackendUnavailable(f"backend {name!r}: {problem}")
+    return backend
+
+
+def backend_of(x: Array) -> Backend:
+    """The backend of an array; one that is not in `BACKENDS` is run as plainly as NumPy."""
+    library = type(x).__module__.partition(".")[0]
+    library = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
+    return BACKENDS.get(library) or Backend(library, library, f"pip install {library}")
+
+
+def read_all(values: list[Array]) -> np.ndarray[Any, Any]:
+    """Many arrays of shape () as one NumPy array, with as few transfers as the library allows."""
+    if not values:
+        return np.empty(0)
+    if (
+        backend_of(values[0]).name == "jax"
+    ):  # stacking hundreds of arrays compiles for seconds; this waits once
+        return np.asarray(importlib.import_module("jax").device_get(values))
+    return to_numpy(namespace(values=values[0]).stack(values))
+
+
+def to_numpy(x: Array) -> np.ndarray[Any, Any]:
+    """Any array as a NumPy array on the host, in its own dtype.
+
+    Parameters
+    ----------
+    x : array of any array-API library, on any device
+
+    Returns
+    -------
+    numpy.ndarray
+        It may share memory with `x`.
+
+    Examples
+    --------
+    >>> to_numpy(np.asarray([1.0, 2.0]))
+    array([1., 2.])
+    """
+    match backend_of(x).name:
+        case "numpy" | "jax" | "dask":
+            return np.asarray(x)
+        case "cupy":
+            host: np.ndarray[Any, Any] = x.get()
+            return host
+        case "torch":
+            host = x.detach().cpu().numpy()
+            return host
+        case _:
+            return np.from_dlpack(x, device="cpu")

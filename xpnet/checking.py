@@ -1,0 +1,286 @@
+"""The book's gradient check made into a tool: backpropagation against numerical differentiation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ._array import (
+    Array,
+    Namespace,
+    device,
+    from_host,
+    has_float64,
+    is_floating,
+    namespace,
+    size,
+)
+from .gradient import default_step, partial_slopes
+from .initializers import Normal, generator
+from .networks import Network, Params
+
+__all__ = ["GradientCheck", "GradientError", "Row", "check_gradients", "check_layer"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """How the two gradients by one array compare.
+
+    Attributes
+    ----------
+    name : str
+        The parameter or input.
+    checked, total : int
+        Elements compared, and all there are.
+    mean_abs, max_abs : float
+        Absolute differences.
+    mean_rel, max_rel : float
+        Differences relative to the larger of the two.
+    kinks : int
+        Elements that agree only at a smaller step: the first one went over a kink, such as a ReLU's.
+    wrong : int
+        Elements that agree at no step.
+    """
+
+    name: str
+    checked: int
+    total: int
+    mean_abs: float
+    max_abs: float
+    mean_rel: float
+    max_rel: float
+    kinks: int
+    wrong: int
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """The outcome of a gradient check: a row per parameter; ``print`` shows the table."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no element is wrong."""
+        return not any(row.wrong for row in self.rows)
+
+    def __str__(self) -> str:
+        head = f"{'':<6}{'checked':>15}{'mean abs':>11}{'max abs':>11}{'mean rel':>11}{'max rel':>11}{'kinks':>7}{'wrong':>7}"
+        lines = [
+            f"{r.name:<6}{f'{r.checked} of {r.total}':>15}{r.mean_abs:>11.2e}{r.max_abs:>11.2e}"
+            f"{r.mean_rel:>11.2e}{r.max_rel:>11.2e}{r.kinks:>7}{r.wrong:>7}"
+            for r in self.rows
+        ]
+        return "\n".join([head, *lines])
+
+
+class GradientError(AssertionError):
+    """A gradient is wrong.
+
+    Attributes
+    ----------
+    report : GradientCheck
+    """
+
+    def __init__(self, report: GradientCheck) -> None:
+        wrong = ", ".join(f"{r.name} ({r.wrong} of {r.checked})" for r in report.rows if r.wrong)
+        super().__init__(f"backpropagation and numerical gradient disagree for {wrong}\n{report}")
+        self.report = report
+
+
+def check_gradients(
+    net: Network,
+    x: Array,
+    t: Array,
+    *,
+    sample: int | None = None,
+    seed: int | Any = 0,
+    advance: Callable[[], None] = lambda: None,
+) -> GradientCheck:
+    """Compare a network's backpropagation with numerical gradients of its loss.
+
+    Parameters
+    ----------
+    net : Network
+    x, t : array
+        A few samples and their targets, as the network takes them.
+    sample : int, optional
+        How many elements of each parameter to compare, drawn by `seed`; all where not given.
+    seed : int or numpy.random.Generator, default 0
+    advance : callable, optional
+        Called after each element, to show progress.
+
+    Returns
+    -------
+    GradientCheck
+
+    Raises
+    ------
+    GradientError
+        If a gradient is wrong; it carries the report.
+
+    Notes
+    -----
+    The numerical side is computed in float64 where the library has it on that device, whatever the dtype of the
+    network. Two numbers agree if they differ by no more than rounding explains. Elements that do not agree are
+    computed again with a tenth and a hundredth of the step: a ReLU input closer to 0 than the step makes the
+    numerical side wrong, not the gradient.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 5.7.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet import TwoLayerNet
+    >>> x = np.random.default_rng(0).random((3, 4))
+    >>> net = TwoLayerNet(4, 5, 3, weight_init_std=1.0, like=x)
+    >>> [(row.name, row.wrong) for row in check_gradients(net, x, np.asarray([0, 2, 1])).rows]
+    [('W1', 0), ('b1', 0), ('W2', 0), ('b2', 0)]
+    """
+    _, gradients, _ = net.stack.loss_and_gradient(net.params, x, t)
+
+    def loss(params: Params) -> Array:
+        first = next(iter(params.values()))
+        return net.stack.loss(params, namespace(x=x).astype(x, first.dtype), t)
+
+    return _check(loss, net.params, gradients, sample, seed, advance)
+
+
+def check_layer(
+    build: Callable[..., Any],
+    params: Params,
+    *inputs: Array,
+    sample: int | None = None,
+    seed: int | Any = 0,
+) -> GradientCheck:
+    """Compare a layer's `backward` with numerical derivatives, for a derivative of the loss drawn at random.
+
+    Parameters
+    ----------
+    build : callable
+        The layer's class: takes `params` in their order, returns a layer.
+    params : dict of arrays
+        By name; ``{"W": W, "b": b}`` are compared with the layer's ``dW`` and ``db`` after `backward`.
+    *inputs : array
+        What `forward` takes. The first ones are compared with what `backward` returns; targets beyond are not.
+    sample, seed
+        As in `check_gradients`.
+
+    Returns
+    -------
+    GradientCheck
+        With rows "x0", "x1", ... for the inputs.
+
+    Raises
+    ------
+    GradientError
+        If a gradient is wrong; it carries the report.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet import Affine
+    >>> rng = np.random.default_rng(0)
+    >>> params = {"W": rng.random((4, 3)), "b": rng.random(3)}
+    >>> check_layer(Affine, params, rng.random((5, 4))).ok
+    True
+    """
+    layer = build(*params.values())
+    out = layer.forward(*inputs)
+    xp = namespace(x=inputs[0])
+    host = Normal(1.0)(generator(seed), tuple(out.shape))
+    dout = from_host(host + 0 * host, xp, inputs[0].dtype, device(inputs[0])) if out.shape else 1.5
+    back = layer.backward(dout)
+    back = back if isinstance(back, tuple) else (back,)
+    gradients = {f"x{i}": dx for i, dx in enumerate(back)} | {
+        name: getattr(layer, f"d{name}") for name in params
+    }
+
+    def loss(arrays: Params) -> Array:
+        dtype = arrays["x0"].dtype
+        differentiable = [arrays[f"x{i}"] for i in range(len(back))]
+        rest = [xp.astype(a, dtype) if is_floating(xp, a.dtype) else a for a in inputs[len(back) :]]
+        y = build(*(arrays[name] for name in params)).forward(*differentiable, *rest)
+        return xp.sum(y * (xp.astype(dout, dtype) if out.shape else dout))
+
+    arrays = {f"x{i}": inputs[i] for i in range(len(back))} | params
+    return _check(loss, arrays, gradients, sample, seed, lambda: None)
+
+
+def _check(
+    loss: Callable[[Params], Array],
+    arrays: Params,
+    gradients: Params,
+    sample: int | None,
+    seed: int | Any,
+    advance: Callable[[], None],
+) -> GradientCheck:
+    """Compare the `gradients` of `loss` by each of the `arrays` with its numerical derivatives."""
+    if sample is not None and sample < 1:
+        raise ValueError(f"sample must be an integer from 1, or None for all elements; got {sample!r}")
+    rng = generator(seed)
+    first = next(iter(arrays.values()))
+    xp = namespace(**arrays)
+    wide = {name: _widen(xp, a) for name, a in arrays.items()}
+    rounding = float(xp.finfo(next(iter(wide.values())).dtype).eps) * max(1.0, abs(float(loss(wide))))
+    precision = 1e3 * float(xp.finfo(first.dtype).eps)
+
+    def row(name: str) -> Row:
+        x, analytic = wide[name], _widen(xp, gradients[name])
+        if tuple(analytic.shape) != tuple(x.shape):
+            raise ValueError(
+                f"the gradient by {name} has shape {tuple(analytic.shape)}, expected {tuple(x.shape)}"
+            )
+        total = size(x)
+        elements = (
+            range(total)
+            if sample is None or sample >= total
+            else sorted(rng.choice(total, sample, False).tolist())
+        )
+        flat = xp.reshape(analytic, (-1,))
+        scale = float(xp.max(xp.abs(analytic)))
+        step = default_step(x)
+        steps = xp.reshape(step, (-1,))
+
+        def slope(i: int, shrink: float) -> float:
+            return partial_slopes(lambda p: loss({**wide, name: p}), x, [i], step * shrink)[0]
+
+        absolute, relative, kinks, wrong = [], [], 0, 0
+        for i in elements:
+            a, h = float(flat[i]), float(steps[i])
+            for shrink in (1.0, 0.1, 0.01):
+                n = slope(i, shrink)
+                difference, larger = abs(a - n), max(abs(a), abs(n))
+                noise = 16 * rounding / (h * shrink)
+                agrees = difference <= noise + precision * max(larger, 0.1 * scale)
+                if (
+                    agrees or noise > 0.1 * larger
+                ):  # noise would hide what is wrong: a smaller step cannot tell
+                    break
+            kinks += agrees and shrink < 1
+            wrong += not agrees
+            absolute.append(difference)
+            relative.append(difference / larger if larger else 0.0)
+            advance()
+        count = len(absolute)
+        return Row(
+            name,
+            count,
+            total,
+            sum(absolute) / count,
+            max(absolute),
+            sum(relative) / count,
+            max(relative),
+            kinks,
+            wrong,
+        )
+
+    report = GradientCheck(tuple(map(row, arrays)))
+    if not report.ok:
+        raise GradientError(report)
+    return report
+
+
+def _widen(xp: Namespace, x: Array) -> Array:
+    return xp.astype(x, xp.float64) if has_float64(xp, device(x)) else x

@@ -1,0 +1,216 @@
+"""The command line: ``xpnet train``, ``xpnet backends``, ``xpnet gradcheck``."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__
+from ._array import device as device_of
+from ._array import find_dtype, from_host, index_dtype, size
+from .backends import BACKENDS, Backend, BackendUnavailable, get_backend
+from .checking import GradientError, check_gradients
+from .datasets import load_mnist
+from .history import check_output
+from .networks import ACTIVATIONS, TwoLayerNet
+from .progress import Progress
+from .training import Diverged, train
+
+__all__ = ["main"]
+
+DTYPES = ("float32", "float64")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; those of the process where not given.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 where a gradient is wrong or a loss not finite, 2 where the arguments do not fit, 130
+        after Ctrl-C.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        status: int = options.run(options)
+        return status
+    except KeyboardInterrupt:
+        return 130
+    except (BackendUnavailable, Diverged, ImportError, OSError, TypeError, ValueError) as error:
+        print(f"xpnet {options.command}: {error}", file=sys.stderr)
+        return 1 if isinstance(error, Diverged) else 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="xpnet",
+        description="Neural networks with hand-written backpropagation, on any array-API library.",
+    )
+    parser.add_argument("--version", action="version", version=f"xpnet {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=formatter
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    def add_place(sub: argparse.ArgumentParser, dtype: str) -> None:
+        sub.add_argument(
+            "--backend",
+            default="numpy",
+            choices=BACKENDS,
+            help="what to compute with: %(choices)s",
+            metavar="NAME",
+        )
+        sub.add_argument(
+            "--device",
+            metavar="NAME",
+            help="where, such as cuda:1; 'xpnet backends' lists the devices; the backend's first where not given",
+        )
+        sub.add_argument("--dtype", default=dtype, choices=DTYPES, help="of parameters and arithmetic")
+        sub.add_argument(
+            "--seed",
+            type=int,
+            default=0,
+            metavar="N",
+            help="draws weights and batches, the same on every backend",
+        )
+
+    sub = command("train", _train, "train the two-layer network on MNIST")
+    add_place(sub, "float32")
+    sub.add_argument(
+        "--data",
+        default="mnist",
+        metavar="FOLDER",
+        help="a set in MNIST's format, such as Fashion-MNIST; the MNIST that xpnet ships where not given",
+    )
+    sub.add_argument("--epochs", type=int, default=17, metavar="N", help="passes over the training set")
+    sub.add_argument("--batch-size", type=int, default=100, metavar="N", help="samples of a mini-batch")
+    sub.add_argument("--lr", type=float, default=0.1, metavar="RATE", help="learning rate")
+    sub.add_argument("--hidden", type=int, default=50, metavar="N", help="units of the hidden layer")
+    sub.add_argument("--activation", default="relu", choices=ACTIVATIONS, help="of the hidden layer")
+    sub.add_argument(
+        "--sampling",
+        default="shuffle",
+        choices=("shuffle", "replacement"),
+        help="a permutation cut into batches, or samples drawn with replacement",
+    )
+    sub.add_argument(
+        "--plot", metavar="FILE", help="draw the losses and accuracies (.png, .svg or .pdf; needs matplotlib)"
+    )
+    sub.add_argument("--history", metavar="FILE", help="save the losses and accuracies (.json or .csv)")
+    sub.add_argument("--quiet", action="store_true", help="print the last line only")
+
+    command("backends", _backends, "list the array libraries: version, devices, usable or why not")
+
+    sub = command(
+        "gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples"
+    )
+    add_place(sub, "float64")
+    sub.add_argument("--samples", type=int, default=3, metavar="N", help="MNIST samples in the loss")
+    sub.add_argument(
+        "--elements",
+        type=int,
+        default=None,
+        metavar="N",
+        help="elements of each parameter to compare; all on NumPy, 200 elsewhere where not given",
+    )
+    sub.add_argument("--hidden", type=int, default=50, metavar="N", help="units of the hidden layer")
+    sub.add_argument("--activation", default="relu", choices=ACTIVATIONS, help="of the hidden layer")
+    return parser
+
+
+def _place(backend: Backend, device: Any, dtype: str) -> str:
+    return f"{backend.name} {backend.version}, {device}, {dtype}"
+
+
+def _train(options: argparse.Namespace) -> int:
+    backend = get_backend(options.backend)
+    if options.dtype == "float64":
+        backend.enable_float64()
+    device = options.device or backend.devices()[0]
+    if options.history:
+        check_output(options.history, ".csv", ".json")
+    if options.plot:
+        check_output(options.plot, ".png", ".svg", ".pdf")
+        from .plotting import figure
+
+        figure()  # raises now, not after the training, where matplotlib is missing
+    start, diverged = time.perf_counter(), None
+    try:
+        history = train(
+            options.data,
+            backend=options.backend,
+            device=device,
+            dtype=options.dtype,
+            hidden_size=options.hidden,
+            activation=options.activation,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            learning_rate=options.lr,
+            sampling=options.sampling,
+            seed=options.seed,
+            progress=not options.quiet,
+        ).history
+    except Diverged as error:  # what there is of the run is kept
+        diverged, history = error, error.history
+    if options.history:
+        history.save(options.history)
+    if options.plot:
+        history.plot(options.plot)
+    if diverged:
+        raise diverged
+    score = f"test accuracy {history.test_accuracy[-1]:.4f}" if history.test_accuracy else "no accuracy yet"
+    print(f"{score}  ({time.perf_counter() - start:.1f} s; {_place(backend, device, options.dtype)})")
+    return 130 if history.interrupted else 0
+
+
+def _backends(options: argparse.Namespace) -> int:
+    rows = [("backend", "version", "devices", "usable")]
+    for backend in BACKENDS.values():
+        problem = backend.problem
+        devices = "-" if problem else ", ".join(backend.devices())
+        rows.append((backend.name, backend.version or "-", devices, f"no: {problem}" if problem else "yes"))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for row in rows:
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3], sep="  "
+        )
+    return 0
+
+
+def _gradcheck(options: argparse.Namespace) -> int:
+    backend = get_backend(options.backend)
+    backend.enable_float64()  # the numerical side, whatever the dtype of the network
+    xp, place = backend.namespace(), backend.device(options.device)
+    if not 1 <= options.samples <= 60_000:
+        raise ValueError(f"--samples must be from 1 to 60000, got {options.samples}")
+    (images, labels), _ = load_mnist()
+    with backend.current(place):
+        dtype = find_dtype(xp, options.dtype, place)
+        x = from_host(images[: options.samples], xp, dtype, place)
+        t = from_host(labels[: options.samples], xp, index_dtype(xp, place), device_of(x))
+        net = TwoLayerNet(784, options.hidden, 10, activation=options.activation, seed=options.seed, like=x)
+        elements = options.elements or (None if backend.name == "numpy" else 200)
+        total = sum(min(elements or size(p), size(p)) for p in net.params.values())
+        print(
+            f"backpropagation against numerical gradients, {options.samples} MNIST samples ({_place(backend, options.device or backend.devices()[0], options.dtype)})"
+        )
+        try:
+            with Progress(total, shown=True, unit="element") as bar:
+                report = check_gradients(net, x, t, sample=elements, seed=options.seed, advance=bar.advance)
+        except GradientError as error:
+            print(error.report)
+            print("WRONG: " + str(error).partition("\n")[0])
+            return 1
+    print(report)
+    return 0

@@ -1,0 +1,233 @@
+"""IDX, the format of MNIST and its kin: a header of type and shape, then the elements, big-endian.
+
+    byte 0, 1    zero
+    byte 2       the type of the elements (`IDX_DTYPES`)
+    byte 3       the number of dimensions
+    then         each dimension, an unsigned 32-bit number
+    then         the elements, the last dimension fastest
+
+A file may come from anywhere, so nothing it says is believed before it is checked, and memory grows with the
+bytes that are there, never with the bytes that are announced.
+"""
+
+import math
+import os
+import stat
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+IDX_DTYPES: dict[int, np.dtype[Any]] = {
+    0x08: np.dtype(">u1"),
+    0x09: np.dtype(">i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+"""The type codes of the format, and the types as they lie in the file."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_NDIM = 64  # NumPy's own
+_MAX_DEFLATE_RATIO = 1032  # deflate spends at least 2 bits on 258 bytes
+_CHUNK = 1 << 18
+_AGAIN = "download or copy it again"
+
+
+class _Source(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Gunzip:
+    """The contents of a gzip file, never inflated beyond what is asked for (`gzip.GzipFile` reads ahead)."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._member = zlib.decompressobj(wbits=31)  # 31: gzip, whose CRC and length zlib then checks
+        self._input = b""
+
+    def read(self, size: int, /) -> bytes:
+        """Between 1 and `size` bytes; none at the end, once the last checksum is found right."""
+        while True:
+            if self._member.eof:  # another member may follow, or padding with zeros
+                rest = self._member.unused_data.lstrip(b"\0")
+                while not rest:
+                    chunk = self._file.read(_CHUNK)
+                    if not chunk:
+                        return b""
+                    rest = chunk.lstrip(b"\0")
+                self._member, self._input = zlib.decompressobj(wbits=31), rest
+            source = self._input or self._file.read(_CHUNK)
+            data = self._member.decompress(source, size)
+            self._input = self._member.unconsumed_tail
+            if data:
+                return data
+            if not source and not self._member.eof:
+                raise EOFError("the compressed stream ends too early")
+
+
+def _read_up_to(source: _Source, size: int) -> bytearray:
+    """`size` bytes, or all there are if fewer."""
+    data = bytearray()
+    while len(data) < size:
+        chunk = source.read(min(size - len(data), _CHUNK))
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _read_header(source: _Source, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The dtype (as in the file) and the shape."""
+    magic = bytes(_read_up_to(source, 4))
+    if not magic:
+        raise ValueError(f"read_idx: {path} is empty, expected an IDX header: {_AGAIN}")
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        raise ValueError(
+            f"read_idx: {path} is not an IDX file, it begins with bytes {magic.hex(' ')}, expected 00 00, a "
+            "type and a number of dimensions: pass an IDX file, plain or gzipped"
+        )
+    code, ndim = magic[2], magic[3]
+    if code not in IDX_DTYPES:
+        known = ", ".join(f"0x{code:02x} {dtype.name}" for code, dtype in IDX_DTYPES.items())
+        raise ValueError(
+            f"read_idx: {path} has the unknown type code 0x{code:02x}, expected one of {known}: {_AGAIN}"
+        )
+    if not 1 <= ndim <= _MAX_NDIM:
+        raise ValueError(
+            f"read_idx: {path} announces {_plural(ndim, 'dimension')}, expected 1 to {_MAX_NDIM}: {_AGAIN}"
+        )
+    sizes = _read_up_to(source, 4 * ndim)
+    if len(sizes) < 4 * ndim:
+        raise ValueError(
+            f"read_idx: {path} ends within its header, after {4 + len(sizes)} of {4 + 4 * ndim} bytes: "
+            f"{_AGAIN}"
+        )
+    return IDX_DTYPES[code], struct.unpack(f">{ndim}I", sizes)
+
+
+def _read(
+    source: _Source, path: Path, least: int, most: int, ndim: int | None, dtype: np.dtype[Any] | None
+) -> npt.NDArray[Any]:
+    """The array in `source`, which holds between `least` and `most` bytes, header included."""
+    stored, shape = _read_header(source, path)
+    native = stored.newbyteorder("=")
+    if dtype is not None and native != dtype:
+        raise ValueError(
+            f"read_idx: {path} holds {native}, shape {shape}, but dtype={dtype} was expected: pass another "
+            "file or dtype"
+        )
+    if ndim is not None and len(shape) != ndim:
+        raise ValueError(
+            f"read_idx: {path} holds {_plural(len(shape), 'dimension')}, shape {shape}, but ndim={ndim} was "
+            "expected: pass another file (are images and labels exchanged?) or ndim"
+        )
+    announced = f"its header announces shape {shape} of {native}"
+    if math.prod(max(size, 1) for size in shape) * stored.itemsize > sys.maxsize:
+        raise ValueError(f"read_idx: {path} is damaged, {announced}, too large for any array: {_AGAIN}")
+    size = math.prod(shape) * stored.itemsize
+    header = 4 + 4 * len(shape)
+    too_long = ValueError(
+        f"read_idx: {path} is too long, {announced}, {_plural(size, 'byte')}, but more followed: {_AGAIN}"
+    )
+    if header + size < least:
+        raise too_long
+    if header + size > most:
+        raise ValueError(
+            f"read_idx: {path} is truncated, {announced}, {_plural(size, 'byte')}, but a file of its "
+            f"size holds at most {most - header}: {_AGAIN}"
+        )
+    data = _read_up_to(source, size)
+    if len(data) < size:
+        raise ValueError(
+            f"read_idx: {path} is truncated, {announced}, {_plural(size, 'byte')}, but {len(data)} followed: "
+            f"{_AGAIN}"
+        )
+    if source.read(1):
+        raise too_long
+    array = np.frombuffer(data, dtype=stored)
+    if not stored.isnative:
+        array = array.byteswap(inplace=True).view(native)
+    return array.reshape(shape)
+
+
+def read_idx(
+    path: str | os.PathLike[str], *, ndim: int | None = None, dtype: npt.DTypeLike | None = None
+) -> npt.NDArray[Any]:
+    """Read an array from a file in the IDX format, plain or gzipped.
+
+    Whether the file is gzipped is seen from its contents, not from its name. Header, length and (gzip)
+    checksum are checked: what is returned is exactly what was stored. A file cannot make this function take
+    much more memory than the bytes that it really holds, and never is more inflated than the header
+    announces, plus one byte.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    ndim : int, optional
+        The number of dimensions the file must have; any if left out.
+    dtype : dtype, optional
+        The type the file must hold, in any byte order: uint8, int8, int16, int32, float32 or float64; any if
+        left out. Nothing is ever converted.
+
+    Returns
+    -------
+    numpy.ndarray
+        The array, of the shape and type that the header tells, in native byte order, writeable and
+        C-contiguous.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        `path` is a directory or no regular file; or the file is empty, no IDX file, truncated, longer than
+        announced, a damaged gzip file, or its dtype or number of dimensions is not the one asked for.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from xpnet.datasets import read_idx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "matrix"
+    ...     count = path.write_bytes(bytes([0, 0, 0x08, 2,  0, 0, 0, 2,  0, 0, 0, 3,  1, 2, 3, 4, 5, 6]))
+    ...     read_idx(path, ndim=2)
+    array([[1, 2, 3],
+           [4, 5, 6]], dtype=uint8)
+    """
+    path = Path(path)
+    expected = None if dtype is None else np.dtype(dtype).newbyteorder("=")
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f"read_idx: there is no file {path}, expected an IDX file, plain or gzipped: check the path"
+        ) from None
+    if not stat.S_ISREG(mode):  # before it is opened: a pipe would block
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        raise ValueError(
+            f"read_idx: {path} is {kind}, expected an IDX file, plain or gzipped: pass the path of a file"
+        )
+    with path.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        zipped = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        if not zipped:
+            return _read(file, path, length, length, ndim, expected)
+        try:
+            return _read(_Gunzip(file), path, 0, length * _MAX_DEFLATE_RATIO, ndim, expected)
+        except (EOFError, zlib.error) as error:
+            raise ValueError(
+                f"read_idx: {path} is damaged, expected a whole gzip file, but {error}: {_AGAIN}"
+            ) from error

@@ -1,0 +1,492 @@
+"""Activations, losses and labels: array in, array out, on whatever library and device the arrays have."""
+
+from ._array import Array, Namespace, check_floating, device, index_dtype, is_integral, namespace
+
+__all__ = [
+    "accuracy",
+    "cross_entropy_error",
+    "identity_function",
+    "log_softmax",
+    "one_hot",
+    "relu",
+    "relu_grad",
+    "sigmoid",
+    "sigmoid_grad",
+    "softmax",
+    "softmax_cross_entropy",
+    "step_function",
+    "sum_squared_error",
+]
+
+
+def _floating(where: str, x: Array) -> Namespace:
+    xp = namespace(x=x)
+    check_floating(xp, where, x=x)
+    return xp
+
+
+# Activations
+
+
+def identity_function(x: Array, /) -> Array:
+    """`x` itself: the output layer of regression.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> identity_function(np.asarray([0.3, -1.0]))
+    array([ 0.3, -1. ])
+    """
+    return x
+
+
+def step_function(x: Array, /) -> Array:
+    """1 where `x` is above 0, else 0: the perceptron's activation.
+
+    Its slope is 0 wherever it has one. A network of such steps, like an accuracy, does not move when a weight
+    moves a little, and so cannot be learned from.
+
+    Parameters
+    ----------
+    x : array of real floating dtype, any shape
+
+    Returns
+    -------
+    array, same shape, dtype and device as `x`
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, sections 3.2 and 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> step_function(np.asarray([-1.0, 0.0, 2.0]))
+    array([0., 0., 1.])
+    """
+    xp = _floating("step_function", x)
+    return xp.astype(x > 0, x.dtype)
+
+
+def sigmoid(x: Array, /) -> Array:
+    """1 / (1 + exp(-x)), without overflow and with its whole lower tail.
+
+    Parameters
+    ----------
+    x : array of real floating dtype, any shape
+
+    Returns
+    -------
+    array, same shape, dtype and device as `x`
+
+    Raises
+    ------
+    TypeError
+        If `x` is not a real floating array.
+
+    Notes
+    -----
+    Only exponentials of negative numbers are taken. ``1 / (1 + exp(-x))`` as it stands overflows for large
+    negative `x`, and the form ``(1 + tanh(x/2)) / 2`` is 0 from -38 on.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 3.2.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sigmoid(np.asarray([-1000.0, -100.0, 0.0, 2.0]))
+    array([0.00000000e+00, 3.72007598e-44, 5.00000000e-01, 8.80797078e-01])
+    """
+    xp = _floating("sigmoid", x)
+    positive = x >= 0
+    e = xp.exp(xp.where(positive, -x, x))
+    y = 1 / (1 + e)
+    return xp.where(positive, y, e * y)
+
+
+def sigmoid_grad(x: Array, /) -> Array:
+    """The derivative of `sigmoid` at `x`, sigmoid(x) sigmoid(-x).
+
+    Parameters
+    ----------
+    x : array of real floating dtype, any shape
+
+    Returns
+    -------
+    array, same shape, dtype and device as `x`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sigmoid_grad(np.asarray([-100.0, 0.0, 100.0]))
+    array([3.72007598e-44, 2.50000000e-01, 3.72007598e-44])
+    """
+    return sigmoid(x) * sigmoid(-x)
+
+
+def relu(x: Array, /) -> Array:
+    """`x` where it is above 0, else 0; NaN stays NaN.
+
+    Parameters
+    ----------
+    x : array of real floating dtype, any shape
+
+    Returns
+    -------
+    array, same shape, dtype and device as `x`
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 3.2.7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu(np.asarray([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
+    xp = _floating("relu", x)
+    return xp.where(x <= 0, 0.0, x)
+
+
+def relu_grad(x: Array, /) -> Array:
+    """The derivative of `relu`: 1 where `x` is above 0, else 0 (at 0 too, as in the layer).
+
+    Parameters
+    ----------
+    x : array of real floating dtype, any shape
+
+    Returns
+    -------
+    array, same shape, dtype and device as `x`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu_grad(np.asarray([-1.0, 0.0, 2.0]))
+    array([0., 0., 1.])
+    """
+    xp = _floating("relu_grad", x)
+    return xp.astype(x > 0, x.dtype)
+
+
+def softmax(x: Array, /, *, axis: int = -1) -> Array:
+    """Exponentials of `x`, scaled to sum to one along `axis`.
+
+    Parameters
+    ----------
+    x : array of real floating dtype, shape (..., K)
+        Scores; one sample ``(K,)``, a batch ``(N, K)``, or more.
+    axis : int, default -1
+        The axis of the classes.
+
+    Returns
+    -------
+    array, same shape, dtype and device as `x`
+
+    Raises
+    ------
+    TypeError
+        If `x` is not a real floating array.
+
+    Notes
+    -----
+    Shifted by the maximum first, so that large scores are safe.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 3.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax(np.asarray([0.3, 2.9, 4.0])).round(3)
+    array([0.018, 0.245, 0.737])
+    """
+    xp = _floating("softmax", x)
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
+def log_softmax(x: Array, /, *, axis: int = -1) -> Array:
+    """The logarithm of `softmax`, exact also where the softmax itself rounds to 0.
+
+    Parameters
+    ----------
+    x : array of real floating dtype, shape (..., K)
+        Scores.
+    axis : int, default -1
+        The axis of the classes.
+
+    Returns
+    -------
+    array, same shape, dtype and device as `x`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> log_softmax(np.asarray([0.0, -1000.0]))
+    array([    0., -1000.])
+    """
+    xp = _floating("log_softmax", x)
+    shifted = x - xp.max(x, axis=axis, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
+
+
+# Labels
+
+
+def one_hot(t: Array, num_classes: int, /, *, dtype: object = None) -> Array:
+    """Rows of zeros with a one where the label says.
+
+    Parameters
+    ----------
+    t : array of integer dtype, shape (...)
+        Labels from 0 to `num_classes` - 1. A label out of range gives a row of zeros: values are checked
+        once, at the edge of training, not here.
+    num_classes : int
+        How many classes, K.
+    dtype : real floating dtype of `t`'s library, optional
+        The library's default floating dtype where not given.
+
+    Returns
+    -------
+    array, shape (..., K), on the device of `t`
+
+    Raises
+    ------
+    TypeError
+        If `t` is not an integer array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one_hot(np.asarray([2, 0]), 3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
+    """
+    xp = namespace(t=t)
+    if dtype is None:
+        dtype = xp.__array_namespace_info__().default_dtypes(device=device(t))["real floating"]
+    if not is_integral(xp, t.dtype):
+        raise TypeError(f"one_hot: t must hold integer labels, got {t.dtype} of shape {tuple(t.shape)}")
+    return xp.astype(_is_label(xp, t, num_classes), dtype)
+
+
+def _is_label(xp: Namespace, t: Array, num_classes: int) -> Array:
+    """Shape (..., K): True where the class is the label. Labels are compared in the library's index dtype:
+    a class number does not fit uint8 above 255, and PyTorch does not compare with uint16 or uint64.
+    """
+    index = index_dtype(xp, device(t))
+    classes = xp.arange(num_classes, dtype=index, device=device(t))
+    return xp.astype(t, index, copy=False)[..., None] == classes
+
+
+def _are_labels(where: str, x: Array, t: Array) -> bool:
+    """Whether `t` holds labels for the scores `x`, not one-hot rows: told by dimensions and dtype, and checked."""
+    labels, one_hots = tuple(x.shape[:-1]), tuple(x.shape)
+    if t.ndim == x.ndim:
+        if tuple(t.shape) != one_hots:
+            raise ValueError(
+                f"{where}: t has shape {tuple(t.shape)}, but for scores of shape {one_hots} one-hot targets "
+                f"have shape {one_hots} and integer labels {labels}"
+            )
+        return False
+    if tuple(t.shape) != labels:
+        raise ValueError(
+            f"{where}: t has shape {tuple(t.shape)}, expected {labels} (integer labels) or {one_hots} "
+            f"(one-hot) for scores of shape {one_hots}"
+        )
+    xp = namespace(t=t)
+    if not is_integral(xp, t.dtype):
+        raise TypeError(
+            f"{where}: labels t must have an integer dtype, got {t.dtype}; cast them, such as "
+            f"xp.astype(t, xp.int64), or pass one-hot targets of shape {one_hots}"
+        )
+    return True
+
+
+def as_targets(where: str, x: Array, t: Array) -> Array:
+    """`t` in the shape and dtype of the scores `x`: one-hot rows made of labels, or `t` itself."""
+    xp = namespace(x=x, t=t)
+    if _are_labels(where, x, t):
+        t = _is_label(xp, t, x.shape[-1])
+    return t if t.dtype == x.dtype else xp.astype(t, x.dtype)
+
+
+def accuracy(y: Array, t: Array, /) -> Array:
+    """The share of samples whose largest score is at the right class.
+
+    Parameters
+    ----------
+    y : array of real floating dtype, shape (N, K) or (K,)
+        Scores or probabilities.
+    t : array, integer labels of shape (N,) or (), or one-hot of `y`'s shape
+
+    Returns
+    -------
+    array, shape (), dtype of `y`
+        Between 0 and 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit; if there is no sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = np.asarray([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    >>> print(accuracy(y, np.asarray([1, 0, 0, 0])))
+    0.75
+    """
+    xp = namespace(y=y, t=t)
+    check_floating(xp, "accuracy", y=y)
+    check_batch("accuracy", "y", y)
+    index = index_dtype(xp, device(y))
+    t = (
+        xp.astype(t, index)
+        if _are_labels("accuracy", y, t)
+        else xp.argmax(as_targets("accuracy", y, t), axis=-1)
+    )
+    return xp.mean(xp.astype(xp.argmax(y, axis=-1) == t, y.dtype))
+
+
+# Losses
+
+
+def check_batch(where: str, name: str, x: Array) -> None:
+    if x.ndim not in (1, 2):
+        raise ValueError(
+            f"{where}: {name} must be one sample (K,) or a batch (N, K), got shape {tuple(x.shape)}; "
+            "flatten it first"
+        )
+    if 0 in x.shape:
+        raise ValueError(f"{where}: {name} is empty, shape {tuple(x.shape)}; pass at least one sample")
+
+
+def batch_size(x: Array) -> int:
+    """How many samples `x` holds: one where it is a single sample, shape (K,)."""
+    return x.shape[0] if x.ndim == 2 else 1
+
+
+def sum_squared_error(y: Array, t: Array, /) -> Array:
+    """E = 1/2 Σ (y - t)², summed over the outputs and averaged over the batch.
+
+    Some editions of the book call it the mean squared error.
+
+    Parameters
+    ----------
+    y : array of real floating dtype, shape (N, K) or (K,)
+        Outputs.
+    t : array, same shape as `y`
+        Targets; cast to the dtype of `y`.
+
+    Returns
+    -------
+    array, shape (), dtype of `y`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit; if there is no sample.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 4.2.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = np.asarray([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
+    >>> t = np.asarray([0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
+    >>> print(sum_squared_error(y, t).round(10))
+    0.0975
+    """
+    xp = namespace(y=y, t=t)
+    check_floating(xp, "sum_squared_error", y=y)
+    check_batch("sum_squared_error", "y", y)
+    if tuple(t.shape) != tuple(y.shape):
+        raise ValueError(
+            f"sum_squared_error: t has shape {tuple(t.shape)}, expected that of y, {tuple(y.shape)}"
+        )
+    error = y - (t if t.dtype == y.dtype else xp.astype(t, y.dtype))
+    return xp.sum(error * error) / (2 * batch_size(y))
+
+
+def cross_entropy_error(y: Array, t: Array, /) -> Array:
+    """-Σ t log(y + 1e-7) of probabilities `y`, averaged over the batch.
+
+    Parameters
+    ----------
+    y : array of real floating dtype, shape (N, K) or (K,)
+        Probabilities.
+    t : array, integer labels of shape (N,) or (), or one-hot of `y`'s shape
+
+    Returns
+    -------
+    array, shape (), dtype of `y`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit; if there is no sample.
+
+    Notes
+    -----
+    The 1e-7 guards against log(0) the way the book does. It also makes the loss of a sure and right answer
+    slightly negative and that of a sure and wrong one no larger than 16.1. Where the scores are at hand,
+    `softmax_cross_entropy` is exact; the networks train with that.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, sections 4.2.2 to 4.2.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = np.asarray([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
+    >>> print(cross_entropy_error(y, np.asarray(2)).round(9))
+    0.510825457
+    """
+    xp = namespace(y=y, t=t)
+    check_floating(xp, "cross_entropy_error", y=y)
+    check_batch("cross_entropy_error", "y", y)
+    targets = as_targets("cross_entropy_error", y, t)
+    return -xp.sum(targets * xp.log(y + 1e-7)) / batch_size(y)
+
+
+def softmax_cross_entropy(x: Array, t: Array, /) -> Array:
+    """-Σ t log_softmax(x) of scores `x`, averaged over the batch: exact, whatever the scores.
+
+    Parameters
+    ----------
+    x : array of real floating dtype, shape (N, K) or (K,)
+        Scores, finite.
+    t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
+
+    Returns
+    -------
+    array, shape (), dtype of `x`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit; if there is no sample.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 5.6.3 and appendix A.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> print(softmax_cross_entropy(np.asarray([[0.0, 0.0], [1000.0, 0.0]]), np.asarray([0, 1])).round(4))
+    500.3466
+    """
+    xp = namespace(x=x, t=t)
+    check_batch("softmax_cross_entropy", "x", x)
+    log_y = log_softmax(x)
+    return -xp.sum(as_targets("softmax_cross_entropy", x, t) * log_y) / batch_size(x)

@@ -1,0 +1,265 @@
+"""Numerical differentiation: of any scalar function, on any backend, knowing nothing of networks."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, overload
+
+from ._array import Array, check_floating, device, index_dtype, namespace, size
+
+__all__ = ["gradient_descent", "numerical_diff", "numerical_gradient", "numerical_gradient_rows"]
+
+
+def numerical_diff(
+    f: Callable[[Any], Any],
+    x: Any,
+    /,
+    *,
+    h: float | None = None,
+    method: Literal["central", "forward"] = "central",
+) -> Any:
+    """The derivative of a function of one variable, by differences.
+
+    Parameters
+    ----------
+    f : callable
+        Takes `x` (element by element, where `x` is an array) and returns its like.
+    x : float, or array of real floating dtype
+    h : float, optional
+        The step. Where not given eps^(1/3) max(1, abs(x)) for central and eps^(1/2) max(1, abs(x)) for forward
+        differences, with eps the rounding of the dtype: near the best balance of truncation and rounding.
+    method : {"central", "forward"}, default "central"
+        ``(f(x + h) - f(x - h)) / 2h``, whose error falls as h², or ``(f(x + h) - f(x)) / h``, as h.
+
+    Returns
+    -------
+    float or array, as `f` returns
+
+    Raises
+    ------
+    ValueError
+        If the step vanishes next to `x` in its dtype, as the book's 1e-50 does.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 4.3.1.
+
+    Examples
+    --------
+    >>> def f(x):
+    ...     return 0.01 * x**2 + 0.1 * x
+    >>> print(f"{numerical_diff(f, 5.0):.9f} {numerical_diff(f, 5.0, h=1e-4, method='forward'):.9f}")
+    0.200000000 0.200001000
+    """
+    if method not in ("central", "forward"):
+        raise ValueError(f"method must be 'central' or 'forward', got {method!r}")
+    power = 1 / 3 if method == "central" else 1 / 2
+    if isinstance(x, (int, float)) and not isinstance(x, bool):
+        x = float(x)
+        step: Any = 2.0 ** (-52 * power) * max(1.0, abs(x)) if h is None else h
+        vanishes = x + step == x or x - step == x
+    else:
+        xp = namespace(x=x)
+        check_floating(xp, "numerical_diff", x=x)
+        step = default_step(x, power) if h is None else h
+        vanishes = bool(xp.any((x + step == x) | (x - step == x)))
+    if vanishes:
+        raise ValueError(
+            f"h = {h!r} vanishes next to x in {getattr(x, 'dtype', 'float64')}: x + h == x; choose a larger step, "
+            "or none for the default"
+        )
+    above, below = x + step, (x - step if method == "central" else x)
+    return (f(above) - f(below)) / (above - below)
+
+
+def default_step(x: Array, power: float = 1 / 3) -> Array:
+    """eps^power max(1, abs(x)), element by element."""
+    xp = namespace(x=x)
+    return float(xp.finfo(x.dtype).eps) ** power * xp.maximum(xp.abs(x), 1.0)
+
+
+def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | None = None) -> Array:
+    """The gradient of a scalar function, by central differences, one element of `x` at a time.
+
+    Parameters
+    ----------
+    f : callable
+        Takes an array like `x`, returns one number (a Python number or an array of shape ()). It must use its
+        argument: `x` itself is never written to.
+    x : array of real floating dtype, any shape
+    h : float, optional
+        The step; eps^(1/3) max(1, abs(x)) where not given.
+
+    Returns
+    -------
+    array, same shape, dtype and device as `x`
+
+    Raises
+    ------
+    TypeError
+        If `x` is not a real floating array.
+    ValueError
+        If the step vanishes next to an element of `x`, or `f` returns more than one number.
+
+    Warns
+    -----
+    UserWarning
+        If `f` does not use its argument, as the book's ``lambda W: net.loss(x, t)`` does not.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 4.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> numerical_gradient(lambda x: np.sum(x**2), np.asarray([3.0, 4.0])).round(6)
+    array([6., 8.])
+    """
+    xp = namespace(x=x)
+    check_floating(xp, "numerical_gradient", x=x)
+    slopes = partial_slopes(f, x, range(size(x)), h)
+    if slopes and not any(slopes) and math.isfinite(_number(f(xp.full_like(x, math.nan)))):
+        warnings.warn(
+            "numerical_gradient: f gives the same number for NaN as for x, so it does not use its argument and the "
+            "gradient is zero; write it as a function of its argument, such as "
+            "lambda W: loss(W, x, t), not lambda W: net.loss(x, t)",
+            stacklevel=2,
+        )
+    return xp.reshape(xp.asarray(slopes, dtype=x.dtype, device=device(x)), x.shape)
+
+
+def partial_slopes(
+    f: Callable[[Array], Any], x: Array, elements: Iterable[int], h: float | Array | None = None, /
+) -> list[float]:
+    """The derivatives of `f` by some elements of `x`, counted in row-major order, by central differences."""
+    xp = namespace(x=x)
+    step = default_step(x) if h is None else h
+    above, below = x + step, x - step
+    if bool(xp.any((above == x) | (below == x))):
+        raise ValueError(
+            f"h = {h!r} vanishes next to an element of x in {x.dtype}: x + h == x; choose a larger step, or none "
+            "for the default"
+        )
+    place = xp.reshape(xp.arange(size(x), dtype=index_dtype(xp, device(x)), device=device(x)), x.shape)
+    widths = xp.reshape(above - below, (-1,))
+    slopes = []
+    for i in elements:
+        here = place == i
+        rise = _number(f(xp.where(here, above, x))) - _number(f(xp.where(here, below, x)))
+        slopes.append(rise / float(widths[i]))
+    return slopes
+
+
+def _number(value: Any) -> float:
+    if getattr(value, "shape", ()) != ():
+        raise ValueError(
+            f"f must return one number, got an array of shape {tuple(value.shape)}; sum or average it, or use "
+            "numerical_gradient_rows for a batch of points"
+        )
+    return float(value)
+
+
+def numerical_gradient_rows(f: Callable[[Array], Any], X: Array, /, *, h: float | None = None) -> Array:
+    """The gradient of `f` at each row of a batch of points.
+
+    Parameters
+    ----------
+    f : callable
+        Takes one row, shape (D,), returns one number.
+    X : array of real floating dtype, shape (N, D)
+    h : float, optional
+        The step, as in `numerical_gradient`.
+
+    Returns
+    -------
+    array, same shape, dtype and device as `X`
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, figure 4-9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> numerical_gradient_rows(lambda x: x[0] ** 2 + x[1] ** 2, np.asarray([[3.0, 4.0], [0.0, 2.0]])).round(6)
+    array([[6., 8.],
+           [0., 4.]])
+    """
+    xp = namespace(X=X)
+    if X.ndim != 2 or X.shape[0] == 0:
+        raise ValueError(
+            f"numerical_gradient_rows: X must have shape (N, D) with N > 0, got {tuple(X.shape)}"
+        )
+    return xp.stack([numerical_gradient(f, X[i, ...], h=h) for i in range(X.shape[0])])
+
+
+@overload
+def gradient_descent(
+    f: Callable[[Array], Any],
+    init_x: Array,
+    /,
+    lr: float = ...,
+    step_num: int = ...,
+    *,
+    history: Literal[False] = ...,
+) -> Array: ...
+@overload
+def gradient_descent(
+    f: Callable[[Array], Any],
+    init_x: Array,
+    /,
+    lr: float = ...,
+    step_num: int = ...,
+    *,
+    history: Literal[True],
+) -> tuple[Array, Array]: ...
+def gradient_descent(
+    f: Callable[[Array], Any],
+    init_x: Array,
+    /,
+    lr: float = 0.01,
+    step_num: int = 100,
+    *,
+    history: bool = False,
+) -> Array | tuple[Array, Array]:
+    """Walk against the numerical gradient of `f`, `step_num` times `lr` of it.
+
+    Parameters
+    ----------
+    f : callable
+        Takes an array like `init_x`, returns one number.
+    init_x : array of real floating dtype, any shape
+        Where to start; it is not written to.
+    lr : float, default 0.01
+        The learning rate.
+    step_num : int, default 100
+    history : bool, default False
+        Whether to return the way, too.
+
+    Returns
+    -------
+    x : array, same shape, dtype and device as `init_x`
+    history : array, shape (step_num + 1, ...), only on request
+        Every point of the way, the first and the last included.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 4.4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = gradient_descent(lambda x: np.sum(x**2), np.asarray([-3.0, 4.0]), lr=0.1, step_num=100)
+    >>> bool(np.all(np.abs(x) < 1e-8))
+    True
+    """
+    if step_num < 0:
+        raise ValueError(f"gradient_descent: step_num must not be negative, got {step_num}")
+    xp = namespace(init_x=init_x)
+    x, way = init_x, [init_x]
+    for _ in range(step_num):
+        x = x - lr * numerical_gradient(f, x)
+        way.append(x)
+    x = xp.asarray(x, copy=True) if step_num == 0 else x
+    return (x, xp.stack(way)) if history else x

@@ -1,0 +1,123 @@
+"""What happened in a training run: to look at, to plot, to save."""
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+__all__ = ["History"]
+
+
+@dataclass
+class History:
+    """The record of a training run.
+
+    Attributes
+    ----------
+    loss : list of float
+        The loss of every update, on its mini-batch before the update.
+    updates : list of int
+        Updates done when each of the following rows was taken: before training, and after each epoch.
+    train_accuracy, test_accuracy : list of float
+        A row each, between 0 and 1; empty for a network that does not classify.
+    seconds : list of float
+        A row each, since the start of the run.
+    interrupted : bool
+        Whether Ctrl-C ended the run.
+
+    Examples
+    --------
+    >>> history = History(loss=[2.3, 0.4], updates=[0, 2], train_accuracy=[0.1, 0.9], test_accuracy=[0.1, 0.8])
+    >>> history.test_accuracy[-1]
+    0.8
+    """
+
+    loss: list[float] = field(default_factory=list)
+    updates: list[int] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    test_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    interrupted: bool = False
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the history as JSON (this object's attributes) or CSV, as the suffix of `path` says.
+
+        The CSV has a row for the state before training and one for each update; what was not measured at an
+        update is left empty. An existing file is replaced in one move, or stays as it was.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is neither ``.json`` nor ``.csv``.
+        OSError
+            If the file cannot be written.
+        """
+        path = check_output(path, ".csv", ".json")
+        with replacing(path) as file:
+            if path.suffix.lower() == ".json":
+                json.dump(asdict(self), file, indent=1)
+                file.write("\n")
+            else:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(["update", "loss", "train_accuracy", "test_accuracy", "seconds"])
+                writer.writerows(self._rows())
+
+    def _rows(self) -> Iterator[list[Any]]:
+        rows = {update: i for i, update in enumerate(self.updates)}
+        for update in range(len(self.loss) + 1):
+            loss = self.loss[update - 1] if update else ""
+            i = rows.get(update)
+            columns = (self.train_accuracy, self.test_accuracy, self.seconds)
+            yield [update, loss, *("" if i is None or not column else column[i] for column in columns)]
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the loss of every update and the accuracies into an image file; needs matplotlib.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed; the message says how to get it.
+        """
+        from .plotting import plot_history
+
+        plot_history(self, path)
+
+
+def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
+    """`path`, if a file with one of the suffixes can be written there.
+
+    Asked before a run, so that a mistyped name does not lose it.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(
+            f"{path}: the name must end in {' or '.join(suffixes)}, got {path.suffix or 'no suffix'!r}"
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path}: the folder {path.parent} is not writable")
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A text file that takes the place of `path` when it is complete, and leaves no trace when it fails."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="") as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
