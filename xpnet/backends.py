@@ -97,13 +97,9 @@ class Backend:
             If there is no such device here.
         """
         known = self.devices()
-        found = (
-            known[0] if name is None else next((d for d in known if name in (d, d.partition(":")[0])), None)
-        )
+        found = known[0] if name is None else next((d for d in known if name in (d, d.partition(":")[0])), None)
         if found is None:
-            raise ValueError(
-                f"device {name!r} is not known to {self.name} here; choose one of {', '.join(known)}"
-            )
+            raise ValueError(f"device {name!r} is not known to {self.name} here; choose one of {', '.join(known)}")
         module = importlib.import_module(self.module)
         kind, _, number = found.partition(":")
         match self.name:
@@ -114,9 +110,7 @@ class Backend:
             case "jax":
                 return next(d for d in importlib.import_module("jax").devices(kind) if d.id == int(number))
             case "strict":
-                return next(
-                    d for d in module.__array_namespace_info__().devices() if _strict_name(d) == found
-                )
+                return next(d for d in module.__array_namespace_info__().devices() if _strict_name(d) == found)
             case _:
                 return "cpu"
 
@@ -198,9 +192,7 @@ def read_all(values: list[Array]) -> np.ndarray[Any, Any]:
     """Many arrays of shape () as one NumPy array, with as few transfers as the library allows."""
     if not values:
         return np.empty(0)
-    if (
-        backend_of(values[0]).name == "jax"
-    ):  # stacking hundreds of arrays compiles for seconds; this waits once
+    if backend_of(values[0]).name == "jax":  # stacking hundreds of arrays compiles for seconds; this waits once
         return np.asarray(importlib.import_module("jax").device_get(values))
     return to_numpy(namespace(values=values[0]).stack(values))
 

@@ -64,7 +64,8 @@ class GradientCheck:
         return not any(row.wrong for row in self.rows)
 
     def __str__(self) -> str:
-        head = f"{'':<6}{'checked':>15}{'mean abs':>11}{'max abs':>11}{'mean rel':>11}{'max rel':>11}{'kinks':>7}{'wrong':>7}"
+        measures = "".join(f"{name:>11}" for name in ("mean abs", "max abs", "mean rel", "max rel"))
+        head = f"{'':<6}{'checked':>15}{measures}{'kinks':>7}{'wrong':>7}"
         lines = [
             f"{r.name:<6}{f'{r.checked} of {r.total}':>15}{r.mean_abs:>11.2e}{r.max_abs:>11.2e}"
             f"{r.mean_rel:>11.2e}{r.max_rel:>11.2e}{r.kinks:>7}{r.wrong:>7}"
@@ -190,12 +191,10 @@ def check_layer(
     out = layer.forward(*inputs)
     xp = namespace(x=inputs[0])
     host = Normal(1.0)(generator(seed), tuple(out.shape))
-    dout = from_host(host + 0 * host, xp, inputs[0].dtype, device(inputs[0])) if out.shape else 1.5
+    dout = from_host(host, xp, inputs[0].dtype, device(inputs[0])) if out.shape else 1.5
     back = layer.backward(dout)
     back = back if isinstance(back, tuple) else (back,)
-    gradients = {f"x{i}": dx for i, dx in enumerate(back)} | {
-        name: getattr(layer, f"d{name}") for name in params
-    }
+    gradients = {f"x{i}": dx for i, dx in enumerate(back)} | {name: getattr(layer, f"d{name}") for name in params}
 
     def loss(arrays: Params) -> Array:
         dtype = arrays["x0"].dtype
@@ -229,14 +228,10 @@ def _check(
     def row(name: str) -> Row:
         x, analytic = wide[name], _widen(xp, gradients[name])
         if tuple(analytic.shape) != tuple(x.shape):
-            raise ValueError(
-                f"the gradient by {name} has shape {tuple(analytic.shape)}, expected {tuple(x.shape)}"
-            )
+            raise ValueError(f"the gradient by {name} has shape {tuple(analytic.shape)}, expected {tuple(x.shape)}")
         total = size(x)
         elements = (
-            range(total)
-            if sample is None or sample >= total
-            else sorted(rng.choice(total, sample, False).tolist())
+            range(total) if sample is None or sample >= total else sorted(rng.choice(total, sample, False).tolist())
         )
         flat = xp.reshape(analytic, (-1,))
         scale = float(xp.max(xp.abs(analytic)))
@@ -254,9 +249,7 @@ def _check(
                 difference, larger = abs(a - n), max(abs(a), abs(n))
                 noise = 16 * rounding / (h * shrink)
                 agrees = difference <= noise + precision * max(larger, 0.1 * scale)
-                if (
-                    agrees or noise > 0.1 * larger
-                ):  # noise would hide what is wrong: a smaller step cannot tell
+                if agrees or noise > 0.1 * larger:  # noise would hide what is wrong: a smaller step cannot tell
                     break
             kinks += agrees and shrink < 1
             wrong += not agrees

@@ -48,7 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(
         prog="xpnet",
         description="Neural networks with hand-written backpropagation, on any array-API library.",
@@ -57,75 +56,71 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=formatter
-        )
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         sub.set_defaults(run=run)
         return sub
 
-    def add_place(sub: argparse.ArgumentParser, dtype: str) -> None:
-        sub.add_argument(
+    def add(sub: argparse.ArgumentParser, option: str, text: str, **kwargs: Any) -> None:
+        default = "" if kwargs.get("default") is None else " (default: %(default)s)"
+        sub.add_argument(option, help=text + default, **kwargs)
+
+    def add_common(sub: argparse.ArgumentParser, dtype: str) -> None:
+        names = ", ".join(BACKENDS)
+        add(
+            sub,
             "--backend",
+            f"what to compute with: {names}",
             default="numpy",
             choices=BACKENDS,
-            help="what to compute with: %(choices)s",
             metavar="NAME",
         )
-        sub.add_argument(
-            "--device",
-            metavar="NAME",
-            help="where, such as cuda:1; 'xpnet backends' lists the devices; the backend's first where not given",
-        )
-        sub.add_argument("--dtype", default=dtype, choices=DTYPES, help="of parameters and arithmetic")
-        sub.add_argument(
+        add(sub, "--device", "where, such as cuda:1, see 'xpnet backends'; else its first", metavar="NAME")
+        add(sub, "--dtype", "of parameters and arithmetic", default=dtype, choices=DTYPES)
+        add(sub, "--hidden", "units of the hidden layer", type=int, default=50, metavar="N")
+        add(sub, "--activation", "of the hidden layer", default="relu", choices=ACTIVATIONS)
+        add(
+            sub,
             "--seed",
+            "draws weights and batches, alike on every backend",
             type=int,
             default=0,
             metavar="N",
-            help="draws weights and batches, the same on every backend",
         )
 
     sub = command("train", _train, "train the two-layer network on MNIST")
-    add_place(sub, "float32")
-    sub.add_argument(
+    add(
+        sub,
         "--data",
-        default="mnist",
+        "a folder with a set in MNIST's format; else the MNIST that xpnet ships",
         metavar="FOLDER",
-        help="a set in MNIST's format, such as Fashion-MNIST; the MNIST that xpnet ships where not given",
     )
-    sub.add_argument("--epochs", type=int, default=17, metavar="N", help="passes over the training set")
-    sub.add_argument("--batch-size", type=int, default=100, metavar="N", help="samples of a mini-batch")
-    sub.add_argument("--lr", type=float, default=0.1, metavar="RATE", help="learning rate")
-    sub.add_argument("--hidden", type=int, default=50, metavar="N", help="units of the hidden layer")
-    sub.add_argument("--activation", default="relu", choices=ACTIVATIONS, help="of the hidden layer")
-    sub.add_argument(
+    add_common(sub, "float32")
+    add(sub, "--epochs", "passes over the training set", type=int, default=17, metavar="N")
+    add(sub, "--batch-size", "samples of a mini-batch", type=int, default=100, metavar="N")
+    add(sub, "--lr", "learning rate", type=float, default=0.1, metavar="RATE")
+    add(
+        sub,
         "--sampling",
+        "batches: a permutation cut up, or drawn with replacement",
         default="shuffle",
         choices=("shuffle", "replacement"),
-        help="a permutation cut into batches, or samples drawn with replacement",
     )
-    sub.add_argument(
-        "--plot", metavar="FILE", help="draw the losses and accuracies (.png, .svg or .pdf; needs matplotlib)"
-    )
-    sub.add_argument("--history", metavar="FILE", help="save the losses and accuracies (.json or .csv)")
+    add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
+    add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
 
     command("backends", _backends, "list the array libraries: version, devices, usable or why not")
 
-    sub = command(
-        "gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples"
-    )
-    add_place(sub, "float64")
-    sub.add_argument("--samples", type=int, default=3, metavar="N", help="MNIST samples in the loss")
-    sub.add_argument(
+    sub = command("gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples")
+    add_common(sub, "float64")
+    add(sub, "--samples", "MNIST samples in the loss", type=int, default=3, metavar="N")
+    add(
+        sub,
         "--elements",
+        "compared of each parameter; else all on NumPy, 200 elsewhere",
         type=int,
-        default=None,
         metavar="N",
-        help="elements of each parameter to compare; all on NumPy, 200 elsewhere where not given",
     )
-    sub.add_argument("--hidden", type=int, default=50, metavar="N", help="units of the hidden layer")
-    sub.add_argument("--activation", default="relu", choices=ACTIVATIONS, help="of the hidden layer")
     return parser
 
 
@@ -148,7 +143,7 @@ def _train(options: argparse.Namespace) -> int:
     start, diverged = time.perf_counter(), None
     try:
         history = train(
-            options.data,
+            options.data or "mnist",
             backend=options.backend,
             device=device,
             dtype=options.dtype,
@@ -182,9 +177,7 @@ def _backends(options: argparse.Namespace) -> int:
         rows.append((backend.name, backend.version or "-", devices, f"no: {problem}" if problem else "yes"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3], sep="  "
-        )
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3], sep="  ")
     return 0
 
 
@@ -202,9 +195,8 @@ def _gradcheck(options: argparse.Namespace) -> int:
         net = TwoLayerNet(784, options.hidden, 10, activation=options.activation, seed=options.seed, like=x)
         elements = options.elements or (None if backend.name == "numpy" else 200)
         total = sum(min(elements or size(p), size(p)) for p in net.params.values())
-        print(
-            f"backpropagation against numerical gradients, {options.samples} MNIST samples ({_place(backend, options.device or backend.devices()[0], options.dtype)})"
-        )
+        where = _place(backend, options.device or backend.devices()[0], options.dtype)
+        print(f"backpropagation against numerical gradients, {options.samples} MNIST samples ({where})")
         try:
             with Progress(total, shown=True, unit="element") as bar:
                 report = check_gradients(net, x, t, sample=elements, seed=options.seed, advance=bar.advance)

@@ -276,8 +276,10 @@ def one_hot(t: Array, num_classes: int, /, *, dtype: object = None) -> Array:
 
 
 def _is_label(xp: Namespace, t: Array, num_classes: int) -> Array:
-    """Shape (..., K): True where the class is the label. Labels are compared in the library's index dtype:
-    a class number does not fit uint8 above 255, and PyTorch does not compare with uint16 or uint64.
+    """Whether the class is the label, shape (..., K).
+
+    Compared in the library's index dtype: a class number above 255 does not fit uint8, and PyTorch does not compare
+    with uint16 or uint64.
     """
     index = index_dtype(xp, device(t))
     classes = xp.arange(num_classes, dtype=index, device=device(t))
@@ -346,11 +348,7 @@ def accuracy(y: Array, t: Array, /) -> Array:
     check_floating(xp, "accuracy", y=y)
     check_batch("accuracy", "y", y)
     index = index_dtype(xp, device(y))
-    t = (
-        xp.astype(t, index)
-        if _are_labels("accuracy", y, t)
-        else xp.argmax(as_targets("accuracy", y, t), axis=-1)
-    )
+    t = xp.astype(t, index) if _are_labels("accuracy", y, t) else xp.argmax(as_targets("accuracy", y, t), axis=-1)
     return xp.mean(xp.astype(xp.argmax(y, axis=-1) == t, y.dtype))
 
 
@@ -360,8 +358,7 @@ def accuracy(y: Array, t: Array, /) -> Array:
 def check_batch(where: str, name: str, x: Array) -> None:
     if x.ndim not in (1, 2):
         raise ValueError(
-            f"{where}: {name} must be one sample (K,) or a batch (N, K), got shape {tuple(x.shape)}; "
-            "flatten it first"
+            f"{where}: {name} must be one sample (K,) or a batch (N, K), got shape {tuple(x.shape)}; flatten it first"
         )
     if 0 in x.shape:
         raise ValueError(f"{where}: {name} is empty, shape {tuple(x.shape)}; pass at least one sample")
@@ -409,9 +406,7 @@ def sum_squared_error(y: Array, t: Array, /) -> Array:
     check_floating(xp, "sum_squared_error", y=y)
     check_batch("sum_squared_error", "y", y)
     if tuple(t.shape) != tuple(y.shape):
-        raise ValueError(
-            f"sum_squared_error: t has shape {tuple(t.shape)}, expected that of y, {tuple(y.shape)}"
-        )
+        raise ValueError(f"sum_squared_error: t has shape {tuple(t.shape)}, expected that of y, {tuple(y.shape)}")
     error = y - (t if t.dtype == y.dtype else xp.astype(t, y.dtype))
     return xp.sum(error * error) / (2 * batch_size(y))
 

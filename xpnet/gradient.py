@@ -188,9 +188,7 @@ def numerical_gradient_rows(f: Callable[[Array], Any], X: Array, /, *, h: float 
     """
     xp = namespace(X=X)
     if X.ndim != 2 or X.shape[0] == 0:
-        raise ValueError(
-            f"numerical_gradient_rows: X must have shape (N, D) with N > 0, got {tuple(X.shape)}"
-        )
+        raise ValueError(f"numerical_gradient_rows: X must have shape (N, D) with N > 0, got {tuple(X.shape)}")
     return xp.stack([numerical_gradient(f, X[i, ...], h=h) for i in range(X.shape[0])])
 
 

@@ -95,9 +95,7 @@ def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
-        raise ValueError(
-            f"{path}: the name must end in {' or '.join(suffixes)}, got {path.suffix or 'no suffix'!r}"
-        )
+        raise ValueError(f"{path}: the name must end in {' or '.join(suffixes)}, got {path.suffix or 'no suffix'!r}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
     if path.is_dir():

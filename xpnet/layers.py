@@ -207,9 +207,7 @@ class Affine:
 
     def __init__(self, W: Array, b: Array, /) -> None:
         if W.ndim != 2 or tuple(b.shape) != (W.shape[1],):
-            raise ValueError(
-                f"Affine: W has shape {tuple(W.shape)} and b {tuple(b.shape)}; expected (D, M) and (M,)"
-            )
+            raise ValueError(f"Affine: W has shape {tuple(W.shape)} and b {tuple(b.shape)}; expected (D, M) and (M,)")
         self.W, self.b = W, b
 
     def forward(self, x: Array, /) -> Array:

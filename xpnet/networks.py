@@ -37,8 +37,9 @@ class Description(Protocol):
         """The initial parameters (NumPy, float64) for samples of `shape`, and the shape of an output."""
 
     def layer(self, *params: Array) -> Any:
-        """The one-pass layer with these parameters. Where it has any, it has a `backward_params` too, and
-        afterwards the attributes `dW` for "W" and so on.
+        """The one-pass layer with these parameters.
+
+        Where it has any, it has a `backward_params` too, and afterwards the attributes `dW` for "W" and so on.
         """
 
 
@@ -134,9 +135,7 @@ class Sequential:
     (4, 3)
     """
 
-    def __init__(
-        self, *descriptions: Description, loss: Callable[[Array | None], Any] = SoftmaxWithLoss
-    ) -> None:
+    def __init__(self, *descriptions: Description, loss: Callable[[Array | None], Any] = SoftmaxWithLoss) -> None:
         self.descriptions, self.loss_class = descriptions, loss
         count: Counter[str] = Counter()
 
@@ -337,9 +336,7 @@ class Network:
     def gradient(self, x: Array, t: Array) -> Params:
         """The gradient of the loss by each parameter, by backpropagation; keeps the pass in `layers`."""
         _, gradients, layers = self.stack.trace(self.params, x, t)
-        if all(
-            type(gradients[name]) is type(p) for name, p in self.params.items()
-        ):  # traced arrays must not stay
+        if all(type(gradients[name]) is type(p) for name, p in self.params.items()):  # traced arrays must not stay
             self.layers = layers
         return gradients
 
@@ -488,10 +485,10 @@ class SimpleNet:
 
 def _place(host: Array, like: Array | None, dtype: Any) -> Array:
     """A NumPy array in the library, on the device and in the floating dtype of `like`, or in `dtype`."""
-    xp = namespace(like=host if like is None else like)
-    if dtype is None and like is None:
-        dtype = "float32"
+    if like is None:
+        return from_host(host, namespace(host=host), dtype or "float32")
+    xp = namespace(like=like)
     if dtype is None:
-        check_floating(xp, "like", like=like)
+        check_floating(xp, "network", like=like)
         dtype = like.dtype
-    return from_host(host, xp, dtype, None if like is None else device(like))
+    return from_host(host, xp, dtype, device(like))

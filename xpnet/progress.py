@@ -12,11 +12,12 @@ class Progress:
     """
 
     def __init__(self, total: int, *, shown: bool, unit: str = "update") -> None:
-        self.shown, self.bar = shown, None
+        self.shown = shown
+        self.bar: Any = None
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar: Any = tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True)
+            self.bar = tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True)
 
     def __enter__(self) -> "Progress":
         return self

@@ -137,8 +137,9 @@ def fit(
     if sampling not in ("shuffle", "replacement"):
         raise ValueError(f"sampling must be 'shuffle' or 'replacement', got {sampling!r}")
     rng = generator(seed)
-    t_train = _check_set(xp, network, "train", x_train, t_train, transform is not None)
-    t_test = _check_set(xp, network, "test", x_test, t_test, transform is not None)
+    for name, (x, t) in (("train", (x_train, t_train)), ("test", (x_test, t_test))):
+        _check_pair(xp, name, x, t, transformed=transform is not None, classifies=network.classifies)
+    t_train, t_test = (_check_targets(xp, network, name, t) for name, t in (("train", t_train), ("test", t_test)))
     stack, prepare = network.stack, transform or (lambda x: x)
     count = x_train.shape[0]
     index_name = dtype_name(index_dtype(xp, where))
@@ -146,9 +147,7 @@ def fit(
     def to_index(samples: np.ndarray[Any, Any]) -> Array:
         return xp.asarray(samples.astype(index_name), device=where)
 
-    def update(
-        params: Params, state: Params, x: Array, t: Array, index: Array
-    ) -> tuple[Params, Params, Array]:
+    def update(params: Params, state: Params, x: Array, t: Array, index: Array) -> tuple[Params, Params, Array]:
         x, t = xp.take(x, index, axis=0), xp.take(t, index, axis=0)
         loss, gradients, _ = stack.loss_and_gradient(params, prepare(x), t)
         return *optimizer.update(params, gradients, state), loss
@@ -174,9 +173,7 @@ def fit(
     history, start = History(), time.perf_counter()
 
     def record(epoch: int, losses: np.ndarray[Any, Any]) -> str:
-        accuracies = (
-            [accuracy_of(x_train, t_train), accuracy_of(x_test, t_test)] if network.classifies else []
-        )
+        accuracies = [accuracy_of(x_train, t_train), accuracy_of(x_test, t_test)] if network.classifies else []
         history.updates.append(len(history.loss))
         history.seconds.append(time.perf_counter() - start)
         for column, value in zip((history.train_accuracy, history.test_accuracy), accuracies, strict=False):
@@ -205,9 +202,7 @@ def fit(
                 if not np.isfinite(read).all():
                     raise _diverged(history, epoch, optimizer.lr)
                 bar.line(record(epoch, read))
-        except (
-            KeyboardInterrupt
-        ):  # an update is whole once `done` has it; its loss may not be in `losses` yet
+        except KeyboardInterrupt:  # an update is whole once `done` has it; its loss may not be in `losses` yet
             missing = done[3] - len(history.loss)
             history.loss.extend(read_all([*losses, done[2]][:missing]).tolist())
             history.interrupted = True
@@ -237,32 +232,8 @@ def _pairs(data: Any) -> tuple[Pair, Pair]:
     return (x_train, t_train), (x_test, t_test)
 
 
-def _check_set(xp: Namespace, network: Network, name: str, x: Array, t: Array, transformed: bool) -> Array:
-    """Refuse samples and targets that do not fit the network; the targets, labels in the index dtype."""
-    outputs = network.output_shape
-    _check_samples(xp, name, x, transformed)
-    labels = network.classifies and t.ndim == 1
-    expected = (x.shape[0],) if labels else (x.shape[0], *outputs)
-    if tuple(t.shape) != expected:
-        also = f" or {(x.shape[0],)} (labels)" if network.classifies and not labels else ""
-        raise ValueError(
-            f"t_{name} has shape {tuple(t.shape)}, expected {expected}{also} for x_{name} of shape {tuple(x.shape)} "
-            f"and a network with outputs of shape {outputs}"
-        )
-    if not labels:
-        return t
-    if not is_integral(xp, t.dtype):
-        raise TypeError(f"t_{name}: labels must have an integer dtype, got {t.dtype}; cast them first")
-    least, most = int(xp.min(t)), int(xp.max(t))
-    if least < 0 or most >= outputs[-1]:
-        raise ValueError(
-            f"t_{name} holds labels from {least} to {most}, but the network tells {outputs[-1]} classes apart, "
-            f"0 to {outputs[-1] - 1}"
-        )
-    return xp.astype(t, index_dtype(xp, _array.device(t)), copy=False)
-
-
-def _check_samples(xp: Namespace, name: str, x: Array, transformed: bool = False) -> None:
+def _check_pair(xp: Namespace, name: str, x: Array, t: Array, *, transformed: bool, classifies: bool) -> None:
+    """Refuse samples and targets that no network could take."""
     if x.ndim < 2 or x.shape[0] == 0:
         raise ValueError(
             f"x_{name} must hold at least one sample, along its first axis, shape (N, ...); got {tuple(x.shape)}"
@@ -272,6 +243,31 @@ def _check_samples(xp: Namespace, name: str, x: Array, transformed: bool = False
             f"x_{name} must have a real floating dtype, got {x.dtype}; scale integer images first, such as "
             f"xp.astype(x_{name}, xp.float32) / 255"
         )
+    if t.ndim == 0 or t.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"t_{name} must hold a target for each of the {x.shape[0]} samples of x_{name}, got {tuple(t.shape)}"
+        )
+    if classifies and t.ndim == 1 and not is_integral(xp, t.dtype):
+        raise TypeError(f"t_{name}: labels must have an integer dtype, got {t.dtype}; cast them first")
+
+
+def _check_targets(xp: Namespace, network: Network, name: str, t: Array) -> Array:
+    """Refuse targets that do not fit the network; the targets, labels in the index dtype."""
+    outputs = network.output_shape
+    if not (network.classifies and t.ndim == 1):
+        if tuple(t.shape[1:]) != outputs:
+            labels = " or integer labels (N,)" if network.classifies else ""
+            raise ValueError(
+                f"t_{name} has shape {tuple(t.shape)}, expected (N, *{outputs}){labels} for this network"
+            )
+        return t
+    least, most = int(xp.min(t)), int(xp.max(t))
+    if least < 0 or most >= outputs[-1]:
+        raise ValueError(
+            f"t_{name} holds labels from {least} to {most}, but the network tells {outputs[-1]} classes apart, "
+            f"0 to {outputs[-1] - 1}"
+        )
+    return xp.astype(t, index_dtype(xp, _array.device(t)), copy=False)
 
 
 def train(
@@ -346,38 +342,40 @@ def train(
     True
     """
     optimizer, rng = SGD(learning_rate), generator(seed)
-    loaded = isinstance(dataset, (str, os.PathLike))
-    if isinstance(dataset, str) and dataset != "mnist" and not os.path.isdir(dataset):
-        raise ValueError(f"dataset {dataset!r} is neither 'mnist' nor a folder with a set in its format")
-    if loaded:
+    if isinstance(dataset, (str, os.PathLike)):
+        if dataset != "mnist" and not os.path.isdir(dataset):
+            raise ValueError(
+                f"dataset {os.fspath(dataset)!r} is neither 'mnist' nor a folder with a set in its format"
+            )
+        loaded, stays = True, False
         chosen = get_backend(backend or "numpy")
-        data: Any = load_mnist(normalize=False, path=None if dataset == "mnist" else dataset)
-    else:
-        data = _pairs(dataset)
-        xp = namespace(x_train=data[0][0], t_train=data[0][1], x_test=data[1][0], t_test=data[1][1])
-        own = backend_of(data[0][0])
-        chosen = own if backend in (None, own.name) else get_backend(backend)
-        for name, (x, _) in zip(("train", "test"), data, strict=True):
-            _check_samples(xp, name, x)
-    stay = not loaded and chosen == own and device is None
-    if not stay:
+        pairs: tuple[Pair, Pair] = load_mnist(normalize=False, path=None if dataset == "mnist" else dataset)
         xp = chosen.namespace()
-    where = _array.device(data[0][0]) if stay else chosen.device(device)
+    else:
+        pairs = _pairs(dataset)
+        xp = namespace(x_train=pairs[0][0], t_train=pairs[0][1], x_test=pairs[1][0], t_test=pairs[1][1])
+        for name, (x, t) in zip(("train", "test"), pairs, strict=True):
+            _check_pair(xp, name, x, t, transformed=False, classifies=True)
+        own = backend_of(pairs[0][0])
+        loaded, stays = False, device is None and backend in (None, own.name)
+        chosen = own if backend is None else get_backend(backend)
+        xp = xp if stays else chosen.namespace()
+    where = _array.device(pairs[0][0]) if stays else chosen.device(device)
     if not is_floating(xp, find_dtype(xp, dtype, where)):
         raise TypeError(f"dtype must be a real floating one, such as 'float32', got {dtype!r}")
+    labels = dtype_name(index_dtype(xp, where))
 
-    def place(array: Array, dtype: Any) -> Array:
-        if stay:
+    def place(array: Array, dtype: str) -> Array:
+        if stays:
             return xp.astype(array, find_dtype(xp, dtype, where), copy=False)
         return from_host(to_numpy(array), xp, dtype, where)
 
+    def place_pair(x: Array, t: Array) -> Pair:
+        return place(x, "uint8" if loaded else dtype), place(t, labels if t.ndim == 1 else dtype)
+
     with chosen.current(where):
-        labels = dtype_name(index_dtype(xp, where))
-        sets = tuple(
-            (place(x, "uint8" if loaded else dtype), place(t, labels if t.ndim == 1 else dtype))
-            for x, t in data
-        )
-        (x, t), _ = sets
+        data = place_pair(*pairs[0]), place_pair(*pairs[1])
+        x, t = data[0]
         network = TwoLayerNet(
             math.prod(x.shape[1:]),
             hidden_size,
@@ -390,7 +388,7 @@ def train(
         )
         return fit(
             network,
-            sets,
+            data,
             optimizer,
             epochs=epochs,
             batch_size=batch_size,

@@ -109,8 +109,7 @@ def _read_header(source: _Source, path: Path) -> tuple[np.dtype[Any], tuple[int,
     sizes = _read_up_to(source, 4 * ndim)
     if len(sizes) < 4 * ndim:
         raise ValueError(
-            f"read_idx: {path} ends within its header, after {4 + len(sizes)} of {4 + 4 * ndim} bytes: "
-            f"{_AGAIN}"
+            f"read_idx: {path} ends within its header, after {4 + len(sizes)} of {4 + 4 * ndim} bytes: {_AGAIN}"
         )
     return IDX_DTYPES[code], struct.unpack(f">{ndim}I", sizes)
 
@@ -149,8 +148,7 @@ def _read(
     data = _read_up_to(source, size)
     if len(data) < size:
         raise ValueError(
-            f"read_idx: {path} is truncated, {announced}, {_plural(size, 'byte')}, but {len(data)} followed: "
-            f"{_AGAIN}"
+            f"read_idx: {path} is truncated, {announced}, {_plural(size, 'byte')}, but {len(data)} followed: {_AGAIN}"
         )
     if source.read(1):
         raise too_long

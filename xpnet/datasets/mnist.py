@@ -53,8 +53,7 @@ def scale_images(x: Any, dtype: Any) -> Any:
     xp = namespace(x=x)
     if not is_integral(xp, x.dtype):
         raise TypeError(
-            f"scale_images: x has dtype {x.dtype}, expected integers of 0 to 255: images of 0 to 1 need "
-            "no scaling"
+            f"scale_images: x has dtype {x.dtype}, expected integers of 0 to 255: images of 0 to 1 need no scaling"
         )
     try:
         floating = is_floating(xp, dtype)
@@ -77,8 +76,7 @@ def _read(folder: Any, kind: str, form: str, ndim: int) -> npt.NDArray[np.uint8]
             break
     else:
         raise FileNotFoundError(
-            f"load_mnist: {folder} holds none of {', '.join(names)}: put one of them there, or pass "
-            "another folder"
+            f"load_mnist: {folder} holds none of {', '.join(names)}: put one of them there, or pass another folder"
         )
     with resources.as_file(file) as path:
         try:
@@ -87,8 +85,7 @@ def _read(folder: Any, kind: str, form: str, ndim: int) -> npt.NDArray[np.uint8]
             raise ValueError(f"load_mnist: cannot use {name}: {error}") from error
     if array.size == 0:
         raise ValueError(
-            f"load_mnist: {file} is empty, shape {array.shape}, expected at least one element: pass "
-            "another folder"
+            f"load_mnist: {file} is empty, shape {array.shape}, expected at least one element: pass another folder"
         )
     return array
 
