@@ -3,14 +3,14 @@
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ._array import Array, Namespace, namespace
+from ._array import Array, Namespace, device, namespace
 
 __all__ = ["BACKENDS", "Backend", "BackendUnavailable", "backend_of", "get_backend", "to_numpy"]
 
@@ -123,21 +123,62 @@ class Backend:
         if self.name == "jax":
             importlib.import_module("jax").config.update("jax_enable_x64", True)
 
-    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same pure function in the form that runs fastest when it is called many times.
 
-        JAX traces and compiles it. Dask computes each result, or the graph would grow with every update. The
-        others run it as it is.
+        JAX traces and compiles it. Dask computes its results, or the graph would grow with every call. The others run
+        it as it is.
         """
         match self.name:
             case "jax":
-                compiled: Callable[..., Any] = importlib.import_module("jax").jit(step)
+                compiled: Callable[..., Any] = importlib.import_module("jax").jit(function)
                 return compiled
             case "dask":
                 persist = importlib.import_module("dask").persist
-                return lambda *args: persist(step(*args))[0]
+                return lambda *args: persist(function(*args))[0]
             case _:
-                return step
+                return function
+
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
+        """Many steps, one after the other, in the way that is fastest on this backend.
+
+        Parameters
+        ----------
+        step : callable
+            A pure function ``step(carry, data, index) -> carry, loss``.
+
+        Returns
+        -------
+        callable
+            ``run(carry, data, index)``, an iterator over ``(carry, losses)``, where `index` is an integer NumPy array
+            of shape (steps, batch). JAX runs up to 100 steps in one compiled loop and yields after each such loop,
+            the others after each step.
+        """
+        if self.name == "jax":
+            jax = importlib.import_module("jax")
+
+            def scan(carry: Any, data: Any, index: Array) -> Any:
+                return jax.lax.scan(lambda carry, batch: step(carry, data, batch), carry, index)
+
+            loop = jax.jit(scan)
+
+            def run_loops(carry: Any, data: Any, index: np.ndarray[Any, Any]) -> Iterator[tuple[Any, Array]]:
+                for part in np.array_split(index, -(-len(index) // 100)):
+                    carry, losses = loop(carry, data, part)
+                    yield carry, losses
+
+            return run_loops
+
+        compiled = self.compile(step)
+
+        def run(carry: Any, data: Any, index: np.ndarray[Any, Any]) -> Iterator[tuple[Any, Array]]:
+            xp = namespace(data=data[0])
+            batches = xp.asarray(index, device=device(data[0]))
+            for i in range(len(index)):
+                carry, loss = compiled(carry, data, batches[i, ...])
+                yield carry, loss
+
+        return run
 
 
 def _strict_name(device: Any) -> str:
@@ -189,11 +230,11 @@ def backend_of(x: Array) -> Backend:
 
 
 def read_all(values: list[Array]) -> np.ndarray[Any, Any]:
-    """Many arrays of shape () as one NumPy array, with as few transfers as the library allows."""
+    """Many arrays of shape () or (n,) as one NumPy array, with as few transfers as the library allows."""
     if not values:
         return np.empty(0)
     if backend_of(values[0]).name == "jax":  # stacking hundreds of arrays compiles for seconds; this waits once
-        return np.asarray(importlib.import_module("jax").device_get(values))
+        return np.hstack(importlib.import_module("jax").device_get(values))
     return to_numpy(namespace(values=values[0]).stack(values))
 
 

@@ -28,10 +28,10 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def advance(self) -> None:
-        """One step is done."""
+    def advance(self, steps: int = 1) -> None:
+        """`steps` more are done."""
         if self.bar is not None:
-            self.bar.update()
+            self.bar.update(steps)
 
     def line(self, text: str) -> None:
         """A line that stays."""

@@ -27,13 +27,14 @@ from .datasets import load_mnist, scale_images
 from .functions import accuracy
 from .history import History
 from .initializers import generator
-from .networks import Network, Params, TwoLayerNet
+from .networks import Network, Params, Sequential, TwoLayerNet
 from .optimizers import SGD, Optimizer
 from .progress import Progress
 
 __all__ = ["Diverged", "Result", "fit", "train"]
 
 Pair: TypeAlias = tuple[Array, Array]
+Carry: TypeAlias = tuple[Params, Params]
 
 _BLOCK = 2_000
 """Samples that are evaluated at a time: a few megabytes, whatever the size of the set."""
@@ -115,7 +116,8 @@ def fit(
     TypeError, ValueError
         If an argument does not fit, before any training.
     Diverged
-        If the loss stops being finite, after that epoch; it carries the history.
+        If the loss stops being finite, after that epoch; it carries the history, and the network keeps the
+        parameters of the epoch before.
 
     Examples
     --------
@@ -140,35 +142,19 @@ def fit(
     for name, (x, t) in (("train", (x_train, t_train)), ("test", (x_test, t_test))):
         _check_pair(xp, name, x, t, transformed=transform is not None, classifies=network.classifies)
     t_train, t_test = (_check_targets(xp, network, name, t) for name, t in (("train", t_train), ("test", t_test)))
-    stack, prepare = network.stack, transform or (lambda x: x)
-    count = x_train.shape[0]
     index_name = dtype_name(index_dtype(xp, where))
-
-    def to_index(samples: np.ndarray[Any, Any]) -> Array:
-        return xp.asarray(samples.astype(index_name), device=where)
-
-    def update(params: Params, state: Params, x: Array, t: Array, index: Array) -> tuple[Params, Params, Array]:
-        x, t = xp.take(x, index, axis=0), xp.take(t, index, axis=0)
-        loss, gradients, _ = stack.loss_and_gradient(params, prepare(x), t)
-        return *optimizer.update(params, gradients, state), loss
+    run = backend.repeat(update_step(network.stack, optimizer, transform))
 
     def score(params: Params, x: Array, t: Array, index: Array) -> Array:
         x, t = xp.take(x, index, axis=0), xp.take(t, index, axis=0)
-        return accuracy(stack.predict(params, prepare(x)), t)
+        return accuracy(network.stack.predict(params, transform(x) if transform else x), t)
 
-    step, evaluate = backend.compile(update), backend.compile(score)
+    evaluate = backend.compile(score)
 
     def accuracy_of(x: Array, t: Array) -> float:
-        blocks = [np.arange(i, min(i + _BLOCK, x.shape[0])) for i in range(0, x.shape[0], _BLOCK)]
-        shares = read_all([evaluate(network.params, x, t, to_index(block)) for block in blocks])
+        blocks = [np.arange(i, min(i + _BLOCK, x.shape[0]), dtype=index_name) for i in range(0, x.shape[0], _BLOCK)]
+        shares = read_all([evaluate(network.params, x, t, xp.asarray(block, device=where)) for block in blocks])
         return sum(round(float(s) * len(b)) for s, b in zip(shares, blocks, strict=True)) / int(x.shape[0])
-
-    def batches() -> Iterator[np.ndarray[Any, Any]]:
-        if sampling == "shuffle":
-            order = rng.permutation(count)
-        else:
-            order = rng.integers(0, count, size=batch_size * math.ceil(count / batch_size))
-        return (order[i : i + batch_size] for i in range(0, len(order), batch_size))
 
     history, start = History(), time.perf_counter()
 
@@ -182,7 +168,9 @@ def fit(
         shares = "".join(f"  {n} {a:.4f}" for n, a in zip(("train", "test"), accuracies, strict=False))
         return f"epoch {epoch:3d}  {loss}{shares and '  accuracy'}{shares}  {history.seconds[-1]:6.1f} s"
 
-    done: tuple[Params, Params, Array, int] = (network.params, optimizer.init(network.params), None, 0)
+    count = int(x_train.shape[0])
+    # What the updates so far have made: parameters and optimizer state, the last losses, and the number of updates.
+    done: tuple[Carry, Array, int] = ((network.params, optimizer.init(network.params)), None, 0)
     losses: list[Array] = []
     bar = Progress(epochs * math.ceil(count / batch_size), shown=progress)
     # A run that diverges is told by its loss, not by NumPy's warnings on the way there.
@@ -191,24 +179,59 @@ def fit(
             bar.line(record(0, np.empty(0)))
             for epoch in range(1, epochs + 1):
                 losses = []
-                for samples in batches():
-                    params, state, _, number = done
-                    done = (*step(params, state, x_train, t_train, to_index(samples)), number + 1)
-                    losses.append(done[2])
-                    bar.advance()
-                network.params = done[0]
+                for batches in _batches(rng, count, batch_size, sampling):
+                    for carry, loss in run(done[0], (x_train, t_train), batches.astype(index_name)):
+                        steps = (loss.shape or (1,))[0]
+                        done = carry, loss, done[2] + steps
+                        losses.append(loss)
+                        bar.advance(steps)
                 read = read_all(losses)
                 history.loss.extend(read.tolist())
                 if not np.isfinite(read).all():
                     raise _diverged(history, epoch, optimizer.lr)
+                network.params = done[0][0]
                 bar.line(record(epoch, read))
         except KeyboardInterrupt:  # an update is whole once `done` has it; its loss may not be in `losses` yet
-            missing = done[3] - len(history.loss)
-            history.loss.extend(read_all([*losses, done[2]][:missing]).tolist())
+            if missing := done[2] - len(history.loss):
+                history.loss.extend(read_all([*losses, done[1]])[:missing].tolist())
             history.interrupted = True
-            network.params = done[0]
-            bar.line(f"interrupted after {len(history.loss)} updates")
+            network.params = done[0][0]
+            bar.line(f"interrupted after {done[2]} updates")
     return Result(network, history)
+
+
+def update_step(
+    stack: Sequential, optimizer: Optimizer, transform: Callable[[Array], Array] | None = None
+) -> Callable[[Carry, Pair, Array], tuple[Carry, Array]]:
+    """One update as a pure function, ``step(carry, data, index) -> carry, loss``.
+
+    The carry is the parameters and the optimizer's state; `data` the samples and targets that `index` takes the
+    mini-batch from.
+    """
+
+    def step(carry: Carry, data: Pair, index: Array) -> tuple[Carry, Array]:
+        (params, state), (x, t) = carry, data
+        xp = namespace(x=x, index=index)
+        x, t = xp.take(x, index, axis=0), xp.take(t, index, axis=0)
+        loss, gradients, _ = stack.loss_and_gradient(params, transform(x) if transform else x, t)
+        return optimizer.update(params, gradients, state), loss
+
+    return step
+
+
+def _batches(
+    rng: np.random.Generator, count: int, batch_size: int, sampling: str
+) -> Iterator[np.ndarray[Any, np.dtype[np.integer[Any]]]]:
+    """The samples of an epoch's mini-batches: those of full size, then the last one where it is shorter."""
+    if sampling == "shuffle":
+        order = rng.permutation(count)
+    else:
+        order = rng.integers(0, count, size=batch_size * math.ceil(count / batch_size))
+    whole = len(order) // batch_size * batch_size
+    if whole:
+        yield order[:whole].reshape(-1, batch_size)
+    if whole < len(order):
+        yield order[None, whole:]
 
 
 def _diverged(history: History, epoch: int, lr: float) -> Diverged:
