@@ -7,7 +7,6 @@ import re
 import struct
 import tempfile
 import tracemalloc
-import zlib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -32,9 +31,7 @@ def header(code: int, *shape: int) -> bytes:
 
 
 def encode(array: Array) -> bytes:
-    return (
-        header(CODES[array.dtype.name], *array.shape) + array.astype(array.dtype.newbyteorder(">")).tobytes()
-    )
+    return header(CODES[array.dtype.name], *array.shape) + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def read_bytes(data: bytes, **expected: Any) -> Array:
@@ -111,25 +108,23 @@ class TestReadIdx:
         pytest.param(b"\0\1" + PLAIN[2:], "not an IDX file, it begins with bytes 00 01", id="magic"),
         pytest.param(header(0x0A, 1) + b"1", "unknown type code 0x0a, expected one of 0x08 uint8", id="type"),
         pytest.param(header(0x08) + b"1", "announces 0 dimensions, expected 1 to 64", id="no dimension"),
-        pytest.param(
-            header(0x08, *[1] * 65) + b"1", "announces 65 dimensions, expected 1 to 64", id="65 dimensions"
-        ),
+        pytest.param(header(0x08, *[1] * 65) + b"1", "announces 65 dimensions, expected 1 to 64", id="65 dimensions"),
         pytest.param(PLAIN[:15], "ends within its header, after 15 of 16 bytes", id="half a header"),
         pytest.param(PLAIN[:-1], r"truncated.*24 bytes, but.* at most 23", id="truncated"),
         pytest.param(PLAIN + b"1", r"too long.*24 bytes, but more followed", id="too long"),
         pytest.param(gzip.compress(PLAIN[:-1]), r"truncated.*24 bytes, but 23 followed", id="gzip truncated"),
         pytest.param(gzip.compress(PLAIN + b"1"), r"too long.*24 bytes, but more", id="gzip too long"),
         pytest.param(ZIPPED + ZIPPED, r"too long.*24 bytes, but more", id="gzip twice"),
-        pytest.param(ZIPPED[:-9], r"damaged, expected a whole gzip file.*too early", id="gzip stream cut"),
-        pytest.param(ZIPPED[:-1], r"damaged, expected a whole gzip file.*too early", id="gzip trailer cut"),
-        pytest.param(ZIPPED[:5], r"damaged, expected a whole gzip file.*too early", id="gzip header cut"),
+        pytest.param(ZIPPED[:-9], r"damaged, expected a whole gzip file.*ended before", id="gzip stream cut"),
+        pytest.param(ZIPPED[:-1], r"damaged, expected a whole gzip file.*ended before", id="gzip trailer cut"),
+        pytest.param(ZIPPED[:5], r"damaged, expected a whole gzip file.*ended before", id="gzip header cut"),
         pytest.param(
             ZIPPED[:-8] + bytes(4) + ZIPPED[-4:],
-            r"damaged, expected a whole gzip file.*data check",
+            r"damaged, expected a whole gzip file.*CRC check",
             id="gzip CRC",
         ),
-        pytest.param(ZIPPED[:-4] + bytes(4), r"damaged.*length check", id="gzip length"),
-        pytest.param(ZIPPED + b"garbage", r"damaged.*header check", id="gzip trailing garbage"),
+        pytest.param(ZIPPED[:-4] + bytes(4), r"damaged.*Incorrect length", id="gzip length"),
+        pytest.param(ZIPPED + b"garbage", r"damaged.*Not a gzipped", id="gzip trailing garbage"),
         pytest.param(gzip.compress(ZIPPED), "not an IDX file, it begins with bytes 1f 8b", id="gzip of gzip"),
         pytest.param(header(0x0E, 0, 2**32 - 1, 2**32 - 1), "too large for any array", id="empty but huge"),
     )
@@ -143,26 +138,20 @@ class TestReadIdx:
 
     @pytest.mark.parametrize("data", [PLAIN, ZIPPED])
     def test_unexpected(self, data: bytes) -> None:
-        with pytest.raises(
-            ValueError, match=r"holds 3 dimensions, shape \(2, 3, 4\), but ndim=1 was expected"
-        ):
+        with pytest.raises(ValueError, match=r"holds 3 dimensions, shape \(2, 3, 4\), but ndim=1 was expected"):
             read_bytes(data, ndim=1)
         with pytest.raises(ValueError, match=r"holds uint8, shape \(2, 3, 4\), but dtype=int8 was expected"):
             read_bytes(data, dtype=np.int8)
 
     def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(
-            FileNotFoundError, match=r"no file .*nowhere, expected an IDX file.*check the path"
-        ):
+        with pytest.raises(FileNotFoundError, match=r"no file .*nowhere, expected an IDX file.*check the path"):
             read_idx(tmp_path / "nowhere")
         (tmp_path / "file").write_bytes(PLAIN)
         with pytest.raises(FileNotFoundError, match="no file"):
             read_idx(tmp_path / "file" / "below")
 
     def test_directory(self, tmp_path: Path) -> None:
-        with pytest.raises(
-            ValueError, match=r"is a directory, expected an IDX file.*pass the path of a file"
-        ):
+        with pytest.raises(ValueError, match=r"is a directory, expected an IDX file.*pass the path of a file"):
             read_idx(tmp_path)
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
@@ -221,34 +210,16 @@ class TestMemory:
 
         assert self.peak(refused) < 2_000_000
 
-    def test_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """100 MB behind a header of 24 elements: 24 + 1 are inflated, and refused."""
+    def test_bomb(self, tmp_path: Path) -> None:
+        """100 MB behind a header of 24 elements: refused with no more than a buffer of it inflated."""
         path = tmp_path / "bomb"
         path.write_bytes(gzip.compress(PLAIN + bytes(100_000_000), compresslevel=1))
-        inflated = 0
-        decompressobj = zlib.decompressobj
-
-        class Counting:
-            def __init__(self, wbits: int) -> None:
-                self._inner = decompressobj(wbits=wbits)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(self._inner, name)
-
-            def decompress(self, data: bytes, most: int) -> bytes:
-                nonlocal inflated
-                out = self._inner.decompress(data, most)
-                inflated += len(out)
-                return out
-
-        monkeypatch.setattr(zlib, "decompressobj", Counting)
 
         def refused() -> None:
             with pytest.raises(ValueError, match="too long"):
                 read_idx(path)
 
         assert self.peak(refused) < 4_000_000
-        assert inflated == len(PLAIN) + 1
 
     @pytest.mark.parametrize("zipped", [False, True])
     def test_peak_is_the_array(self, zipped: bool, tmp_path: Path) -> None:
@@ -283,9 +254,7 @@ class TestFuzz:
     def test_anything(self, data: bytes) -> None:
         self.check(data)
 
-    @given(
-        st.sampled_from(sorted(CODES.values())), st.integers(0, 255), st.binary(max_size=60), st.booleans()
-    )
+    @given(st.sampled_from(sorted(CODES.values())), st.integers(0, 255), st.binary(max_size=60), st.booleans())
     def test_anything_after_magic(self, code: int, ndim: int, rest: bytes, zipped: bool) -> None:
         data = bytes([0, 0, code, ndim]) + rest
         self.check(gzip.compress(data) if zipped else data)
@@ -396,9 +365,7 @@ class TestLoadMnist:
 
     def test_environment_wrong(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("XPNET_MNIST", str(tmp_path / "nowhere"))
-        with pytest.raises(
-            FileNotFoundError, match=r"^load_mnist: XPNET_MNIST is .*nowhere, which does not exist"
-        ):
+        with pytest.raises(FileNotFoundError, match=r"^load_mnist: XPNET_MNIST is .*nowhere, which does not exist"):
             load_mnist()
 
     def test_more_classes(self, tmp_path: Path) -> None:
@@ -424,9 +391,7 @@ class TestLoadMnist:
     @pytest.mark.parametrize("name", FILES)
     def test_file_missing(self, name: str, tmp_path: Path) -> None:
         (write_set(tmp_path) / f"{name}-ubyte").unlink()
-        with pytest.raises(
-            FileNotFoundError, match=rf"holds none of {name}-ubyte, {name}-ubyte\.gz, .*\.idx"
-        ):
+        with pytest.raises(FileNotFoundError, match=rf"holds none of {name}-ubyte, {name}-ubyte\.gz, .*\.idx"):
             load_mnist(path=tmp_path)
 
     @pytest.mark.parametrize("name", FILES)
@@ -507,9 +472,7 @@ class TestScaleImages:
 
     @pytest.mark.parametrize("dtype", [np.int32, np.complex64, "float32", None], ids=str)
     def test_refuses_dtype(self, dtype: Any) -> None:
-        with pytest.raises(
-            TypeError, match=f"dtype is {re.escape(repr(dtype))}, expected a real floating-point"
-        ):
+        with pytest.raises(TypeError, match=f"dtype is {re.escape(repr(dtype))}, expected a real floating-point"):
             scale_images(self.GREY, dtype)
 
     def test_refuses_dtype_of_another_library(self) -> None:

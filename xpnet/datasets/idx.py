@@ -10,6 +10,7 @@ A file may come from anywhere, so nothing it says is believed before it is check
 bytes that are there, never with the bytes that are announced.
 """
 
+import gzip
 import math
 import os
 import stat
@@ -17,7 +18,7 @@ import struct
 import sys
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,39 +40,7 @@ _CHUNK = 1 << 18
 _AGAIN = "download or copy it again"
 
 
-class _Source(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Gunzip:
-    """The contents of a gzip file, never inflated beyond what is asked for (`gzip.GzipFile` reads ahead)."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._member = zlib.decompressobj(wbits=31)  # 31: gzip, whose CRC and length zlib then checks
-        self._input = b""
-
-    def read(self, size: int, /) -> bytes:
-        """Between 1 and `size` bytes; none at the end, once the last checksum is found right."""
-        while True:
-            if self._member.eof:  # another member may follow, or padding with zeros
-                rest = self._member.unused_data.lstrip(b"\0")
-                while not rest:
-                    chunk = self._file.read(_CHUNK)
-                    if not chunk:
-                        return b""
-                    rest = chunk.lstrip(b"\0")
-                self._member, self._input = zlib.decompressobj(wbits=31), rest
-            source = self._input or self._file.read(_CHUNK)
-            data = self._member.decompress(source, size)
-            self._input = self._member.unconsumed_tail
-            if data:
-                return data
-            if not source and not self._member.eof:
-                raise EOFError("the compressed stream ends too early")
-
-
-def _read_up_to(source: _Source, size: int) -> bytearray:
+def _read_up_to(source: BinaryIO, size: int) -> bytearray:
     """`size` bytes, or all there are if fewer."""
     data = bytearray()
     while len(data) < size:
@@ -86,7 +55,7 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _read_header(source: _Source, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _read_header(source: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """The dtype (as in the file) and the shape."""
     magic = bytes(_read_up_to(source, 4))
     if not magic:
@@ -115,7 +84,7 @@ def _read_header(source: _Source, path: Path) -> tuple[np.dtype[Any], tuple[int,
 
 
 def _read(
-    source: _Source, path: Path, least: int, most: int, ndim: int | None, dtype: np.dtype[Any] | None
+    source: BinaryIO, path: Path, least: int, most: int, ndim: int | None, dtype: np.dtype[Any] | None
 ) -> npt.NDArray[Any]:
     """The array in `source`, which holds between `least` and `most` bytes, header included."""
     stored, shape = _read_header(source, path)
@@ -165,8 +134,8 @@ def read_idx(
 
     Whether the file is gzipped is seen from its contents, not from its name. Header, length and (gzip)
     checksum are checked: what is returned is exactly what was stored. A file cannot make this function take
-    much more memory than the bytes that it really holds, and never is more inflated than the header
-    announces, plus one byte.
+    much more memory than the bytes that it really holds, and no more is inflated than the header announces, plus a
+    buffer.
 
     Parameters
     ----------
@@ -224,8 +193,10 @@ def read_idx(
         if not zipped:
             return _read(file, path, length, length, ndim, expected)
         try:
-            return _read(_Gunzip(file), path, 0, length * _MAX_DEFLATE_RATIO, ndim, expected)
-        except (EOFError, zlib.error) as error:
+            return _read(
+                cast(BinaryIO, gzip.GzipFile(fileobj=file)), path, 0, length * _MAX_DEFLATE_RATIO, ndim, expected
+            )
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(
                 f"read_idx: {path} is damaged, expected a whole gzip file, but {error}: {_AGAIN}"
             ) from error
