@@ -109,6 +109,14 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("lib", libraries.values(), ids=libraries.keys(), scope="session")
 
 
+def pytest_collection_modifyitems(config, items):
+    """What uses no backend is tested together with NumPy, once in a matrix."""
+    if "numpy" not in config.libraries:
+        uses = {item: "lib" in getattr(item, "fixturenames", ()) for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if not uses[item]])
+        items[:] = [item for item in items if uses[item]]
+
+
 @pytest.fixture(autouse=True)
 def _flags(request):
     """array-api-strict's flags are global to the process: the strictest for that variant, else the default."""

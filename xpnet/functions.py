@@ -286,7 +286,7 @@ def _is_label(xp: Namespace, t: Array, num_classes: int) -> Array:
     return xp.astype(t, index, copy=False)[..., None] == classes
 
 
-def _are_labels(where: str, x: Array, t: Array) -> bool:
+def _are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
     """Whether `t` holds labels for the scores `x`, not one-hot rows: told by dimensions and dtype, and checked."""
     labels, one_hots = tuple(x.shape[:-1]), tuple(x.shape)
     if t.ndim == x.ndim:
@@ -301,7 +301,6 @@ def _are_labels(where: str, x: Array, t: Array) -> bool:
             f"{where}: t has shape {tuple(t.shape)}, expected {labels} (integer labels) or {one_hots} "
             f"(one-hot) for scores of shape {one_hots}"
         )
-    xp = namespace(t=t)
     if not is_integral(xp, t.dtype):
         raise TypeError(
             f"{where}: labels t must have an integer dtype, got {t.dtype}; cast them, such as "
@@ -310,10 +309,9 @@ def _are_labels(where: str, x: Array, t: Array) -> bool:
     return True
 
 
-def as_targets(where: str, x: Array, t: Array) -> Array:
+def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
     """`t` in the shape and dtype of the scores `x`: one-hot rows made of labels, or `t` itself."""
-    xp = namespace(x=x, t=t)
-    if _are_labels(where, x, t):
+    if _are_labels(xp, where, x, t):
         t = _is_label(xp, t, x.shape[-1])
     return t if t.dtype == x.dtype else xp.astype(t, x.dtype)
 
@@ -348,7 +346,11 @@ def accuracy(y: Array, t: Array, /) -> Array:
     check_floating(xp, "accuracy", y=y)
     check_batch("accuracy", "y", y)
     index = index_dtype(xp, device(y))
-    t = xp.astype(t, index) if _are_labels("accuracy", y, t) else xp.argmax(as_targets("accuracy", y, t), axis=-1)
+    t = (
+        xp.astype(t, index)
+        if _are_labels(xp, "accuracy", y, t)
+        else xp.argmax(as_targets(xp, "accuracy", y, t), axis=-1)
+    )
     return xp.mean(xp.astype(xp.argmax(y, axis=-1) == t, y.dtype))
 
 
@@ -449,7 +451,7 @@ def cross_entropy_error(y: Array, t: Array, /) -> Array:
     xp = namespace(y=y, t=t)
     check_floating(xp, "cross_entropy_error", y=y)
     check_batch("cross_entropy_error", "y", y)
-    targets = as_targets("cross_entropy_error", y, t)
+    targets = as_targets(xp, "cross_entropy_error", y, t)
     return -xp.sum(targets * xp.log(y + 1e-7)) / batch_size(y)
 
 
@@ -484,4 +486,4 @@ def softmax_cross_entropy(x: Array, t: Array, /) -> Array:
     xp = namespace(x=x, t=t)
     check_batch("softmax_cross_entropy", "x", x)
     log_y = log_softmax(x)
-    return -xp.sum(as_targets("softmax_cross_entropy", x, t) * log_y) / batch_size(x)
+    return -xp.sum(as_targets(xp, "softmax_cross_entropy", x, t) * log_y) / batch_size(x)

@@ -10,7 +10,7 @@ In the derivations L is the loss, ``dout`` is dL/d(output), and what `backward` 
 import math
 from typing import Protocol
 
-from ._array import Array, check_floating, namespace
+from ._array import Array, Namespace, check_floating, namespace
 from .functions import as_targets, batch_size, check_batch, log_softmax, sigmoid
 
 __all__ = [
@@ -237,9 +237,8 @@ class Affine:
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`, in the shape of `x`; sets `dW` and `db` on the way."""
         self.backward_params(dout)
-        xp = namespace(dout=dout, W=self.W)
         dx = dout @ self.W.T
-        return dx if dx.shape == self.shape else xp.reshape(dx, self.shape)
+        return dx if dx.shape == self.shape else namespace(dx=dx).reshape(dx, self.shape)
 
     def backward_params(self, dout: Array, /) -> None:
         """Set `dW` and `db` alone: all that the first layer of a network needs, at half the work."""
@@ -294,8 +293,8 @@ class SoftmaxWithLoss:
         t : array, integer labels of shape (N,) or (), or one-hot of `x`'s shape
         """
         xp = namespace(x=x, t=t, weight=self.weight)
-        self.share = _share("SoftmaxWithLoss", x, self.weight)
-        self.t = as_targets("SoftmaxWithLoss", x, t)
+        self.share = _share(xp, "SoftmaxWithLoss", x, self.weight)
+        self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
         log_y = log_softmax(x)
         self.y = xp.exp(log_y)
         return -xp.sum(self.t * log_y * self.share)
@@ -342,7 +341,7 @@ class IdentityWithLoss:
     def forward(self, x: Array, t: Array, /) -> Array:
         """The loss, an array of shape (), of outputs `x` and targets `t`, both of shape (N, K) or (K,)."""
         xp = namespace(x=x, t=t, weight=self.weight)
-        self.share = _share("IdentityWithLoss", x, self.weight)
+        self.share = _share(xp, "IdentityWithLoss", x, self.weight)
         if tuple(t.shape) != tuple(x.shape):
             raise ValueError(
                 f"IdentityWithLoss: t has shape {tuple(t.shape)}, expected that of the outputs, {tuple(x.shape)}"
@@ -356,9 +355,8 @@ class IdentityWithLoss:
         return self.error * (dout * self.share)
 
 
-def _share(where: str, x: Array, weight: Array | None) -> Array:
+def _share(xp: Namespace, where: str, x: Array, weight: Array | None) -> Array:
     """The share of each sample in the loss: 1/N, or its weight over the sum of the weights, shape (N, 1)."""
-    xp = namespace(x=x, weight=weight)
     check_floating(xp, where, x=x, weight=weight)
     check_batch(where, "x", x)
     if weight is None:
