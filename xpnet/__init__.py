@@ -29,7 +29,7 @@ from .functions import (
 )
 from .gradient import gradient_descent, numerical_diff, numerical_gradient, numerical_gradient_rows
 from .history import History
-from .initializers import Normal
+from .initializers import He, Normal
 from .layers import AddLayer, Affine, IdentityWithLoss, MulLayer, Relu, Sigmoid, SoftmaxWithLoss
 from .networks import Activation, Dense, Network, Sequential, SimpleNet, TwoLayerNet
 from .optimizers import SGD
@@ -49,6 +49,7 @@ __all__ = [
     "Diverged",
     "GradientCheck",
     "GradientError",
+    "He",
     "History",
     "IdentityWithLoss",
     "MulLayer",

@@ -170,14 +170,19 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _backends(options: argparse.Namespace) -> int:
-    rows = [("backend", "version", "devices", "usable")]
-    for backend in BACKENDS.values():
-        problem = backend.problem
-        devices = "-" if problem else ", ".join(backend.devices())
-        rows.append((backend.name, backend.version or "-", devices, f"no: {problem}" if problem else "yes"))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    problems = {name: backend.problem for name, backend in BACKENDS.items()}
+    rows = [("backend", "version", "usable", "devices")]
+    for name, backend in BACKENDS.items():
+        usable = problems[name] is None
+        rows.append(
+            (name, backend.version or "-", *(("yes", ", ".join(backend.devices())) if usable else ("no", "-")))
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3], sep="  ")
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for name, problem in problems.items():
+        if problem:
+            print(f"\n{name}: {problem}")
     return 0
 
 

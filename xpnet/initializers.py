@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Normal", "generator"]
+__all__ = ["He", "Normal", "generator"]
 
 HostArray: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -35,6 +35,28 @@ class Normal:
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         """Draw weights of `shape`."""
         return self.std * rng.standard_normal(shape)
+
+
+@dataclass(frozen=True)
+class He:
+    """Weights from the normal distribution with standard deviation sqrt(2 / D), D being the inputs of a unit.
+
+    Signals then keep their size through layers with ReLU, however many there are.
+
+    References
+    ----------
+    He et al. (2015), Delving Deep into Rectifiers. Saito (2016), Deep Learning from Scratch, section 6.2.3.
+
+    Examples
+    --------
+    >>> weights = He()(np.random.default_rng(0), (800, 50))
+    >>> print(weights.std().round(2))
+    0.05
+    """
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Draw weights of `shape`, (D, units)."""
+        return Normal((2 / shape[0]) ** 0.5)(rng, shape)
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 from ._array import Array, check_floating, device, dtype_name, from_host, namespace
 from .functions import accuracy, softmax, softmax_cross_entropy
 from .gradient import numerical_gradient
-from .initializers import Normal, generator
+from .initializers import He, Normal, generator
 from .layers import Affine, Layer, Relu, Sigmoid, SoftmaxWithLoss
 
 __all__ = ["Activation", "Dense", "Network", "Sequential", "SimpleNet", "TwoLayerNet"]
@@ -51,7 +51,7 @@ class Dense:
     ----------
     units : int
         How many outputs.
-    weight_init : callable, default Normal(0.01)
+    weight_init : callable, default He()
         Takes a `numpy.random.Generator` and a shape, returns the initial weights. Biases start at 0.
 
     Examples
@@ -63,7 +63,7 @@ class Dense:
     """
 
     units: int
-    weight_init: Callable[[Any, tuple[int, ...]], Array] = Normal(0.01)
+    weight_init: Callable[[Any, tuple[int, ...]], Array] = He()
     kind: ClassVar[str] = "Affine"
     params: ClassVar[tuple[str, ...]] = ("W", "b")
 

@@ -57,6 +57,7 @@ def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
         axes[1].plot(epochs, history.train_accuracy, color="C0", marker="o", markersize=3, label="training set")
         axes[1].plot(epochs, history.test_accuracy, color="C1", marker="s", markersize=3, label="test set")
         axes[1].set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
+        axes[1].xaxis.get_major_locator().set_params(integer=True)
         axes[1].grid(alpha=0.3)
         axes[1].legend(frameon=False, loc="lower right")
     fig.savefig(path)

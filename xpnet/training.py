@@ -141,6 +141,8 @@ def fit(
     rng = generator(seed)
     for name, (x, t) in (("train", (x_train, t_train)), ("test", (x_test, t_test))):
         _check_pair(xp, name, x, t, transformed=transform is not None, classifies=network.classifies)
+    if tuple(x_test.shape[1:]) != tuple(x_train.shape[1:]):
+        raise ValueError(f"x_test has samples of shape {tuple(x_test.shape[1:])}, x_train {tuple(x_train.shape[1:])}")
     t_train, t_test = (_check_targets(xp, network, name, t) for name, t in (("train", t_train), ("test", t_test)))
     index_name = dtype_name(index_dtype(xp, where))
     run = backend.repeat(update_step(network.stack, optimizer, transform))
@@ -268,7 +270,8 @@ def _check_pair(xp: Namespace, name: str, x: Array, t: Array, *, transformed: bo
         )
     if t.ndim == 0 or t.shape[0] != x.shape[0]:
         raise ValueError(
-            f"t_{name} must hold a target for each of the {x.shape[0]} samples of x_{name}, got {tuple(t.shape)}"
+            f"t_{name} has shape {tuple(t.shape)}, expected ({x.shape[0]},) or ({x.shape[0]}, K): a target for each "
+            f"sample of x_{name}"
         )
     if classifies and t.ndim == 1 and not is_integral(xp, t.dtype):
         raise TypeError(f"t_{name}: labels must have an integer dtype, got {t.dtype}; cast them first")
@@ -279,9 +282,9 @@ def _check_targets(xp: Namespace, network: Network, name: str, t: Array) -> Arra
     outputs = network.output_shape
     if not (network.classifies and t.ndim == 1):
         if tuple(t.shape[1:]) != outputs:
-            labels = " or integer labels (N,)" if network.classifies else ""
+            labels = " or integer labels" if network.classifies else ""
             raise ValueError(
-                f"t_{name} has shape {tuple(t.shape)}, expected (N, *{outputs}){labels} for this network"
+                f"t_{name} has shape {tuple(t.shape)}, expected {(t.shape[0], *outputs)}{labels} for this network"
             )
         return t
     least, most = int(xp.min(t)), int(xp.max(t))
@@ -402,7 +405,7 @@ def train(
         network = TwoLayerNet(
             math.prod(x.shape[1:]),
             hidden_size,
-            int(xp.max(t)) + 1 if t.ndim == 1 else t.shape[1],
+            max(int(xp.max(t)) + 1, 1) if t.ndim == 1 else t.shape[1],
             weight_init_std,
             activation=activation,
             seed=rng,

@@ -1,0 +1,47 @@
+"""Is the backpropagation right? It is compared with numerical gradients; then a wrong one is caught.
+
+Three MNIST samples, the 784-50-10 network, 100 elements of each parameter (all of them: `xpnet gradcheck`).
+(Deep Learning from Scratch, section 5.7.3.)
+"""
+
+import numpy as np
+
+from xpnet import (
+    Activation,
+    Dense,
+    GradientError,
+    Network,
+    Relu,
+    Sequential,
+    TwoLayerNet,
+    check_gradients,
+    load_mnist,
+)
+
+(images, labels), _ = load_mnist()
+x, t = images[:3].astype(np.float64), labels[:3]
+
+report = check_gradients(TwoLayerNet(784, 50, 10, like=x), x, t, sample=100)
+print("the two-layer network")
+print(report)
+
+
+class Forgetful(Relu):
+    """A ReLU whose author forgot the mask on the way back."""
+
+    def backward(self, dout):
+        return dout
+
+
+broken = Network(Sequential(Dense(50), Activation(Forgetful), Dense(10)), (784,), like=x)
+try:
+    check_gradients(broken, x, t, sample=100)
+except GradientError as error:
+    caught = {row.name: row.wrong for row in error.report.rows}
+    print("\nwith a ReLU that forgets its mask: GradientError")
+    print(error.report)
+
+assert report.ok
+assert all(row.mean_abs < 1e-9 for row in report.rows)
+assert caught["W1"] and caught["b1"], "the layers below the broken one are wrong ..."
+assert caught["W2"] == caught["b2"] == 0, "... and those above it are not"
