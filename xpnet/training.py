@@ -162,21 +162,21 @@ def fit(
 
     def record(epoch: int, losses: np.ndarray[Any, Any]) -> str:
         accuracies = [accuracy_of(x_train, t_train), accuracy_of(x_test, t_test)] if network.classifies else []
-        history.updates.append(len(history.loss))
-        history.seconds.append(time.perf_counter() - start)
         for column, value in zip((history.train_accuracy, history.test_accuracy), accuracies, strict=False):
             column.append(value)
+        history.updates.append(len(history.loss))
+        history.seconds.append(time.perf_counter() - start)  # the last of a row: without it, the row is not whole
         loss = f"loss {losses.mean():.4f}" if losses.size else "loss      -"
         shares = "".join(f"  {n} {a:.4f}" for n, a in zip(("train", "test"), accuracies, strict=False))
         return f"epoch {epoch:3d}  {loss}{shares and '  accuracy'}{shares}  {history.seconds[-1]:6.1f} s"
 
     count = int(x_train.shape[0])
-    # What the updates so far have made: parameters and optimizer state, the last losses, and the number of updates.
-    done: tuple[Carry, Array, int] = ((network.params, optimizer.init(network.params)), None, 0)
     losses: list[Array] = []
     bar = Progress(epochs * math.ceil(count / batch_size), shown=progress)
     # A run that diverges is told by its loss, not by NumPy's warnings on the way there.
     with bar, backend.current(where), np.errstate(over="ignore", invalid="ignore"):
+        # What the updates so far have made: parameters and optimizer state, the last losses, the number of updates.
+        done: tuple[Carry, Array, int] = ((network.params, optimizer.init(network.params)), None, 0)
         try:
             bar.line(record(0, np.empty(0)))
             for epoch in range(1, epochs + 1):
@@ -196,6 +196,8 @@ def fit(
         except KeyboardInterrupt:  # an update is whole once `done` has it; its loss may not be in `losses` yet
             if missing := done[2] - len(history.loss):
                 history.loss.extend(read_all([*losses, done[1]])[:missing].tolist())
+            for column in (history.train_accuracy, history.test_accuracy, history.updates):
+                del column[len(history.seconds) :]
             history.interrupted = True
             network.params = done[0][0]
             bar.line(f"interrupted after {done[2]} updates")
