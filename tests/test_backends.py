@@ -1,0 +1,212 @@
+"""The one place that knows libraries by name: what it says of each, and the doors in and out of it."""
+
+import sys
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import backends
+from xpnet._array import dtype_name, index_dtype
+from xpnet.backends import BACKENDS, Backend, BackendUnavailable, backend_of, get_backend, read_all, to_numpy
+
+NAMES = ("numpy", "cupy", "torch", "jax", "dask", "strict")
+
+
+def test_the_known_backends():
+    assert tuple(BACKENDS) == NAMES
+    assert all(name == backend.name for name, backend in BACKENDS.items())
+
+
+def test_each_library_is_found_by_name_and_by_its_arrays(lib):
+    assert get_backend(lib.backend.name) is lib.backend is backend_of(lib.asarray([1.0]))
+    assert lib.backend.namespace() is lib.xp
+    assert lib.backend.problem is None
+
+
+def test_the_version_is_told(lib):
+    assert lib.backend.version[0].isdigit()
+
+
+def test_each_device_is_found_by_its_name_and_the_first_is_the_default(lib):
+    names = lib.backend.devices()
+    assert names
+    assert lib.backend.device() == lib.backend.device(names[0])
+    assert len({str(lib.backend.device(name)) for name in names}) == len(names)
+    for name in names:
+        assert lib.backend.device(name.partition(":")[0]) == lib.backend.device(
+            next(n for n in names if n.partition(":")[0] == name.partition(":")[0])
+        )
+
+
+def test_an_unknown_device_is_refused_with_the_known_ones(lib):
+    with pytest.raises(ValueError, match=f"'tpu:9'.*{lib.backend.name}.*choose one of {lib.backend.devices()[0]}"):
+        lib.backend.device("tpu:9")
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'tensorflow'.*choose one of numpy, cupy, torch, jax, dask, strict"):
+        get_backend("tensorflow")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_backend_that_is_not_installed_says_how_to_get_it(monkeypatch, name):
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda module: None)
+    backend = BACKENDS[name]
+    assert backend.problem == f"not installed; get it with: {backend.install}"
+    assert "pip install" in backend.install
+    assert backend.version == ""
+    with pytest.raises(BackendUnavailable, match=f"'{name}'.*not installed.*pip install"):
+        get_backend(name)
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
+    """An installed module of that name."""
+    module = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda asked: object() if asked == name else None)
+    return module
+
+
+def test_cupy_without_a_cuda_device_says_so(monkeypatch):
+    def no_device() -> int:
+        raise RuntimeError("cudaErrorNoDevice:\n no CUDA-capable device is detected")
+
+    module: Any = fake(monkeypatch, "cupy")
+    module.cuda = ModuleType("cuda")
+    module.cuda.runtime = ModuleType("runtime")
+    module.cuda.runtime.getDeviceCount = no_device
+    module.__version__ = "14.0.0"
+    assert BACKENDS["cupy"].version == "14.0.0"
+    with pytest.raises(
+        BackendUnavailable, match="'cupy': no usable CUDA device: .*no CUDA-capable device.*NVIDIA GPU.*driver"
+    ) as raised:
+        get_backend("cupy")
+    assert "\n" not in str(raised.value)
+
+
+def test_cupy_as_it_is_here():
+    backend = BACKENDS["cupy"]
+    if backend.problem is None:
+        assert backend.devices()[0] == "cuda:0"
+    elif backend.version:
+        assert backend.problem.startswith("no usable CUDA device: ")
+    else:
+        assert backend.problem.startswith("not installed; get it with: pip install 'xpnet[cupy-cuda12x]'")
+
+
+def test_a_broken_installation_is_told_apart(monkeypatch):
+    fake(monkeypatch, "broken")
+    backend = Backend("broken", "broken", "pip install broken")
+    assert backend.problem is not None
+    assert backend.problem.startswith("cannot be used: ")
+    assert backend.problem.endswith("try again after: pip install broken")
+
+
+def test_a_library_that_fails_at_import_with_an_empty_message_is_named_by_its_error(monkeypatch):
+    def no(name: str) -> None:
+        raise OSError
+
+    monkeypatch.setattr(backends.importlib, "import_module", no)
+    problem = replace(BACKENDS["numpy"], name="other").problem
+    assert problem is not None
+    assert problem.startswith("cannot be used: OSError;")
+
+
+def test_problem_tells_of_every_backend_without_raising():
+    for backend in BACKENDS.values():
+        assert backend.problem is None or "pip install" in backend.problem or "driver" in backend.problem
+
+
+@pytest.mark.parametrize(
+    "values", [1.5, [1.5, -2.0], [[1.0, 2.0, 3.0]], np.zeros((0, 3))], ids=["0-d", "1", "2", "0"]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8", "bool"])
+def test_to_numpy_keeps_shape_dtype_and_values(lib, values, dtype):
+    if dtype == "float64" and dtype not in lib.dtypes:
+        pytest.skip(f"{lib.name} has no float64")
+    host = np.asarray(values).astype(bool if dtype == "bool" else "int8").astype(dtype)
+    found = to_numpy(lib.asarray(host, dtype))
+    assert type(found) is np.ndarray
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, host, strict=True)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_many_losses_are_read_in_order(lib, count):
+    values = [lib.asarray(0.5 * i) for i in range(count)]
+    np.testing.assert_array_equal(read_all(values), [0.5 * i for i in range(count)])
+
+
+def test_a_compiled_step_gives_what_the_step_gives(lib):
+    def step(params: Any, x: Any) -> Any:
+        return {name: p - 0.5 * x for name, p in params.items()}, lib.xp.sum(x)
+
+    params = {"W": lib.asarray([[1.0, 2.0]]), "b": lib.asarray([3.0, 4.0])}
+    x = lib.asarray([0.5, 1.5])
+    plain, total = step(params, x)
+    found, sum_ = lib.backend.compile(step)(params, x)
+    assert found.keys() == plain.keys()
+    for name, p in found.items():
+        assert lib.holds(p)
+        np.testing.assert_array_equal(lib.numpy(p), lib.numpy(plain[name]))
+    assert float(sum_) == float(total) == 2.0
+
+
+def test_a_compiled_step_on_dask_does_not_let_the_graph_grow(request):
+    lib = request.config.libraries.get("dask")
+    if lib is None:
+        pytest.skip("Dask is not among the --backends")
+    step, x = lib.backend.compile(lambda x: 0.5 * x), lib.asarray([1.0])
+    for _ in range(20):
+        x = step(x)
+    assert len(dict(x.__dask_graph__())) == 1
+    assert float(x[0]) == 0.5**20
+
+
+@pytest.mark.parametrize("steps", [1, 3, 101, 250])
+def test_repeated_steps_are_the_steps_one_after_the_other(lib, steps):
+    """Whatever the number that is run between two looks at it, each step is made once and in order."""
+    if lib.backend.name == "dask" and steps > 3:
+        pytest.skip("slow, and no different from the others")
+
+    def step(carry: Any, data: Any, index: Any) -> Any:
+        loss = lib.xp.sum(lib.xp.take(data[0], index, axis=0))
+        return {"W": 0.5 * carry["W"] + loss}, loss
+
+    index = (
+        np.random.default_rng(0).integers(0, 4, size=(steps, 2)).astype(dtype_name(index_dtype(lib.xp, lib.device)))
+    )
+    host = np.asarray([1.0, 2.0, 4.0, 8.0])
+    data, carry = (lib.asarray(host),), {"W": lib.asarray(1.0)}
+    found: list[float] = []
+    for carry, losses in lib.backend.repeat(step)(carry, data, index):  # noqa: B020
+        found += np.atleast_1d(lib.numpy(losses)).tolist()
+        assert lib.holds(carry["W"])
+    expected, W = host[index].sum(axis=1).tolist(), 1.0
+    for loss in expected:
+        W = 0.5 * W + loss
+    assert found == expected
+    np.testing.assert_allclose(float(carry["W"]), W, rtol=1e-6)
+
+
+def test_arrays_of_a_library_that_is_not_listed_are_run_as_plainly_as_numpys():
+    class Other:
+        __module__ = "otherlib.core"
+
+    backend = backend_of(Other())
+    assert backend.name == "otherlib"
+    assert backend.compile(len) is len
+    assert backend.install == "pip install otherlib"
+
+
+def test_the_device_is_current_for_its_arrays(lib):
+    with lib.backend.current(lib.backend.device()):
+        assert float(lib.xp.sum(lib.asarray([1.0, 2.0]))) == 3.0
+
+
+def test_public_names():
+    assert {"BACKENDS", "Backend", "BackendUnavailable", "get_backend", "to_numpy"} <= set(xpnet.__all__)

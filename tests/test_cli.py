@@ -1,0 +1,416 @@
+"""The command line: what it prints, what it writes, and the status it ends with."""
+
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import needs
+from test_training import ENVIRONMENT, to_classify, write_mnist
+
+import xpnet
+from xpnet import Affine, History, cli
+from xpnet.backends import BACKENDS
+from xpnet.cli import main
+
+LAST = r"test accuracy (\d\.\d{4})  \(\d+\.\d s; numpy \d+\.\d+\S*, cpu, float32\)"
+COMMANDS = ("train", "backends", "gradcheck")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    return str(write_mnist(tmp_path / "mnist"))
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    def train(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("training started")
+
+    monkeypatch.setattr(cli, "train", train)
+
+
+def xpnet_process(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "xpnet", *arguments]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, **more)
+
+
+# train
+
+
+def test_train_prints_a_line_per_epoch_and_a_last_line(folder, capfd):
+    assert main(["train", "--data", folder, "--epochs", "2"]) == 0
+    out, err = capfd.readouterr()
+    lines = out.splitlines()
+    assert err == ""
+    assert [line[:9] for line in lines[:-1]] == ["epoch   0", "epoch   1", "epoch   2"]
+    last = re.fullmatch(LAST, lines[-1])
+    assert last
+    assert f"test {last[1]}" in lines[-2]
+
+
+def test_quiet_prints_the_last_line_only(folder, capfd):
+    assert main(["train", "--data", folder, "--epochs", "1", "--quiet"]) == 0
+    out, err = capfd.readouterr()
+    assert re.fullmatch(LAST + "\n", out)
+    assert err == ""
+
+
+def test_the_last_line_names_backend_version_device_and_dtype(lib, folder, capsys):
+    to_classify(lib)
+    dtype = "float64" if "float64" in lib.dtypes else "float32"
+    device = {"strict": lib.name.removeprefix("strict-")}.get(lib.backend.name)
+    device = device if device in lib.backend.devices() else lib.backend.devices()[0]
+    options = ["--backend", lib.backend.name, "--device", device, "--dtype", dtype]
+    assert main(["train", "--data", folder, "--epochs", "1", "--quiet", *options]) == 0
+    assert capsys.readouterr().out.endswith(f" s; {lib.backend.name} {lib.backend.version}, {device}, {dtype})\n")
+
+
+def test_the_options_reach_train(monkeypatch, capsys):
+    seen: dict[str, Any] = {}
+
+    def train(dataset: Any, **kwargs: Any) -> xpnet.Result:
+        seen.update(kwargs, dataset=dataset)
+        return xpnet.Result(None, History(test_accuracy=[0.1, 0.25]))
+
+    monkeypatch.setattr(cli, "train", train)
+    line = (
+        "train --backend numpy --device cpu --dtype float64 --epochs 3 --batch-size 7 --lr 0.25 --hidden 11 "
+        "--activation sigmoid --sampling replacement --seed 5 --quiet --data there"
+    )
+    assert main(line.split()) == 0
+    assert seen == {
+        "dataset": "there",
+        "backend": "numpy",
+        "device": "cpu",
+        "dtype": "float64",
+        "epochs": 3,
+        "batch_size": 7,
+        "learning_rate": 0.25,
+        "hidden_size": 11,
+        "activation": "sigmoid",
+        "sampling": "replacement",
+        "seed": 5,
+        "progress": False,
+    }
+    assert capsys.readouterr().out.startswith("test accuracy 0.2500  (")
+
+
+def test_the_defaults_are_those_of_train(monkeypatch):
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(cli, "train", lambda *args, **kwargs: seen.update(kwargs) or xpnet.Result(None, History()))
+    assert main(["train"]) == 0
+    defaults = {name: p.default for name, p in inspect.signature(xpnet.train).parameters.items()}
+    assert seen == {**{name: defaults[name] for name in seen}, "backend": "numpy", "device": "cpu"}
+
+
+@needs("matplotlib")
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_history_and_plot_are_written(folder, tmp_path, capsys, suffix):
+    files = [str(tmp_path / f"run.{suffix}"), str(tmp_path / "run.png")]
+    options = ["--history", files[0], "--plot", files[1], "--quiet", "--seed", "3"]
+    assert main(["train", "--data", folder, "--epochs", "2", *options]) == 0
+    expected = xpnet.train(folder, epochs=2, seed=3, progress=False).history
+    text = Path(files[0]).read_text()
+    if suffix == "json":
+        saved = History(**json.loads(text))
+        assert (saved.loss, saved.test_accuracy) == (expected.loss, expected.test_accuracy)
+    else:
+        assert [float(line.split(",")[1]) for line in text.splitlines()[2:]] == expected.loss
+    assert Path(files[1]).read_bytes().startswith(b"\x89PNG")
+    assert f"test accuracy {expected.test_accuracy[-1]:.4f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--history", "--plot"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("run.txt", "must end in .*got '.txt'"),
+        ("missing/run", "there is no folder .*missing; make it first"),
+        ("folder", "is a folder; name a file"),
+    ],
+)
+def test_a_bad_output_path_is_refused_before_training(tmp_path, capsys, no_training, option, name, message):
+    suffix = "" if name.endswith("txt") else {"--history": ".csv", "--plot": ".png"}[option]
+    (tmp_path / f"folder{suffix or '.x'}").mkdir()
+    assert main(["train", option, str(tmp_path / (name + suffix))]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"xpnet train: .*{message}.*\n", err)
+
+
+def test_plot_without_matplotlib_is_refused_before_training(tmp_path, capsys, no_training, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["train", "--plot", str(tmp_path / "run.png")]) == 2
+    assert "pip install 'xpnet[plot]'" in capsys.readouterr().err
+
+
+def test_divergence_ends_with_1_and_still_saves_the_history(folder, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    assert main(["train", "--data", folder, "--lr", "1e30", "--epochs", "3", "--history", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert re.match(r"xpnet train: the loss is .* learning rate 1e\+30", err)
+    assert "test accuracy" not in out.splitlines()[-1]
+    saved = History(**json.loads(path.read_text()))
+    assert len(saved.loss) == 3
+    assert not np.isfinite(saved.loss[-1])
+    assert saved.updates == [0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "-1"], "epochs must be an integer from 0, got -1"),
+        (["--batch-size", "0"], "batch_size must be an integer from 1, got 0"),
+        (["--lr", "0"], "must be positive and finite"),
+        (["--lr", "nan"], "must be positive and finite"),
+        (["--hidden", "0"], "must be an integer from 1, got 0"),
+        (["--seed", "-1"], "seed must be"),
+        (["--device", "cuda:9"], "device 'cuda:9' .*choose one of cpu"),
+        (["--data", "/nowhere"], "'/nowhere' is neither 'mnist' nor a folder"),
+    ],
+    ids=" ".join,
+)
+def test_a_value_that_does_not_fit_ends_with_2_and_one_line(folder, capsys, arguments, message):
+    assert main(["train", "--data", folder, *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"xpnet train: .*{message}.*\n", err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sing"],
+        ["train", "--backend", "tensorflow"],
+        ["train", "--dtype", "int32"],
+        ["train", "--activation", "tanh"],
+        ["train", "--sampling", "x"],
+        ["train", "--epochs", "many"],
+        ["train", "--nonsense"],
+        ["gradcheck", "--samples", "few"],
+    ],
+    ids=" ".join,
+)
+def test_arguments_that_cannot_be_read_end_with_2_and_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("usage: xpnet")
+
+
+@pytest.mark.parametrize("command", ["train", "gradcheck"])
+def test_a_backend_that_cannot_be_used_ends_with_2(monkeypatch, capsys, command):
+    monkeypatch.setattr(type(BACKENDS["cupy"]), "problem", "not installed; get it with: pip install x")
+    assert main([command, "--backend", "cupy"]) == 2
+    message = f"xpnet {command}: backend 'cupy': not installed; get it with: pip install x\n"
+    assert capsys.readouterr().err == message
+
+
+def test_ctrl_c_before_training_ends_with_130(monkeypatch, capsys):
+    def train(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "train", train)
+    assert main(["train"]) == 130
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends SIGINT to the whole console")
+@pytest.mark.parametrize("quiet", [False, True])
+def test_ctrl_c_ends_with_130_and_keeps_what_there_is(folder, tmp_path, quiet):
+    path = tmp_path / "run.json"
+    command = [sys.executable, "-m", "xpnet", "train", "--data", folder, "--epochs", "1000000"]
+    marker = tmp_path / "started"
+    if quiet:  # no line to wait for
+        code = (
+            "import sys, pathlib; from xpnet import cli, training\n"
+            "plain = training.Progress.advance\n"
+            f"mark = lambda self, *steps: (pathlib.Path({str(marker)!r}).touch(), plain(self, *steps))[1]\n"
+            "training.Progress.advance = mark\n"
+            "sys.exit(cli.main(sys.argv[1:]))"
+        )
+        command = [sys.executable, "-c", code, *command[3:], "--quiet"]
+    command += ["--history", str(path)]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            if quiet:
+                while not marker.exists():
+                    assert process.poll() is None
+            else:
+                for line in process.stdout:
+                    if line.startswith("epoch   1 "):
+                        break
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (130, "")
+    lines = out.splitlines()
+    saved = History(**json.loads(path.read_text()))
+    assert saved.interrupted
+    assert re.fullmatch(LAST, lines[-1])
+    assert f"test accuracy {saved.test_accuracy[-1]:.4f}" in lines[-1]
+    if quiet:
+        assert len(lines) == 1
+    else:
+        assert lines[-2] == f"interrupted after {len(saved.loss)} updates"
+        assert len(saved.loss) >= 3
+
+
+def test_the_real_mnist_reaches_90_percent_in_one_epoch(capsys):
+    assert main(["train", "--epochs", "1", "--quiet"]) == 0
+    assert float(re.fullmatch(LAST + "\n", capsys.readouterr().out)[1]) > 0.9
+
+
+# backends
+
+
+def test_backends_is_a_table_with_a_row_for_each_and_the_reasons_below(capsys):
+    assert main(["backends"]) == 0
+    table, _, reasons = capsys.readouterr().out.partition("\n\n")
+    head, *rows = table.splitlines()
+    assert head.split() == ["backend", "version", "usable", "devices"]
+    for row, backend in zip(rows, BACKENDS.values(), strict=True):
+        usable = backend.problem is None
+        devices = ", ".join(backend.devices()) if usable else "-"
+        assert row.split(maxsplit=3) == [backend.name, backend.version or "-", "yes" if usable else "no", devices]
+        assert row[head.index("devices") :] == devices
+    expected = [f"{name}: {b.problem}" for name, b in BACKENDS.items() if b.problem]
+    assert reasons.splitlines() == expected
+
+
+def test_backends_tells_how_to_get_those_that_are_not_usable(monkeypatch, capsys):
+    monkeypatch.setattr(type(BACKENDS["cupy"]), "problem", "not installed; get it with: pip install it")
+    assert main(["backends"]) == 0
+    out = capsys.readouterr().out
+    assert out.count(": not installed; get it with: pip install it\n") == len(BACKENDS)
+    assert " yes " not in out
+
+
+# gradcheck
+
+
+def test_gradcheck_prints_a_row_per_parameter(lib, capsys):
+    dtype = "float64" if "float64" in lib.dtypes else "float32"
+    device = lib.name.removeprefix("strict-")
+    options = ["--device", device] if device in lib.backend.devices() else []
+    count = "3" if lib.backend.name in ("dask", "jax") else "20"
+    arguments = ["gradcheck", "--backend", lib.backend.name, "--elements", count, "--hidden", "5", "--dtype", dtype]
+    assert main(arguments + options) == 0
+    head, columns, *rows = capsys.readouterr().out.splitlines()
+    assert f"({lib.backend.name} {lib.backend.version}, " in head
+    assert head.endswith(f"{dtype})")
+    assert columns.split()[0] == "checked"
+    assert columns.split()[-2:] == ["kinks", "wrong"]
+    assert [row.split()[0] for row in rows] == ["W1", "b1", "W2", "b2"]
+    sizes = (784 * 5, 5, 50, 10)
+    assert [row.split()[1:4] for row in rows] == [[str(min(int(count), n)), "of", str(n)] for n in sizes]
+    if dtype == "float64":
+        assert all(float(row.split()[4]) < 1e-9 for row in rows)
+    assert all(row.split()[-1] == "0" for row in rows)
+
+
+def test_gradcheck_takes_all_elements_on_numpy(capsys):
+    assert main(["gradcheck", "--hidden", "1", "--samples", "1", "--activation", "sigmoid"]) == 0
+    assert "784 of 784" in capsys.readouterr().out
+
+
+def test_gradcheck_ends_with_1_where_a_gradient_is_wrong(monkeypatch, capsys):
+    plain = Affine.backward_params
+
+    def wrong(self: Affine, dout: Any) -> None:
+        plain(self, dout)
+        self.db = 1.01 * self.db
+
+    monkeypatch.setattr(Affine, "backward_params", wrong)
+    assert main(["gradcheck", "--elements", "20", "--hidden", "5"]) == 1
+    *table, verdict = capsys.readouterr().out.splitlines()
+    found = {row.split()[0]: int(row.split()[-1]) for row in table[2:]}
+    assert (found["W1"], found["W2"]) == (0, 0)
+    assert found["b2"] == 10
+    assert re.fullmatch(r"WRONG: .*disagree for b1 \(\d of 5\), b2 \(10 of 10\)", verdict)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--samples", "0"],
+        ["--samples", "60001"],
+        ["--elements", "-1"],
+        ["--elements", "0"],
+        ["--hidden", "0"],
+        ["--device", "moon"],
+    ],
+    ids=" ".join,
+)
+def test_gradcheck_refuses_what_does_not_fit(capsys, arguments):
+    assert main(["gradcheck", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert re.match("xpnet gradcheck: ", err)
+    assert arguments[1] in err
+
+
+# the program
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_ends_with_0_and_tells_every_option(capsys, command):
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: xpnet {command}".strip())
+    names = {
+        "": COMMANDS,
+        "train": "--backend --device --dtype --epochs --batch-size --lr --hidden --activation --sampling --seed "
+        "--plot --history --quiet --data numpy cupy torch jax dask strict",
+        "gradcheck": "--backend --device --dtype --hidden --activation --seed --samples --elements",
+        "backends": "",
+    }[command]
+    assert all(name in out for name in (names if command == "" else names.split()))
+    assert "None" not in out
+    assert "==SUPPRESS==" not in out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"xpnet {xpnet.__version__}\n"
+
+
+def test_python_m_xpnet_is_the_same_program(folder):
+    done = xpnet_process("train", "--data", folder, "--epochs", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(LAST, done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["train", "--epochs", "-1"], 2), (["--help"], 0), ([], 2)])
+def test_python_m_xpnet_ends_with_the_status(folder, arguments, status):
+    done = xpnet_process(*arguments, *(["--data", folder] if "train" in arguments else []))
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+
+
+@needs("jax")
+def test_float64_on_jax_is_switched_on_by_the_program(folder):
+    done = xpnet_process(
+        "train", "--data", folder, "--epochs", "1", "--backend", "jax", "--dtype", "float64", "--quiet"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"jax \S+, \w+:0, float64\)$", done.stdout)

@@ -1,0 +1,403 @@
+"""The rules of the core: read off its source, and tried on every function, layer and network at once."""
+
+import ast
+import dataclasses
+import subprocess
+import sys
+import types
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_functions import RTOL, check
+from test_layers import LAYERS, backward, convert, forward
+
+import xpnet
+
+PACKAGE = Path(xpnet.__file__).parent
+TREES = {
+    str(path.relative_to(PACKAGE).with_suffix("")): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+CORE = ["_array", "functions", "layers", "gradient", "networks", "optimizers"]
+
+
+# What each module may import of the package; a module that is not named may import anything but the shells.
+MAY_IMPORT = {
+    "_array": set(),
+    "functions": {"_array"},
+    "layers": {"_array", "functions"},
+    "gradient": {"_array"},
+    "initializers": set(),
+    "optimizers": {"_array"},
+    "networks": {"_array", "functions", "gradient", "initializers", "layers"},
+    "checking": {"_array", "functions", "gradient", "initializers", "layers", "networks"},
+    "backends": {"_array"},
+}
+SHELLS = {"cli", "__main__"}
+
+
+def imports(name):
+    """Modules of the package, and of others, that a module imports anywhere in it."""
+    ours, others = set(), set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            others |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            first, _, rest = (node.module or "").partition(".")
+            if first == "xpnet":
+                ours.add(rest.partition(".")[0])
+            elif not node.level:
+                others.add(first)
+            else:
+                ours |= {first} if first else {alias.name for alias in node.names}
+    return ours, others
+
+
+# Read off the source
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_imports_point_one_way(name):
+    ours, _ = imports(name)
+    if name in MAY_IMPORT:
+        assert ours <= MAY_IMPORT[name]
+    elif name not in SHELLS:
+        assert not ours & SHELLS
+    if name.startswith("datasets/"):
+        assert "training" not in ours and "networks" not in ours
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_imports_no_array_library(name):
+    libraries = {"numpy", "array_api_compat", "array_api_strict", "torch", "jax", "dask", "cupy", "scipy"}
+    assert imports(name)[1] & libraries == ({"array_api_compat"} if name == "_array" else set())
+
+
+def test_only_one_module_imports_array_api_compat():
+    assert [name for name in TREES if "array_api_compat" in imports(name)[1]] == ["_array"]
+
+
+def test_only_one_module_branches_on_the_name_of_a_backend():
+    found = set()
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Compare, ast.match_case)):
+                compared = ast.walk(node if isinstance(node, ast.Compare) else node.pattern)
+                constants = {c.value for c in compared if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+                found |= {(name, constant) for constant in constants & set(xpnet.BACKENDS)}
+    # `xpnet gradcheck` compares every element where that is fast, which is a default of an option and no more.
+    assert {(name, constant) for name, constant in found if name != "backends"} <= {("cli", "numpy")}
+    assert ("backends", "jax") in found  # the reader of the syntax tree is not blind
+
+
+# Not arrays: the counter of `Sequential` names layers, the table of `_array` holds namespaces.
+WRITTEN = {("networks", "count"), ("_array", "_NAMESPACES")}
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_writes_into_no_array(name):
+    written = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.AugAssign):
+            written.add((name, ast.unparse(node.target).partition("[")[0]))
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            written |= {(name, ast.unparse(t.value)) for t in ast.walk(target) if isinstance(t, ast.Subscript)}
+        if isinstance(node, ast.keyword):
+            assert node.arg != "out", f"{name}:{node.value.lineno}"
+    assert written <= WRITTEN
+
+
+@pytest.mark.parametrize("name", ["functions", "layers", "networks", "optimizers"])
+def test_the_core_reads_no_value(name):
+    """No hidden synchronisation; the one `float` is of the learning rate, a Python number."""
+    calls = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
+    readers = {
+        ast.unparse(c) for c in calls if isinstance(c.func, ast.Name) and c.func.id in ("float", "bool", "int")
+    }
+    methods = {c.func.attr for c in calls if isinstance(c.func, ast.Attribute)}
+    assert readers <= {"float(self.lr)", "float('inf')"}
+    assert not methods & {"item", "tolist", "numpy", "compute", "get", "cpu"}
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_everything_that_is_created_is_created_on_a_device(name):
+    """And with a dtype: two defaults that differ between libraries."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+            f"xp.{f}" for f in ("arange", "zeros", "ones", "full", "empty", "eye", "linspace")
+        }:
+            assert {keyword.arg for keyword in node.keywords} >= {"dtype", "device"}, f"{name}:{node.lineno}"
+
+
+def test_importing_the_package_imports_no_array_library_but_numpy():
+    code = (
+        "import sys, xpnet, xpnet.cli, xpnet.plotting\n"
+        "heavy = {'torch', 'jax', 'jaxlib', 'dask', 'cupy', 'matplotlib', 'tqdm', 'array_api_strict', 'scipy'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=120
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", xpnet.__all__)
+def test_public_names_exist_and_are_explained(name):
+    thing = getattr(xpnet, name)
+    if isinstance(thing, dict):
+        return
+    doc = thing.__doc__
+    assert doc and not doc.startswith(f"{name}("), "a docstring of its own"
+    is_class = isinstance(thing, type)
+    data = is_class and (dataclasses.is_dataclass(thing) or issubclass(thing, Exception))
+    assert data or name == "Network" or "Examples\n" in doc
+    for method_name, method in vars(thing).items() if is_class else ():
+        if isinstance(method, types.FunctionType) and not method_name.startswith("_"):
+            assert method.__doc__, method_name
+
+
+def test_public_names_are_sorted_and_unique():
+    assert len(set(xpnet.__all__)) == len(xpnet.__all__)
+    assert set(xpnet.__all__) <= set(vars(xpnet))
+    for name in ("functions", "layers", "gradient", "networks", "optimizers"):
+        assert set(sys.modules[f"xpnet.{name}"].__all__) <= set(xpnet.__all__)
+
+
+# Tried on everything at once: a pure function of arrays, and the arrays
+
+RNG = np.random.default_rng(0)
+X, LABELS = RNG.normal(size=(4, 3)), np.asarray([2, 0, 2, 1])
+P, ONE_HOT = RNG.dirichlet(np.ones(3), size=4), np.eye(3)[LABELS]
+PARAMS = [RNG.normal(size=shape) for shape in [(3, 5), (5,), (5, 3), (3,)]]
+NAMES = ["W1", "b1", "W2", "b2"]
+STACKS = {
+    activation: xpnet.TwoLayerNet(3, 5, 3, activation=activation, dtype="float64").stack
+    for activation in ("relu", "sigmoid")
+}
+
+
+def layer_case(name):
+    """Forward and backward of a layer of the table of test_layers, as one function."""
+
+    def both(*arrays):
+        layer, y = forward(name, arrays)
+        return [y, *backward(name, layer, y)]
+
+    return both, LAYERS[name][3]
+
+
+def loss_and_gradient(stack):
+    def pure(x, t, *params):
+        loss, gradients, _ = stack.loss_and_gradient(dict(zip(NAMES, params, strict=True)), x, t)
+        return [loss, *gradients.values()]
+
+    return pure
+
+
+def update(*arrays):
+    params, gradients = arrays[:2], arrays[2:]
+    optimizer = xpnet.SGD(0.1)
+    named = [dict(enumerate(part)) for part in (params, gradients)]
+    return list(optimizer.update(*named, optimizer.init(named[0]))[0].values())
+
+
+CASES = (
+    {f.__name__: (f, [X]) for f in (xpnet.sigmoid, xpnet.sigmoid_grad, xpnet.relu, xpnet.relu_grad, xpnet.softmax)}
+    | {f.__name__: (f, [X]) for f in (xpnet.log_softmax, xpnet.step_function, xpnet.identity_function)}
+    | {f"{f.__name__}-labels": (f, [P, LABELS]) for f in (xpnet.cross_entropy_error, xpnet.softmax_cross_entropy)}
+    | {f"{f.__name__}-one-hot": (f, [P, ONE_HOT]) for f in (xpnet.cross_entropy_error, xpnet.softmax_cross_entropy)}
+    | {
+        "sum_squared_error": (xpnet.sum_squared_error, [X, P]),
+        "accuracy-labels": (xpnet.accuracy, [P, LABELS]),
+        "accuracy-one-hot": (xpnet.accuracy, [P, ONE_HOT]),
+        "update": (update, [*PARAMS[:2], *(p + 2 for p in PARAMS[:2])]),
+    }
+    | {name: layer_case(name) for name in LAYERS}
+    | {f"network-{name}": (loss_and_gradient(stack), [X, LABELS, *PARAMS]) for name, stack in STACKS.items()}
+    | {
+        "network-loss": (
+            lambda x, t, *params: STACKS["relu"].loss(dict(zip(NAMES, params, strict=True)), x, t),
+            [X, LABELS, *PARAMS],
+        )
+    }
+)
+cases = pytest.mark.parametrize("name", CASES)
+
+
+def listed(result):
+    return result if isinstance(result, list) else [result]
+
+
+@contextmanager
+def no_computing(lib):
+    """A scheduler that refuses, where the library is lazy; elsewhere arrays compute when they are made."""
+    if lib.backend.name != "dask":
+        yield
+        return
+    import dask
+
+    def refuse(*_, **__):
+        raise AssertionError("computed inside the core")
+
+    with dask.config.set(scheduler=refuse):
+        yield
+
+
+def test_the_guard_against_computing_is_awake(lib):
+    x = lib.asarray([1.0, 2.0])
+    with no_computing(lib):
+        if lib.backend.name != "dask":
+            assert float(lib.xp.sum(x)) == 3
+            return
+        for compute in (
+            lambda: float(lib.xp.sum(x)),
+            lambda: bool(lib.xp.any(x > 1)),
+            x.compute,
+            lambda: lib.numpy(x),
+        ):
+            with pytest.raises(AssertionError, match="computed inside the core"):
+                compute()
+
+
+@cases
+def test_library_device_and_dtype_are_kept_and_nothing_is_computed_or_written(lib, name):
+    function, arrays = CASES[name]
+    expected = listed(function(*arrays))
+    for dtype in lib.dtypes:
+        given = convert(lib, arrays, dtype)
+        before = [lib.numpy(a).copy() for a in given]
+        with no_computing(lib):
+            results = listed(function(*given))
+        for got, value in zip(results, expected, strict=True):
+            check(lib, got, value, dtype, rtol=100 * RTOL[dtype], atol=1e-5 if dtype == "float32" else 1e-13)
+        for a, old in zip(given, before, strict=True):
+            np.testing.assert_array_equal(lib.numpy(a), old)
+
+
+def test_compiled_is_eager(lib):
+    """`Backend.compile`: traced on JAX, persisted on Dask, the function itself elsewhere."""
+    for name, (function, arrays) in CASES.items():
+        given = convert(lib, arrays, max(lib.dtypes))
+        for got, eager in zip(listed(lib.backend.compile(function)(*given)), listed(function(*given)), strict=True):
+            atol = 1e-6 if max(lib.dtypes) == "float32" else 1e-14
+            np.testing.assert_allclose(lib.numpy(got), lib.numpy(eager), rtol=lib.rtol, atol=atol, err_msg=name)
+            assert lib.holds(got), name
+
+
+def only(lib, *names):
+    if lib.backend.name not in names:
+        pytest.skip(f"of {' and '.join(names)} alone")
+
+
+def vmap_of(lib):
+    if lib.backend.name == "jax":
+        import jax
+
+        return jax.vmap
+    import torch
+
+    return torch.func.vmap
+
+
+def test_vmap_over_many_problems_is_one_after_the_other(lib):
+    only(lib, "jax", "torch")
+    vmap = vmap_of(lib)
+    for name, (function, arrays) in CASES.items():
+        given = convert(lib, arrays, "float64")
+        many = [lib.xp.stack([a, a * 2 if a.dtype == lib.xp.float64 else 2 - a, a]) for a in given]
+        singles = [listed(function(*(m[i] for m in many))) for i in range(3)]
+        mapped = listed(vmap(function)(*many))
+        for k, got in enumerate(mapped):
+            expected = np.stack([lib.numpy(single[k]) for single in singles])
+            np.testing.assert_allclose(lib.numpy(got), expected, rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+def gradients_of(lib, function, arrays, wanted):
+    """The derivatives of a scalar `function` by the `wanted` arguments, by the library's own differentiation."""
+    if lib.backend.name == "jax":
+        import jax
+
+        return jax.grad(function, argnums=tuple(wanted))(*arrays)
+    import torch
+
+    given = [a.clone().requires_grad_() if i in wanted else a for i, a in enumerate(arrays)]
+    return torch.autograd.grad(function(*given), [given[i] for i in wanted])
+
+
+def test_automatic_differentiation_of_our_forward_is_our_backward(lib):
+    only(lib, "jax", "torch")
+    for name, (_, count, attributes, arrays, differentiable) in LAYERS.items():
+        given = convert(lib, arrays, "float64")
+        layer, y = forward(name, given)
+        dout = lib.asarray(np.random.default_rng(1).normal(size=tuple(y.shape)))
+        wanted = [*range(len(attributes)), *range(count, count + differentiable)]
+        theirs = gradients_of(
+            lib, lambda *a, name=name, dout=dout: lib.xp.sum(forward(name, a)[1] * dout), given, wanted
+        )
+        for ours, oracle in zip(backward(name, layer, dout), theirs, strict=True):
+            np.testing.assert_allclose(lib.numpy(ours), lib.numpy(oracle), rtol=1e-10, atol=1e-14, err_msg=name)
+
+
+def test_automatic_differentiation_of_our_networks_is_our_gradient(lib):
+    only(lib, "jax", "torch")
+    for activation, stack in STACKS.items():
+        for t in (LABELS, ONE_HOT):
+            x, given_t, *params = convert(lib, [X, t, *PARAMS], "float64")
+
+            def loss(*params, stack=stack, x=x, t=given_t):
+                return stack.loss(dict(zip(NAMES, params, strict=True)), x, t)
+
+            ours = loss_and_gradient(stack)(x, given_t, *params)[1:]
+            for a, b in zip(ours, gradients_of(lib, loss, params, range(4)), strict=True):
+                np.testing.assert_allclose(lib.numpy(a), lib.numpy(b), rtol=1e-10, atol=1e-14, err_msg=activation)
+
+
+@pytest.mark.parametrize(
+    ("function", "slope"),
+    [(xpnet.sigmoid, xpnet.sigmoid_grad), (xpnet.relu, xpnet.relu_grad)],
+    ids=["sigmoid", "relu"],
+)
+def test_automatic_differentiation_of_activations_is_their_slope(lib, function, slope):
+    only(lib, "jax", "torch")
+    x = lib.asarray([-800.0, -100.0, -3.0, -1e-9, 0.0, 1e-9, 3.0, 100.0, 800.0])
+    (theirs,) = gradients_of(lib, lambda x: lib.xp.sum(function(x)), [x], [0])
+    np.testing.assert_allclose(lib.numpy(slope(x)), lib.numpy(theirs), rtol=1e-12)
+
+
+def test_a_network_inside_jit_is_the_network_and_leaks_no_tracer(lib):
+    only(lib, "jax")
+    import jax
+
+    x, t = convert(lib, [X, LABELS], "float64")
+    net = xpnet.TwoLayerNet(3, 5, 3, weight_init_std=1.0, like=x)
+    with jax.checking_leaks():
+        traced = {method: jax.jit(getattr(net, method))(x, t) for method in ("loss", "accuracy", "gradient")} | {
+            method: jax.jit(getattr(net, method))(x) for method in ("predict", "predict_proba")
+        }
+    assert net.layers == {}
+    for method, got in traced.items():
+        eager = getattr(net, method)(*((x, t) if method in ("loss", "accuracy", "gradient") else (x,)))
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(eager), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15, err_msg=method)
+    kept = dict(net.layers)
+    jax.jit(net.gradient)(x, t)
+    assert {name: id(layer) for name, layer in net.layers.items()} == {
+        name: id(layer) for name, layer in kept.items()
+    }
+    assert len(kept) == 3
+
+
+def test_the_methods_of_a_network_compute_nothing(lib):
+    x, t = lib.asarray(X), lib.asarray(LABELS)
+    net = xpnet.TwoLayerNet(3, 5, 3, like=x)
+    with no_computing(lib):
+        results = [
+            net.loss(x, t),
+            net.accuracy(x, t),
+            net.predict(x),
+            net.predict_proba(x),
+            *net.gradient(x, t).values(),
+        ]
+    assert all(map(lib.holds, results))

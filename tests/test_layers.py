@@ -1,0 +1,401 @@
+"""Layers: forward against NumPy, backward against differences taken here, and the book's known numbers."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import needs
+from test_functions import check
+
+import xpnet
+from xpnet import AddLayer, Affine, IdentityWithLoss, MulLayer, Relu, Sigmoid, SoftmaxWithLoss, check_layer
+
+RNG = np.random.default_rng(0)
+W, B, WEIGHT = RNG.normal(size=(6, 4)), RNG.normal(size=4), np.asarray([0.5, 2.0, 1.0, 0.25, 3.0])
+X, SCORES, TARGETS = RNG.normal(size=(5, 6)), RNG.normal(size=(5, 4)), RNG.normal(size=(5, 4))
+LABELS = np.asarray([3, 0, 3, 1, 2])
+ONE_HOT = np.eye(4)[LABELS]
+AWAY = np.where(RNG.random((5, 6)) < 0.5, -1.0, 1.0) * (0.1 + RNG.random((5, 6)))  # from a ReLU's kink
+
+# Each layer: its class, how many of its arguments the constructor takes, which derivatives are kept in attributes,
+# the arguments, and how many of those of `forward` are differentiated.
+LAYERS = {
+    "mul": (MulLayer, 0, (), [X, X[::-1] + 1], 2),
+    "add": (AddLayer, 0, (), [X, X[::-1]], 2),
+    "relu": (Relu, 0, (), [AWAY], 1),
+    "relu-one-sample": (Relu, 0, (), [AWAY[0]], 1),
+    "relu-tensor": (Relu, 0, (), [AWAY.reshape(5, 1, 2, 3)], 1),
+    "sigmoid": (Sigmoid, 0, (), [X], 1),
+    "affine": (Affine, 2, ("dW", "db"), [W, B, X], 1),
+    "affine-one-sample": (Affine, 2, ("dW", "db"), [W, B, X[0]], 1),
+    "affine-batch-of-one": (Affine, 2, ("dW", "db"), [W, B, X[:1]], 1),
+    "affine-tensor": (Affine, 2, ("dW", "db"), [W, B, X.reshape(5, 1, 2, 3)], 1),
+    "affine-one-output": (Affine, 2, ("dW", "db"), [W[:, :1], B[:1], X], 1),
+    "softmax-labels": (SoftmaxWithLoss, 0, (), [SCORES, LABELS], 1),
+    "softmax-one-hot": (SoftmaxWithLoss, 0, (), [SCORES, ONE_HOT], 1),
+    "softmax-one-sample": (SoftmaxWithLoss, 0, (), [SCORES[0], LABELS[0]], 1),
+    "softmax-one-sample-one-hot": (SoftmaxWithLoss, 0, (), [SCORES[0], ONE_HOT[0]], 1),
+    "softmax-weighted": (SoftmaxWithLoss, 1, (), [WEIGHT, SCORES, LABELS], 1),
+    "identity": (IdentityWithLoss, 0, (), [SCORES, TARGETS], 1),
+    "identity-one-sample": (IdentityWithLoss, 0, (), [SCORES[0], TARGETS[0]], 1),
+    "identity-weighted": (IdentityWithLoss, 1, (), [WEIGHT, SCORES, TARGETS], 1),
+}
+LOSS_LAYERS = {"softmax": (SoftmaxWithLoss, LABELS), "identity": (IdentityWithLoss, TARGETS)}
+
+layers = pytest.mark.parametrize("name", LAYERS)
+loss_layers = pytest.mark.parametrize("name", LOSS_LAYERS)
+
+
+def convert(lib, arrays, dtype):
+    return [lib.asarray(a, dtype if a.dtype.kind == "f" else None) for a in arrays]
+
+
+def forward(name, arrays):
+    """A layer that has recorded its pass, and the output."""
+    build, count, _, _, _ = LAYERS[name]
+    layer = build(*arrays[:count])
+    return layer, layer.forward(*arrays[count:])
+
+
+def backward(name, layer, dout):
+    """The derivatives by every differentiable argument, in the order of the table."""
+    dx = layer.backward(dout)
+    return [*(getattr(layer, a) for a in LAYERS[name][2]), *(dx if isinstance(dx, tuple) else (dx,))]
+
+
+def dout_for(lib, y, dtype, seed=1):
+    """A derivative of the loss by the output `y`, drawn at random."""
+    return lib.asarray(np.random.default_rng(seed).normal(size=tuple(y.shape)), dtype)
+
+
+# The book's shopping
+
+
+def test_two_apples():
+    apples, tax = MulLayer(), MulLayer()
+    assert tax.forward(apples.forward(100, 2), 1.1) == 220.00000000000003
+    d_apples, d_tax = tax.backward(1)
+    assert (*apples.backward(d_apples), d_tax) == (2.2, 110.00000000000001, 200)
+
+
+def shop(apple, apples, orange, oranges, tax, dprice):
+    apple_layer, orange_layer, add_layer, tax_layer = MulLayer(), MulLayer(), AddLayer(), MulLayer()
+    together = add_layer.forward(apple_layer.forward(apple, apples), orange_layer.forward(orange, oranges))
+    price = tax_layer.forward(together, tax)
+    d_together, d_tax = tax_layer.backward(dprice)
+    d_apples, d_oranges = add_layer.backward(d_together)
+    d_orange, d_oranges = orange_layer.backward(d_oranges)
+    d_apple, d_apples = apple_layer.backward(d_apples)
+    return price, d_apples, d_apple, d_orange, d_oranges, d_tax
+
+
+SHOPPING = (715.0000000000001, 110.00000000000001, 2.2, 3.3000000000000003, 165.0, 650)
+
+
+def test_two_apples_and_three_oranges():
+    assert shop(100, 2, 150, 3, 1.1, 1) == SHOPPING
+
+
+def test_apples_and_oranges_as_arrays(lib):
+    dtype = max(lib.dtypes)
+    found = shop(*(lib.asarray([value], dtype) for value in (100, 2, 150, 3, 1.1, 1)))
+    for got, expected in zip(found, SHOPPING, strict=True):
+        check(lib, got, [expected], dtype)
+
+
+# Forward
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (1, 6), (5, 1, 2, 3), (5, 3, 2)])
+def test_affine_of_batches_and_tensors(lib, shape):
+    for dtype in lib.dtypes:
+        x = X[: shape[0]].reshape(shape)
+        layer = Affine(*convert(lib, [W, B], dtype))
+        flat, dout = x.reshape(shape[0], -1), SCORES[: shape[0]]
+        check(lib, layer.forward(lib.asarray(x, dtype)), flat @ W + B, dtype, atol=1e-6)
+        check(lib, layer.backward(lib.asarray(dout, dtype)), (dout @ W.T).reshape(shape), dtype, atol=1e-6)
+        check(lib, layer.dW, flat.T @ dout, dtype, atol=1e-6)
+        check(lib, layer.db, dout.sum(axis=0), dtype, atol=1e-6)
+
+
+def test_affine_of_one_sample(lib):
+    for dtype in lib.dtypes:
+        layer = Affine(*convert(lib, [W, B], dtype))
+        check(lib, layer.forward(lib.asarray(X[0], dtype)), X[0] @ W + B, dtype, atol=1e-6)
+        check(lib, layer.backward(lib.asarray(SCORES[0], dtype)), SCORES[0] @ W.T, dtype, atol=1e-6)
+        check(lib, layer.dW, np.outer(X[0], SCORES[0]), dtype, atol=1e-6)
+        check(lib, layer.db, SCORES[0], dtype)
+
+
+def test_relu_and_its_derivative_are_the_functions_at_zero_and_nan_too(lib):
+    for dtype in lib.dtypes:
+        x = lib.asarray([-1.0, -0.0, 0.0, 1e-30, 2.0, math.nan], dtype)
+        layer = Relu()
+        check(lib, layer.forward(x), lib.numpy(xpnet.relu(x)), dtype)
+        check(lib, layer.backward(lib.asarray([5.0] * 6, dtype)), [0, 0, 0, 5, 5, 5], dtype)
+
+
+def test_sigmoid_layer_is_the_function_and_saturates_without_a_warning(lib):
+    for dtype in lib.dtypes:
+        x = lib.asarray([-1000.0, -1.0, 0.0, 2.0, 1000.0], dtype)
+        layer = Sigmoid()
+        check(lib, layer.forward(x), lib.numpy(xpnet.sigmoid(x)), dtype)
+        dx = layer.backward(lib.asarray([3.0] * 5, dtype))
+        check(lib, dx, 3 * lib.numpy(xpnet.sigmoid_grad(x)), dtype, atol=1e-30)
+
+
+@pytest.mark.parametrize("t", [LABELS, ONE_HOT], ids=["labels", "one-hot"])
+def test_softmax_with_loss_is_the_loss_and_keeps_the_probabilities(lib, t):
+    for dtype in lib.dtypes:
+        x, given_t = convert(lib, [SCORES, t], dtype)
+        layer = SoftmaxWithLoss()
+        expected = np.mean(np.logaddexp.reduce(SCORES, axis=1) - SCORES[np.arange(5), LABELS])
+        y = np.exp(SCORES) / np.exp(SCORES).sum(axis=1, keepdims=True)
+        check(lib, layer.forward(x, given_t), expected, dtype)
+        check(lib, xpnet.softmax_cross_entropy(x, given_t), expected, dtype)
+        check(lib, layer.y, y, dtype)
+        check(lib, layer.backward(), (y - ONE_HOT) / 5, dtype, atol=1e-7 if dtype == "float32" else 1e-16)
+
+
+def test_softmax_with_loss_of_hopeless_scores_still_teaches(lib):
+    for dtype in lib.dtypes:
+        layer = SoftmaxWithLoss()
+        check(lib, layer.forward(*convert(lib, [np.asarray([[1e4, 0.0]]), np.asarray([1])], dtype)), 1e4, dtype)
+        check(lib, layer.backward(), [[1, -1]], dtype)
+
+
+def test_identity_with_loss_is_the_squared_error(lib):
+    for dtype in lib.dtypes:
+        x, t = convert(lib, [SCORES, TARGETS], dtype)
+        layer = IdentityWithLoss()
+        check(lib, layer.forward(x, t), 0.5 * np.sum((SCORES - TARGETS) ** 2) / 5, dtype)
+        check(lib, xpnet.sum_squared_error(x, t), 0.5 * np.sum((SCORES - TARGETS) ** 2) / 5, dtype)
+        check(lib, layer.y, SCORES, dtype)
+        check(lib, layer.backward(), (SCORES - TARGETS) / 5, dtype, atol=1e-7)
+
+
+def test_one_sample_one_hot_is_not_scaled_by_the_number_of_classes(lib):
+    dtype = max(lib.dtypes)
+    x = lib.asarray([0.0, 0.0, 0.0, 0.0])
+    for t in (lib.asarray(1), lib.asarray([0, 1, 0, 0]), lib.asarray([0.0, 1.0, 0.0, 0.0])):
+        layer = SoftmaxWithLoss()
+        check(lib, layer.forward(x, t), math.log(4), dtype)
+        check(lib, layer.backward(), [0.25, -0.75, 0.25, 0.25], dtype)
+
+
+# Backward
+
+
+@layers
+def test_backward_is_the_derivative_in_a_random_direction(lib, name):
+    """By differences taken here, without `xpnet.checking`: all differentiable arguments move at once."""
+    _, count, attributes, arrays, differentiable = LAYERS[name]
+    dtype, rng = max(lib.dtypes), np.random.default_rng(2)
+    moved = [*range(len(attributes)), *range(count, count + differentiable)]
+    direction = {i: rng.normal(size=arrays[i].shape) for i in moved}
+    layer, y = forward(name, convert(lib, arrays, dtype))
+    dout = dout_for(lib, y, dtype)
+    gradients = dict(zip(moved, backward(name, layer, dout), strict=True))
+
+    def at(h):
+        there = [a + h * direction[i] if i in direction else a for i, a in enumerate(arrays)]
+        y = lib.numpy(forward(name, convert(lib, there, dtype))[1])
+        return float(np.sum(y.astype("float64") * lib.numpy(dout)))
+
+    h, tolerance = (1e-5, 1e-8) if dtype == "float64" else (1e-2, 5e-3)
+    for i, g in gradients.items():
+        assert lib.holds(g)
+        assert tuple(g.shape) == arrays[i].shape
+    slope = sum(float(np.sum(direction[i] * lib.numpy(g))) for i, g in gradients.items())
+    np.testing.assert_allclose(slope, (at(h) - at(-h)) / (2 * h), rtol=tolerance, atol=tolerance)
+
+
+@layers
+def test_backward_is_linear_in_dout_and_writes_into_no_argument(lib, name):
+    for dtype in lib.dtypes:
+        arrays = convert(lib, LAYERS[name][3], dtype)
+        layer, y = forward(name, arrays)
+        a, b = (dout_for(lib, y, dtype, seed) for seed in (1, 2))
+        both = 2.0 * a - 3.0 * b
+        before = [lib.numpy(v).copy() for v in (*arrays, y, a)]
+        one, two, sums = (backward(name, layer, dout) for dout in (a, b, both))
+        for got, da, db in zip(sums, one, two, strict=True):
+            assert np.any(lib.numpy(da))
+            expected = 2.0 * lib.numpy(da) - 3.0 * lib.numpy(db)
+            check(lib, got, expected, dtype, rtol=1e-3 if dtype == "float32" else 1e-9, atol=1e-5)
+        for value, old in zip((*arrays, y, a), before, strict=True):
+            np.testing.assert_array_equal(lib.numpy(value), old)
+
+
+@loss_layers
+def test_the_backward_of_a_loss_takes_a_number_or_an_array_and_is_1_by_default(lib, name):
+    build, t = LOSS_LAYERS[name]
+    for dtype in lib.dtypes:
+        layer = build()
+        layer.forward(*convert(lib, [SCORES, t], dtype))
+        plain = lib.numpy(layer.backward())
+        for dout, factor in [(1.0, 1), (-2.5, -2.5), (0.0, 0), (lib.asarray(3.0, dtype), 3)]:
+            check(lib, layer.backward(dout), factor * plain, dtype)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("affine")])
+def test_backward_params_gives_the_same_without_the_input(lib, name):
+    for dtype in lib.dtypes:
+        arrays = convert(lib, LAYERS[name][3], dtype)
+        (whole, y), (half, _) = forward(name, arrays), forward(name, arrays)
+        dout = dout_for(lib, y, dtype)
+        whole.backward(dout)
+        assert half.backward_params(dout) is None
+        check(lib, half.dW, lib.numpy(whole.dW), dtype, rtol=0)
+        check(lib, half.db, lib.numpy(whole.db), dtype, rtol=0)
+
+
+@layers
+def test_the_checker_agrees_with_every_layer(lib, name):
+    build, count, attributes, arrays, _ = LAYERS[name]
+    for dtype in lib.dtypes:
+        given = convert(lib, arrays, dtype)
+        params = dict(zip(("W", "b"), given, strict=False)) if attributes else {}
+        if count > len(params):  # the weight of the samples is no parameter, and float64 within
+            inputs = convert(lib, arrays[1:], max(lib.dtypes))
+            report = check_layer(partial(build, lib.asarray(arrays[0])), {}, *inputs, sample=10)
+        else:
+            report = check_layer(build, params, *given[count:], sample=10)
+        assert report.ok
+        inputs = [row.name for row in report.rows if row.name not in params]
+        assert inputs == ["x0", "x1"][: LAYERS[name][4]]
+        assert [row.name for row in report.rows][len(inputs) :] == list(params)
+
+
+# The weights of samples
+
+
+@loss_layers
+def test_weights_of_one_are_none(lib, name):
+    build, t = LOSS_LAYERS[name]
+    for dtype in lib.dtypes:
+        for weight in (np.ones(5), np.full(5, 7.0)):  # only their shares count
+            plain, weighted = build(), build(lib.asarray(weight, dtype))
+            x, given_t = convert(lib, [SCORES, t], dtype)
+            check(lib, weighted.forward(x, given_t), float(plain.forward(x, given_t)), dtype)
+            check(lib, weighted.backward(), lib.numpy(plain.backward()), dtype, atol=1e-7)
+
+
+@loss_layers
+def test_a_weight_of_2_is_the_sample_twice_and_of_0_is_the_sample_left_out(lib, name):
+    build, t = LOSS_LAYERS[name]
+    repeats = np.asarray([2, 1, 0, 1, 3])
+    for dtype in lib.dtypes:
+        plain, weighted = build(), build(lib.asarray(repeats, dtype))
+        many = convert(lib, [np.repeat(SCORES, repeats, axis=0), np.repeat(t, repeats, axis=0)], dtype)
+        expected = float(plain.forward(*many))
+        check(lib, weighted.forward(*convert(lib, [SCORES, t], dtype)), expected, dtype)
+        dx = lib.numpy(plain.backward())
+        sums = np.asarray([dx[np.repeat(np.arange(5), repeats) == i].sum(axis=0) for i in range(5)])
+        check(lib, weighted.backward(), sums, dtype, atol=1e-6 if dtype == "float32" else 1e-15)
+
+
+# PyTorch's own functions as an oracle, for every library
+
+
+@needs("torch")
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("mul", "add")])
+def test_layers_agree_with_pytorchs_own(lib, name):
+    import torch
+    from torch.nn import functional as F  # noqa: N812
+
+    def cross_entropy(w, x, t):
+        each = F.cross_entropy(
+            x.reshape(-1, 4), t.reshape(-1, 4) if t.is_floating_point() else t.reshape(-1), reduction="none"
+        )
+        return (each * w).sum() / w.sum()
+
+    def squared(w, x, t):
+        each = 0.5 * F.mse_loss(x, t, reduction="none").sum(-1)
+        return (each * w).sum() / w.sum()
+
+    ones = torch.ones(5, dtype=torch.float64)
+    theirs = {
+        "relu": F.relu,
+        "sigmoid": F.sigmoid,
+        "affine": lambda W, b, x: F.linear(x.flatten(1) if x.ndim > 1 else x, W.T, b),
+        "softmax": lambda *a: cross_entropy(*(a if len(a) == 3 else (ones[: a[0].numel() // 4], *a))),
+        "identity": lambda *a: squared(*(a if len(a) == 3 else (ones[: a[0].numel() // 4], *a))),
+    }[name.partition("-")[0]]
+
+    _, count, attributes, arrays, differentiable = LAYERS[name]
+    tensors = [torch.asarray(a.copy()) for a in arrays]
+    wanted = [*tensors[: len(attributes)], *tensors[count : count + differentiable]]
+    for tensor in wanted:
+        tensor.requires_grad_()
+    out = theirs(*tensors)
+    dtype = max(lib.dtypes)
+    layer, y = forward(name, convert(lib, arrays, dtype))
+    dout = dout_for(lib, y, dtype)
+    expected = torch.autograd.grad(out, wanted, torch.asarray(lib.numpy(dout).astype("float64")))
+    atol = 1e-5 if dtype == "float32" else 1e-13
+    check(lib, y, out.detach().numpy(), dtype, atol=atol)
+    for got, grad in zip(backward(name, layer, dout), expected, strict=True):
+        check(lib, got, grad.numpy(), dtype, atol=atol)
+
+
+# What is refused
+
+
+def test_affine_refuses_what_does_not_fit(lib):
+    w, b, x = (lib.asarray(a) for a in (W, B, X))
+    for args, match in [
+        ((w[0, :], b), r"W has shape \(4,\) and b \(4,\); expected \(D, M\) and \(M,\)"),
+        ((w, b[:3]), r"W has shape \(6, 4\) and b \(3,\)"),
+        ((w, b[None, :]), r"and b \(1, 4\)"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            Affine(*args)
+    for shape, features in [((5, 4), 4), ((4,), 4), ((5, 1, 2, 2), 4), ((5, 0), 0)]:
+        with pytest.raises(
+            ValueError, match=rf"Affine: x has {features} features, shape .*, but W expects 6, shape \(6, 4\)"
+        ):
+            Affine(w, b).forward(lib.asarray(np.zeros(shape)))
+    for bad, match in [
+        (lib.asarray(np.ones((5, 6), "uint8"), "uint8"), "Affine: x must have a real floating dtype.*/ 255"),
+        (X.tolist(), "x must be an array"),
+    ]:
+        with pytest.raises(TypeError, match=match):
+            Affine(w, b).forward(bad)
+    with pytest.raises(TypeError, match="Affine: W must have a real floating dtype"):
+        Affine(lib.asarray(np.ones((6, 4), int)), b).forward(x)
+    if len(lib.dtypes) > 1:
+        with pytest.raises(TypeError, match=r"Affine: x is .*float32 but W is .*float64; cast"):
+            Affine(w, b).forward(lib.asarray(X, "float32"))
+
+
+@pytest.mark.parametrize("build", [Relu, Sigmoid])
+def test_activations_refuse_integers_and_lists(lib, build):
+    for x, match in [(lib.asarray([1, 2]), "x must have a real floating dtype"), ([0.5], "x must be an array")]:
+        with pytest.raises(TypeError, match=match):
+            build().forward(x)
+
+
+@loss_layers
+def test_loss_layers_refuse_what_does_not_fit(lib, name):
+    build, t = LOSS_LAYERS[name]
+    x, given_t = lib.asarray(SCORES), lib.asarray(t)
+    for args, error, match in [
+        ((x, lib.asarray(TARGETS[:4])), ValueError, r"t has shape \(4, 4\)"),
+        ((lib.asarray(SCORES[:0]), lib.asarray(t[:0])), ValueError, "x is empty"),
+        ((lib.asarray(SCORES[None]), given_t), ValueError, "flatten it first"),
+        ((lib.asarray(SCORES.astype(int)), given_t), TypeError, "x must have a real floating dtype"),
+        ((SCORES.tolist(), given_t), TypeError, "x must be an array"),
+        ((x, t.tolist()), TypeError, "t must be an array"),
+    ]:
+        with pytest.raises(error, match=match):
+            build().forward(*args)
+    for weight, args, error, match in [
+        (lib.asarray(WEIGHT[:4]), (x, given_t), ValueError, r"weight has shape \(4,\), expected one weight for each"),
+        (lib.asarray(WEIGHT[:4]), (x[0, :], given_t[0, ...]), ValueError, "weight has shape"),
+        (lib.asarray([1] * 5), (x, given_t), TypeError, "weight must have a real floating dtype"),
+        ([1.0] * 5, (x, given_t), TypeError, "weight must be an array"),
+    ]:
+        with pytest.raises(error, match=match):
+            build(weight).forward(*args)

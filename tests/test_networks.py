@@ -1,0 +1,437 @@
+"""Networks: the book's, and deeper ones from the same stack."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+from test_functions import check
+
+import xpnet
+from xpnet import (
+    Activation,
+    Affine,
+    Dense,
+    IdentityWithLoss,
+    Network,
+    Normal,
+    Relu,
+    Sequential,
+    Sigmoid,
+    SimpleNet,
+    SoftmaxWithLoss,
+    TwoLayerNet,
+    check_gradients,
+)
+
+RNG = np.random.default_rng(0)
+X, T = RNG.random((6, 4)), np.asarray([0, 2, 1, 1, 0, 2])
+ONE_HOT = np.eye(3)[T]
+SHAPES = {"W1": (4, 5), "b1": (5,), "W2": (5, 3), "b2": (3,)}
+
+activations = pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+
+
+def two_layers(lib, dtype=None, **options):
+    x = lib.asarray(X, dtype)
+    return TwoLayerNet(4, 5, 3, weight_init_std=1.0, like=x, **options), x, lib.asarray(T)
+
+
+def deep(lib, layers=5, loss=SoftmaxWithLoss):
+    """Five affine layers with both activations, and three outputs."""
+    hidden = [d for i in range(layers - 1) for d in (Dense(6, Normal(0.6)), Activation((Relu, Sigmoid)[i % 2]))]
+    return Network(Sequential(*hidden, Dense(3, Normal(0.6)), loss=loss), (2, 2), seed=3, like=lib.asarray([0.0]))
+
+
+def by_hand(params, x, activation):
+    """The probabilities, in NumPy as in the book."""
+    hidden = x @ params["W1"] + params["b1"]
+    hidden = np.maximum(hidden, 0) if activation == "relu" else 1 / (1 + np.exp(-hidden))
+    scores = hidden @ params["W2"] + params["b2"]
+    return scores, np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+
+
+# The two-layer network
+
+
+def test_parameters_in_the_books_order_shapes_and_scale(lib):
+    for dtype in lib.dtypes:
+        net = TwoLayerNet(784, 50, 10, like=lib.asarray([0.0], dtype))
+        assert [(name, tuple(p.shape)) for name, p in net.params.items()] == [
+            ("W1", (784, 50)),
+            ("b1", (50,)),
+            ("W2", (50, 10)),
+            ("b2", (10,)),
+        ]
+        assert net.output_shape == (10,)
+        for name, p in net.params.items():
+            check(lib, p, lib.numpy(p), dtype)
+            if name.startswith("b"):
+                np.testing.assert_array_equal(lib.numpy(p), 0)
+        assert np.std(lib.numpy(net.params["W1"])) == pytest.approx(0.01, rel=0.02)
+        assert np.mean(lib.numpy(net.params["W1"])) == pytest.approx(0, abs=3e-4)
+
+
+@activations
+def test_it_computes_what_the_book_writes(lib, activation):
+    for dtype in lib.dtypes:
+        net, x, t = two_layers(lib, dtype, activation=activation)
+        params = {name: lib.numpy(p) for name, p in net.params.items()}
+        scores, probabilities = by_hand(params, lib.numpy(x), activation)
+        loss = -np.mean(np.log(probabilities[np.arange(6), T]))
+        tolerance = 1e-5 if dtype == "float32" else 1e-12
+        check(lib, net.predict(x), scores, dtype, rtol=tolerance, atol=tolerance)
+        check(lib, net.predict_proba(x), probabilities, dtype, rtol=tolerance)
+        for targets in (t, lib.asarray(ONE_HOT, dtype), lib.asarray(ONE_HOT.astype(int))):
+            check(lib, net.loss(x, targets), loss, dtype)
+            check(lib, net.accuracy(x, targets), np.mean(scores.argmax(axis=1) == T), dtype)
+
+
+def test_one_sample_and_tensors_are_taken(lib):
+    net, x, t = two_layers(lib)
+    dtype = max(lib.dtypes)
+    check(lib, net.predict(x[0, :]), lib.numpy(net.predict(x))[0], dtype, rtol=1e-5)
+    check(lib, net.loss(x[0, :], t[0, ...]), float(net.loss(x[:1, :], t[:1])), dtype)
+    tensor = lib.xp.reshape(x, (6, 1, 2, 2))
+    check(lib, net.predict(tensor), lib.numpy(net.predict(x)), dtype)
+    one, batch = net.gradient(x[0, :], t[0, ...]), net.gradient(x[:1, :], t[:1])
+    for name in SHAPES:
+        check(lib, one[name], lib.numpy(batch[name]), dtype, rtol=1e-5)
+
+
+@activations
+def test_backpropagation_is_the_numerical_gradient(lib, activation):
+    net, x, t = two_layers(lib, activation=activation)
+    analytic, numerical = net.gradient(x, t), net.numerical_gradient(x, t)
+    tolerance = 1e-8 if "float64" in lib.dtypes else 2e-3
+    assert list(analytic) == list(numerical) == list(SHAPES)
+    for name, g in analytic.items():
+        assert tuple(g.shape) == SHAPES[name]
+        check(lib, numerical[name], lib.numpy(g), max(lib.dtypes), rtol=0, atol=tolerance)
+    assert check_gradients(net, x, t, sample=4).ok
+
+
+@activations
+def test_labels_and_one_hot_give_the_same_gradient_and_dtype(lib, activation):
+    for dtype in lib.dtypes:
+        net, x, t = two_layers(lib, dtype, activation=activation)
+        by_label = net.gradient(x, t)
+        for targets in (lib.asarray(ONE_HOT, dtype), lib.asarray(ONE_HOT, "uint8")):
+            for name, g in net.gradient(x, targets).items():
+                check(lib, g, lib.numpy(by_label[name]), dtype, rtol=0)
+
+
+def test_gradient_keeps_its_layers_for_the_reader(lib):
+    net, x, t = two_layers(lib)
+    assert net.layers == {}
+    net.loss(x, t), net.predict(x), net.accuracy(x, t), net.stack.loss_and_gradient(net.params, x, t)
+    assert net.layers == {}
+    gradients = net.gradient(x, t)
+    assert [(name, type(layer)) for name, layer in net.layers.items()] == [
+        ("Affine1", Affine),
+        ("Relu1", Relu),
+        ("Affine2", Affine),
+    ]
+    for i in "12":
+        assert net.layers[f"Affine{i}"].dW is gradients[f"W{i}"]
+        assert net.layers[f"Affine{i}"].db is gradients[f"b{i}"]
+    sigmoid, x, t = two_layers(lib, activation="sigmoid")
+    sigmoid.gradient(x, t)
+    assert list(sigmoid.layers) == ["Affine1", "Sigmoid1", "Affine2"]
+
+
+@activations
+def test_the_books_update_loop_learns(lib, activation):
+    for dtype in lib.dtypes:
+        net, x, t = two_layers(lib, dtype, activation=activation)
+        before = float(net.loss(x, t))
+        for _ in range(10):
+            grads = net.gradient(x, t)
+            for key in ("W1", "b1", "W2", "b2"):
+                net.params[key] -= 0.2 * grads[key]
+        assert float(net.loss(x, t)) < 0.95 * before
+        for p in net.params.values():
+            check(lib, p, lib.numpy(p), dtype)
+
+
+def test_the_update_loop_changes_what_the_next_pass_uses(lib):
+    net, x, t = two_layers(lib)
+    grads = net.gradient(x, t)
+    kept = {name: lib.numpy(p).copy() for name, p in net.params.items()}
+    host = {name: kept[name] - 0.2 * lib.numpy(g) for name, g in grads.items()}
+    for key in grads:
+        net.params[key] -= 0.2 * grads[key]
+    check(lib, net.predict(x), by_hand(host, X, "relu")[0], max(lib.dtypes), rtol=1e-4, atol=1e-6)
+
+
+def test_a_pass_writes_into_no_argument(lib):
+    net, x, t = two_layers(lib)
+    held = [x, t, *net.params.values()]
+    before = [lib.numpy(a).copy() for a in held]
+    net.gradient(x, t), net.loss(x, t), net.accuracy(x, t), net.numerical_gradient(x, t)
+    for a, old in zip(held, before, strict=True):
+        np.testing.assert_array_equal(lib.numpy(a), old)
+
+
+def test_a_weight_for_each_sample(lib):
+    net, x, t = two_layers(lib)
+    weight, dtype = [2.0, 0.0, 1.0, 0.0, 1.0, 0.0], max(lib.dtypes)
+    rows = [0, 0, 2, 4]
+    many = lib.asarray(X[rows]), lib.asarray(T[rows])
+    loss, gradients, state = net.stack.loss_and_gradient(net.params, x, t, weight=lib.asarray(weight))
+    expected, expected_gradients, _ = net.stack.loss_and_gradient(net.params, *many)
+    assert state == {}
+    check(lib, loss, float(expected), dtype)
+    check(lib, net.stack.loss(net.params, x, t, weight=lib.asarray(weight)), float(expected), dtype)
+    for name, g in gradients.items():
+        check(lib, g, lib.numpy(expected_gradients[name]), dtype, rtol=1e-4, atol=1e-6)
+
+
+# Where the parameters come from
+
+
+def test_from_nothing_comes_numpy_float32():
+    for net in (TwoLayerNet(4, 5, 3), Network(Sequential(Dense(2)), (3,))):
+        assert all(type(p) is np.ndarray and p.dtype == np.float32 for p in net.params.values())
+    assert SimpleNet().W.dtype == np.float32
+
+
+def test_like_gives_library_device_and_dtype_and_dtype_overrides(lib):
+    for dtype in lib.dtypes:
+        for like, named in [
+            (lib.asarray([0.0], dtype), None),
+            (lib.asarray([1]), dtype),
+            (lib.asarray([0.0]), dtype),
+        ]:
+            for wanted in {named, named and getattr(lib.xp, dtype)}:
+                for p in [
+                    *TwoLayerNet(4, 5, 3, like=like, dtype=wanted).params.values(),
+                    SimpleNet(like=like, dtype=wanted).W,
+                ]:
+                    check(lib, p, lib.numpy(p), dtype)
+
+
+def test_like_integers_without_a_dtype_is_refused(lib):
+    with pytest.raises(TypeError, match="like must have a real floating dtype"):
+        TwoLayerNet(4, 5, 3, like=lib.asarray([1]))
+    with pytest.raises(TypeError, match="like must be an array"):
+        TwoLayerNet(4, 5, 3, like=[0.0])
+
+
+def test_a_dtype_that_is_not_to_be_had_is_refused(lib):
+    for dtype in {"float16x", "float64"} - set(lib.dtypes):
+        with pytest.raises(TypeError, match=f"dtype {dtype} is not to be had.*float32"):
+            TwoLayerNet(4, 5, 3, like=lib.asarray([0.0]), dtype=dtype)
+
+
+@pytest.mark.parametrize("build", [lambda **o: SimpleNet(**o).W, lambda **o: TwoLayerNet(4, 5, 3, **o).params["W2"]])
+def test_a_seed_is_the_same_weights_on_every_library_bit_for_bit(lib, build):
+    for dtype in lib.dtypes:
+        for seed in (0, 5):
+            host = build(seed=seed, dtype=dtype)
+            check(lib, build(seed=seed, like=lib.asarray([0.0]), dtype=dtype), host, dtype, rtol=0)
+            check(lib, build(seed=np.random.default_rng(seed), like=lib.asarray([0.0], dtype)), host, dtype, rtol=0)
+    assert np.any(build(seed=0) != build(seed=5))
+
+
+def test_parameters_can_be_written_to_by_the_reader_of_the_book():
+    like = np.zeros(1)
+    like.flags.writeable = False
+    for p in TwoLayerNet(4, 5, 3, like=like).params.values():
+        p[...] = 1.0
+    biases = TwoLayerNet(4, 5, 3).params
+    biases["b1"][0] = 1.0
+    assert biases["b1"].sum() == 1.0
+
+
+# What is refused
+
+
+def test_data_that_do_not_fit_are_refused(lib):
+    net, x, t = two_layers(lib)
+    for bad, error, match in [
+        (
+            lib.asarray(np.ones((6, 4), "uint8"), "uint8"),
+            TypeError,
+            r"x must have a real floating dtype.*uint8.*/ 255",
+        ),
+        (lib.asarray(X[:, :3]), ValueError, r"x has 3 features, shape \(6, 3\), but W expects 4, shape \(4, 5\)"),
+        (lib.asarray(X[:0]), ValueError, "x is empty"),
+        (X.tolist(), TypeError, "x must be an array"),
+    ]:
+        targets = t[:0] if match == "x is empty" else t
+        for method in (net.loss, net.gradient):
+            with pytest.raises(error, match=match):
+                method(bad, targets)
+    with pytest.raises(ValueError, match=r"t has shape \(5,\), expected \(6,\)"):
+        net.gradient(x, t[:5])
+    if len(lib.dtypes) > 1:
+        with pytest.raises(TypeError, match=r"Affine: x is .*float32 but W is .*float64; cast"):
+            net.predict(lib.asarray(X, "float32"))
+    assert net.layers == {}
+
+
+def test_data_of_another_library_are_refused(lib):
+    if isinstance(lib.asarray([0.0]), np.ndarray):
+        pytest.skip("NumPy is not another library")
+    net, _, t = two_layers(lib)
+    for method in (net.loss, net.gradient, net.accuracy):
+        with pytest.raises(TypeError, match=r"different libraries: x is numpy\.ndarray, W is "):
+            method(X, t)
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: TwoLayerNet(4, 5, 3, activation="tanh"), "activation must be one of relu, sigmoid, got 'tanh'"),
+        (lambda: TwoLayerNet(0, 5, 3), "input_size must be an integer from 1, got 0"),
+        (lambda: TwoLayerNet(4.0, 5, 3), "input_size must be an integer from 1, got 4.0"),
+        (lambda: TwoLayerNet(4, -1, 3), "units must be an integer from 1, got -1"),
+        (lambda: TwoLayerNet(4, 5, 2.5), "units must be an integer from 1, got 2.5"),
+        (lambda: TwoLayerNet(4, 5, 3, -0.1), "std must be finite and not negative, got -0.1"),
+        (lambda: TwoLayerNet(4, 5, 3, math.nan), "std must be finite"),
+    ],
+)
+def test_sizes_and_names_that_make_no_network_are_refused(build, match):
+    with pytest.raises(ValueError, match=match):
+        build()
+
+
+@pytest.mark.parametrize("seed", [None, 1.5, -1, True, "0"])
+def test_a_network_without_a_seed_is_refused(seed):
+    for build in (SimpleNet, lambda **o: TwoLayerNet(4, 5, 3, **o)):
+        with pytest.raises(TypeError, match="seed must be an integer from 0 or a numpy.random.Generator"):
+            build(seed=seed)
+
+
+@pytest.mark.parametrize("extra", [{"state": {"mean": X}}, {"noise": X}, {"noise": 0}])
+def test_state_and_noise_that_no_layer_takes_are_refused(extra):
+    net = TwoLayerNet(4, 5, 3, like=X)
+    with pytest.raises(ValueError, match="no layer of this stack keeps state or takes noise"):
+        net.stack.loss_and_gradient(net.params, X, T, **extra)
+    assert net.stack.loss_and_gradient(net.params, X, T, state={}, noise=None)[2] == {}
+
+
+# Copies
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, copy.copy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_copy_predicts_the_same_and_leaves_the_record_behind(lib, how):
+    net, x, t = two_layers(lib)
+    net.gradient(x, t)
+    try:
+        how(x)
+    except Exception as error:  # the library's own arrays cannot be copied this way
+        pytest.skip(f"{lib.name} arrays cannot: {error}")
+    other = how(net)
+    assert type(other) is TwoLayerNet
+    assert other.layers == {}
+    assert list(net.layers) == ["Affine1", "Relu1", "Affine2"]
+    check(lib, other.predict(x), lib.numpy(net.predict(x)), max(lib.dtypes), rtol=0)
+    before = lib.numpy(net.predict(x)).copy()
+    other.params["b2"] = other.params["b2"] + 1.0
+    if how is not copy.copy:
+        np.testing.assert_array_equal(lib.numpy(net.predict(x)), before)
+
+
+def test_a_pickle_does_not_grow_with_the_batch():
+    net, batch = TwoLayerNet(4, 5, 3, like=X), np.tile(X, (1000, 1))
+    size = len(pickle.dumps(net))
+    net.gradient(batch, np.tile(T, 1000))
+    assert len(pickle.dumps(net)) == size
+
+
+def test_repr_tells_shapes_dtype_and_library(lib):
+    net, _, _ = two_layers(lib)
+    assert repr(net).startswith("TwoLayerNet(W1 (4, 5), b1 (5,), W2 (5, 3), b2 (3,); float")
+    assert lib.xp.__name__ in repr(net)
+    assert repr(Sequential(Dense(2), Activation(Relu))).count("Relu") == 1
+
+
+# Deeper networks, and regression
+
+
+def test_five_layers_are_numbered_checked_and_learn(lib):
+    net = deep(lib)
+    x, t = lib.asarray(X.reshape(6, 2, 2)), lib.asarray(T)
+    assert list(net.params) == [f"{p}{i}" for i in range(1, 6) for p in "Wb"]
+    assert net.stack.names == [
+        *("Affine1", "Relu1", "Affine2", "Sigmoid1", "Affine3", "Relu2", "Affine4", "Sigmoid2", "Affine5")
+    ]
+    assert check_gradients(net, x, t, sample=3).ok
+    before = float(net.loss(x, t))
+    for _ in range(20):
+        for name, g in net.gradient(x, t).items():
+            net.params[name] -= 0.5 * g
+    assert float(net.loss(x, t)) < before
+
+
+def test_twenty_layers_are_checked():
+    net = Network(
+        Sequential(*[d for _ in range(19) for d in (Dense(4, Normal(0.9)), Activation(Sigmoid))], Dense(3)),
+        (4,),
+        like=X,
+    )
+    assert len(net.params) == 40
+    assert check_gradients(net, X, T, sample=3).ok
+
+
+def test_a_stack_that_begins_with_an_activation_is_differentiated(lib):
+    stack = Sequential(Activation(Sigmoid), Activation(Sigmoid), Dense(3, Normal(1.0)))
+    assert check_gradients(Network(stack, (4,), like=lib.asarray([0.0])), lib.asarray(X), lib.asarray(T)).ok
+
+
+def test_a_stack_without_parameters_has_a_loss_and_an_empty_gradient():
+    loss, gradients, _ = Sequential(Activation(Sigmoid)).loss_and_gradient({}, X, np.zeros(6, int))
+    np.testing.assert_allclose(loss, xpnet.softmax_cross_entropy(xpnet.sigmoid(X), np.zeros(6, int)), rtol=1e-14)
+    assert gradients == {}
+
+
+def test_regression_is_checked_and_finds_the_line(lib):
+    targets = X @ np.asarray([[1.0], [-2.0], [0.5], [3.0]]) + 0.7
+    net = Network(Sequential(Dense(1), loss=IdentityWithLoss), (4,), like=lib.asarray([0.0]))
+    x, t = lib.asarray(X), lib.asarray(targets)
+    assert not net.classifies
+    assert TwoLayerNet(4, 5, 3).classifies
+    assert check_gradients(net, x, t).ok
+    before = float(net.loss(x, t))
+    for _ in range(60):
+        for name, g in net.gradient(x, t).items():
+            net.params[name] -= 0.5 * g
+    assert float(net.loss(x, t)) < 1e-2 * before
+    wide = deep(lib, 3, IdentityWithLoss)
+    assert check_gradients(wide, lib.asarray(X.reshape(6, 2, 2)), lib.asarray(ONE_HOT), sample=3).ok
+
+
+# The book's SimpleNet
+
+
+def test_simple_net_of_the_book(lib):
+    for dtype in lib.dtypes:
+        net = SimpleNet(like=lib.asarray([0.0], dtype))
+        assert tuple(net.W.shape) == (2, 3)
+        net.W = lib.asarray([[0.47355232, 0.9977393, 0.84668094], [0.85557411, 0.03563661, 0.69422093]], dtype)
+        x = lib.asarray([0.6, 0.9], dtype)
+        tight = 1e-8 if dtype == "float64" else 2e-3
+        check(lib, net.predict(x), [1.05414809, 0.63071653, 1.1328074], dtype, rtol=1e-6)
+        expected = [[0.21924763, 0.14356247, -0.36281009], [0.32887144, 0.2153437, -0.54421514]]
+        for t in (lib.asarray([0, 0, 1]), lib.asarray(2)):
+            check(lib, net.loss(x, t), 0.9280685366, dtype, rtol=1e-6)
+            check(lib, net.gradient(x, t), expected, dtype, rtol=0, atol=tight)
+        batch = net.predict(lib.asarray([[0.6, 0.9], [0.0, 1.0]], dtype))
+        check(lib, batch[0, :], lib.numpy(net.predict(x)), dtype)
+
+
+def test_simple_net_refuses_integers_and_another_number_of_features(lib):
+    net = SimpleNet(like=lib.asarray([0.0]))
+    with pytest.raises(TypeError, match="SimpleNet: x must have a real floating dtype"):
+        net.predict(lib.asarray([1, 2]))
+    with pytest.raises(TypeError, match="x must be an array"):
+        net.predict([0.6, 0.9])
+
+
+def test_copies_of_simple_net_predict_the_same():
+    net, x = SimpleNet(dtype="float64"), np.asarray([0.6, 0.9])
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        np.testing.assert_array_equal(other.predict(x), net.predict(x))
