@@ -85,12 +85,12 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_gradient_is_an_error_that_names_the_parameter(lib, case):
     changes, name, wide = WRONG[case]
-    for dtype in lib.dtypes:
+    for dtype in lib.dtypes if case == "sign" else {max(lib.dtypes)}:
         if wide and "float64" not in lib.dtypes:
             continue
         with pytest.raises(GradientError, match=f"disagree for {name} ") as caught:
             net = net_of(wrong(**changes), lib, dtype=dtype)
-            check_gradients(net, lib.asarray(X, dtype), lib.asarray(T), sample=20 if "one element" in case else 4)
+            check_gradients(net, lib.asarray(X, dtype), lib.asarray(T), sample=20 if "one element" in case else 3)
         report = caught.value.report
         assert not report.ok
         assert [r.name for r in report.rows if r.wrong] == [name]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import needs
-from test_training import ENVIRONMENT, to_classify, write_mnist
+from test_training import ENVIRONMENT, write_mnist
 
 import xpnet
 from xpnet import Affine, History, cli
@@ -65,7 +65,6 @@ def test_quiet_prints_the_last_line_only(folder, capfd):
 
 
 def test_the_last_line_names_backend_version_device_and_dtype(lib, folder, capsys):
-    to_classify(lib)
     dtype = "float64" if "float64" in lib.dtypes else "float32"
     device = {"strict": lib.name.removeprefix("strict-")}.get(lib.backend.name)
     device = device if device in lib.backend.devices() else lib.backend.devices()[0]

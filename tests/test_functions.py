@@ -31,13 +31,13 @@ WRONG = [0.1, 0.05, 0.1, 0.0, 0.05, 0.1, 0.0, 0.6, 0.0, 0.0]
 T = [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
 
 
-def check(lib, got, expected, dtype, *, rtol=None, atol=0.0):
+def check(lib, got, expected, dtype, *, rtol=None, atol=0.0, name=""):
     """`got` is of the library, the device and the dtype, and has the values and the shape of `expected`."""
-    assert lib.holds(got)
+    assert lib.holds(got), name
     host = lib.numpy(got)
-    assert host.dtype == dtype
-    assert host.shape == np.shape(expected)
-    np.testing.assert_allclose(host, expected, rtol=RTOL[dtype] if rtol is None else rtol, atol=atol)
+    assert host.dtype == dtype, name
+    assert host.shape == np.shape(expected), name
+    np.testing.assert_allclose(host, expected, rtol=RTOL[dtype] if rtol is None else rtol, atol=atol, err_msg=name)
 
 
 def id_of(function):

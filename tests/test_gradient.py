@@ -151,9 +151,10 @@ def test_f_that_ignores_its_argument_is_warned_of(lib):
         lambda x: bowl(x) * 0.0,  # flat, but it looks at its argument
         bowl,
         lambda x: (x[0] - 3.0) ** 2 + (x[1] - 4.0) ** 2,  # at its minimum
+        lambda x: math.fsum(float(x[i]) for i in (0, 1) if x[i] > 0),  # NaN is swallowed
     ],
 )
-def test_a_flat_f_that_uses_its_argument_is_not_warned_of(lib, f):
+def test_an_f_that_uses_its_argument_is_not_warned_of(lib, f):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         numerical_gradient(f, lib.asarray([3.0, 4.0]))
@@ -175,14 +176,16 @@ def test_rows_of_points(lib):
 # Gradient descent
 
 
-@pytest.mark.parametrize("f", [bowl, lambda x: x[0] * x[0] + x[1] * x[1]], ids=["power", "product"])
-def test_descent_reaches_the_bottom_and_leaves_its_start(lib, f):
+def test_descent_goes_down_and_leaves_its_start(lib):
     start = lib.asarray(START)
-    end = gradient_descent(f, start, lr=0.1, step_num=100)
-    tight = "float64" in lib.dtypes
-    expected = np.asarray([-6.111107928998789e-10, 8.148144031404582e-10])
-    check(lib, end, expected, max(lib.dtypes), rtol=0, atol=1e-14 if tight else 1e-6)
+    end = gradient_descent(bowl, start, lr=0.1, step_num=10)
+    check(lib, end, np.asarray(START) * 0.8**10, max(lib.dtypes), rtol=precision(lib))
     np.testing.assert_array_equal(lib.numpy(start), START)
+
+
+def test_descent_reaches_the_bottom():
+    end = gradient_descent(bowl, np.asarray(START), lr=0.1, step_num=100)
+    np.testing.assert_allclose(end, [-6.111107928998789e-10, 8.148144031404582e-10], atol=1e-14)
 
 
 def test_too_large_a_rate_flies_off_and_too_small_a_rate_stays():

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import needs
-from test_training import to_classify
 
 import xpnet
 from xpnet._array import find_dtype, namespace
@@ -84,7 +83,6 @@ def test_a_seed_gives_the_same_weights_to_the_bit(lib, dtype, seed):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_the_first_100_losses_on_mnist_are_numpys(lib, dtype):
     check_has(lib, dtype)
-    to_classify(lib)
     result, expected = run(lib.asarray([0.0]), dtype, lib.asarray), reference(dtype)
     np.testing.assert_allclose(result.history.loss, expected.history.loss, rtol=tolerance(lib, dtype))
     np.testing.assert_allclose(result.history.train_accuracy, expected.history.train_accuracy, atol=1e-3)

@@ -71,18 +71,8 @@ def width(lib: Any) -> str:
     return "float64" if "float64" in lib.dtypes else "float32"
 
 
-def to_classify(lib: Any) -> None:
-    """array-api-strict's argmax gives int64 even on its device that has none: no accuracy there."""
-    if lib.name == "strict-no_x64":
-        try:
-            xpnet.accuracy(lib.asarray([[0.0, 1.0]]), lib.asarray([1]))
-        except ValueError as error:
-            pytest.skip(f"array-api-strict's own argmax: {error}")
-
-
 def options(lib: Any, **more: Any) -> dict[str, Any]:
     """Name a library and its device to `train`, for a short silent run."""
-    to_classify(lib)
     named = {"backend": lib.backend.name, "device": VARIANTS[lib.name][1], "dtype": width(lib)}
     return {**named, "epochs": 2, "hidden_size": 8, "weight_init_std": 0.1, "progress": False, **more}
 
@@ -111,7 +101,6 @@ def test_train_on_a_folder_records_every_update_and_epoch(lib, tmp_path):
 
 
 def test_the_first_row_is_the_untrained_network_and_the_last_the_trained_one(lib):
-    to_classify(lib)
     data = arrays(lib)
     net = TwoLayerNet(49, 8, 10, 0.1, like=data[0][0])
     before = [float(net.accuracy(*pair)) for pair in data]
@@ -125,7 +114,6 @@ def test_the_first_row_is_the_untrained_network_and_the_last_the_trained_one(lib
 
 
 def test_accuracies_of_a_set_larger_than_a_block_are_counted_over_all_of_it(monkeypatch, lib):
-    to_classify(lib)
     data = arrays(lib)
     monkeypatch.setattr(module, "_BLOCK", 70)  # 250 = 3 * 70 + 40
     net = TwoLayerNet(49, 8, 10, 0.1, like=data[0][0])
@@ -617,7 +605,6 @@ def start(lib: Any, **more: Any) -> Any:
 
 
 def test_the_replay_by_hand_is_what_fit_does(lib):
-    to_classify(lib)
     result = start(lib, epochs=2)
     result.history.interrupted = True
     assert check_interrupted(lib, result) == 6
@@ -627,7 +614,6 @@ def test_the_replay_by_hand_is_what_fit_does(lib):
 @pytest.mark.parametrize("where", ["step", "update", "advance", "score", "line"])
 def test_ctrl_c_hands_back_the_last_whole_update(lib, monkeypatch, where, k):
     """Raised at the k-th start of an update, end of an update, note of one, evaluation, or printed line."""
-    to_classify(lib)
     calls = dict.fromkeys(("step", "score", "update", "advance", "line"), 0)
     whole = [0]  # how many updates there are after each step: JAX makes several in one
 
@@ -739,7 +725,6 @@ def sigint():
 
 
 def test_a_real_ctrl_c_at_a_random_moment_leaves_a_whole_result(lib, sigint):
-    to_classify(lib)
     rng = np.random.default_rng(0)
     counts = []
     slowest = 0.6 if lib.backend.name == "jax" else 0.06  # it compiles first

@@ -345,13 +345,21 @@ def accuracy(y: Array, t: Array, /) -> Array:
     xp = namespace(y=y, t=t)
     check_floating(xp, "accuracy", y=y)
     check_batch("accuracy", "y", y)
-    index = index_dtype(xp, device(y))
-    t = (
-        xp.astype(t, index)
-        if _are_labels(xp, "accuracy", y, t)
-        else xp.argmax(as_targets(xp, "accuracy", y, t), axis=-1)
-    )
-    return xp.mean(xp.astype(xp.argmax(y, axis=-1) == t, y.dtype))
+    if _are_labels(xp, "accuracy", y, t):
+        labels = xp.astype(t, index_dtype(xp, device(y)), copy=False)
+    else:
+        labels = _largest(xp, as_targets(xp, "accuracy", y, t))
+    return xp.mean(xp.astype(_largest(xp, y) == labels, y.dtype))
+
+
+def _largest(xp: Namespace, y: Array) -> Array:
+    """The class of the largest score, the first of equals.
+
+    Not `argmax`, which array-api-strict makes int64 even on its device that has no int64.
+    """
+    classes = xp.arange(y.shape[-1], dtype=index_dtype(xp, device(y)), device=device(y))
+    best = xp.where(y == xp.max(y, axis=-1, keepdims=True), classes, y.shape[-1])
+    return xp.min(best, axis=-1)
 
 
 # Losses
