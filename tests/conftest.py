@@ -105,16 +105,22 @@ def pytest_report_header(config):
 
 def pytest_generate_tests(metafunc):
     if "lib" in metafunc.fixturenames:
-        libraries = metafunc.config.libraries
-        metafunc.parametrize("lib", libraries.values(), ids=libraries.keys(), scope="session")
+        only = metafunc.definition.get_closest_marker("only")
+        libraries = [v for v in metafunc.config.libraries.values() if only is None or v.backend.name in only.args]
+        metafunc.parametrize("lib", libraries, ids=[v.name for v in libraries], scope="session")
+
+
+def _wanted(item, numpy):
+    if "lib" in getattr(item, "fixturenames", ()):
+        return isinstance(item.callspec.params["lib"], Library)  # not so where none of its libraries was asked for
+    return numpy
 
 
 def pytest_collection_modifyitems(config, items):
     """What uses no backend is tested together with NumPy, once in a matrix."""
-    if "numpy" not in config.libraries:
-        uses = {item: "lib" in getattr(item, "fixturenames", ()) for item in items}
-        config.hook.pytest_deselected(items=[item for item in items if not uses[item]])
-        items[:] = [item for item in items if uses[item]]
+    wanted = {item: _wanted(item, "numpy" in config.libraries) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not wanted[item]])
+    items[:] = [item for item in items if wanted[item]]
 
 
 @pytest.fixture(autouse=True)

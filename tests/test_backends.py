@@ -156,10 +156,8 @@ def test_a_compiled_step_gives_what_the_step_gives(lib):
     assert float(sum_) == float(total) == 2.0
 
 
-def test_a_compiled_step_on_dask_does_not_let_the_graph_grow(request):
-    lib = request.config.libraries.get("dask")
-    if lib is None:
-        pytest.skip("Dask is not among the --backends")
+@pytest.mark.only("dask")
+def test_a_compiled_step_on_dask_does_not_let_the_graph_grow(lib):
     step, x = lib.backend.compile(lambda x: 0.5 * x), lib.asarray([1.0])
     for _ in range(20):
         x = step(x)

@@ -286,11 +286,6 @@ def test_compiled_and_in_the_widest_dtype_it_is_the_same(lib):
         close(lib, compiled(*convert(lib, arrays, max(lib.dtypes))), function(*arrays), max(lib.dtypes), name)
 
 
-def only(lib, *names):
-    if lib.backend.name not in names:
-        pytest.skip(f"of {' and '.join(names)} alone")
-
-
 def vmap_of(lib, function):
     if lib.backend.name == "jax":
         import jax
@@ -301,8 +296,8 @@ def vmap_of(lib, function):
     return torch.func.vmap(function)
 
 
+@pytest.mark.only("jax", "torch")
 def test_vmap_over_many_problems_is_one_after_the_other(lib):
-    only(lib, "jax", "torch")
     for name, (function, arrays) in CASES.items():
         many = [np.stack([a, 2 * a if a.dtype.kind == "f" else np.flip(a), a]) for a in arrays]
         singles = [listed(function(*(m[i] for m in many))) for i in range(3)]
@@ -322,8 +317,8 @@ def gradients_of(lib, function, arrays, wanted):
     return list(torch.autograd.grad(function(*given), [given[i] for i in wanted]))
 
 
+@pytest.mark.only("jax", "torch")
 def test_automatic_differentiation_of_our_forward_is_our_backward(lib):
-    only(lib, "jax", "torch")
     for name, (_, count, attributes, arrays, differentiable) in LAYERS.items():
         layer, y = forward(name, arrays)
         host = np.random.default_rng(1).normal(size=y.shape)
@@ -337,8 +332,8 @@ def test_automatic_differentiation_of_our_forward_is_our_backward(lib):
         close(lib, theirs, backward(name, layer, host), "float64", name)
 
 
+@pytest.mark.only("jax", "torch")
 def test_automatic_differentiation_of_our_networks_is_our_gradient(lib):
-    only(lib, "jax", "torch")
     for activation, stack in STACKS.items():
         for t in (LABELS, ONE_HOT):
             x, given_t, *params = convert(lib, [X, t, *PARAMS], "float64")
@@ -355,15 +350,15 @@ def test_automatic_differentiation_of_our_networks_is_our_gradient(lib):
     [(xpnet.sigmoid, xpnet.sigmoid_grad), (xpnet.relu, xpnet.relu_grad)],
     ids=["sigmoid", "relu"],
 )
+@pytest.mark.only("jax", "torch")
 def test_automatic_differentiation_of_activations_is_their_slope(lib, function, slope):
-    only(lib, "jax", "torch")
     x = lib.asarray([-800.0, -100.0, -3.0, -1e-9, 0.0, 1e-9, 3.0, 100.0, 800.0])
     (theirs,) = gradients_of(lib, lambda x: lib.xp.sum(function(x)), [x], [0])
     np.testing.assert_allclose(lib.numpy(slope(x)), lib.numpy(theirs), rtol=1e-12)
 
 
+@pytest.mark.only("jax")
 def test_a_network_inside_jit_is_the_network_and_leaks_no_tracer(lib):
-    only(lib, "jax")
     import jax
 
     x, t = convert(lib, [X, LABELS], "float64")

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import needs
 
 import xpnet
 from xpnet._array import find_dtype, namespace
@@ -100,12 +99,9 @@ def test_a_plain_loop_over_the_pure_functions_gives_the_same_losses(lib, dtype):
     np.testing.assert_allclose(losses, reference(dtype).history.loss[:updates], rtol=tolerance(lib, dtype))
 
 
-@needs("jax")
+@pytest.mark.only("jax")
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_100_updates_inside_jax_jit_give_the_same_losses(request, dtype):
-    lib = request.config.libraries.get("jax")
-    if lib is None:
-        pytest.skip("JAX is not among the --backends")
+def test_100_updates_inside_jax_jit_give_the_same_losses(lib, dtype):
     import jax
 
     (x, t), _ = mnist(dtype)
@@ -124,11 +120,8 @@ def test_100_updates_inside_jax_jit_give_the_same_losses(request, dtype):
     np.testing.assert_allclose(losses, reference(dtype).history.loss, rtol=tolerance(lib, dtype))
 
 
-@needs("dask")
-def test_the_core_never_makes_dask_compute(request):
-    lib = request.config.libraries.get("dask")
-    if lib is None:
-        pytest.skip("Dask is not among the --backends")
+@pytest.mark.only("dask")
+def test_the_core_never_makes_dask_compute(lib):
     import dask
 
     def refuse(*args: Any, **kwargs: Any) -> None:

@@ -294,11 +294,8 @@ def test_regression_is_fitted_and_has_no_accuracies(lib, capsys):
     assert not any("accuracy" in line for line in lines)
 
 
-@needs("jax")
-def test_on_jax_the_update_is_compiled_once_for_each_size_of_batch(request):
-    lib = request.config.libraries.get("jax")
-    if lib is None:
-        pytest.skip("JAX is not among the --backends")
+@pytest.mark.only("jax")
+def test_on_jax_the_update_is_compiled_once_for_each_size_of_batch(lib):
     traced: list[int] = []
 
     class Recorder(SGD):
@@ -694,11 +691,9 @@ class Stopped:
         return result if self.seen >= self.n else None
 
 
+@pytest.mark.only("numpy")
 @pytest.mark.parametrize("opcodes", [False, True], ids=["line", "instruction"])
-def test_ctrl_c_at_any_line_and_instruction_leaves_a_whole_result(request, opcodes):
-    lib = request.config.libraries.get("numpy")
-    if lib is None:
-        pytest.skip("NumPy is not among the --backends")
+def test_ctrl_c_at_any_line_and_instruction_leaves_a_whole_result(lib, opcodes):
     counts, outside = [], 0
     for n in itertools.count(1, 11 if opcodes else 2):
         stop = Stopped(n, opcodes)

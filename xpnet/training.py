@@ -124,8 +124,8 @@ def fit(
     >>> rng = np.random.default_rng(0)
     >>> x = rng.random((200, 2))
     >>> t = (x[:, 0] > x[:, 1]).astype(int)
-    >>> net = TwoLayerNet(2, 8, 2, weight_init_std=0.5, like=x)
-    >>> result = fit(net, ((x, t), (x, t)), SGD(lr=1.0), epochs=30, batch_size=20, progress=False)
+    >>> net = TwoLayerNet(2, 16, 2, weight_init_std=0.5, like=x)
+    >>> result = fit(net, ((x, t), (x, t)), SGD(lr=1.0), epochs=40, batch_size=20, progress=False)
     >>> result.history.test_accuracy[-1] > 0.95
     True
     """
