@@ -57,6 +57,8 @@ import sys
 tried = set()
 sys.addaudithook(lambda event, args: tried.add(args[0].partition(".")[0]) if event == "import" else None)
 import xpnet
+for name in xpnet.__all__:  # loaded when first used
+    getattr(xpnet, name)
 others = tried & {"array_api_strict", "cupy", "dask", "jax", "matplotlib", "torch"}
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """

@@ -134,6 +134,7 @@ def test_everything_that_is_created_is_created_on_a_device(name):
 def test_importing_the_package_imports_no_array_library_but_numpy():
     code = (
         "import sys, xpnet, xpnet.cli, xpnet.plotting\n"
+        "for name in xpnet.__all__: getattr(xpnet, name)\n"
         "heavy = {'torch', 'jax', 'jaxlib', 'dask', 'cupy', 'matplotlib', 'tqdm', 'array_api_strict', 'scipy'}\n"
         "print(*sorted(heavy & set(sys.modules)))"
     )
@@ -158,11 +159,26 @@ def test_public_names_exist_and_are_explained(name):
             assert method.__doc__, method_name
 
 
-def test_public_names_are_sorted_and_unique():
-    assert len(set(xpnet.__all__)) == len(xpnet.__all__)
-    assert set(xpnet.__all__) <= set(vars(xpnet))
+def test_public_names_stand_in_three_places_that_agree():
+    """What type checkers read, `__all__`, and what is loaded on first use."""
+    names = sorted(xpnet.__all__)
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(dir(xpnet))
+    homes = {module: sorted(held.split()) for module, held in xpnet._HOMES.items()}
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    assert {node.module: sorted(alias.name for alias in node.names) for node in imports} == homes
+    assert sorted(name for held in homes.values() for name in held) == names
+    for module, held in homes.items():
+        for name in held:
+            assert getattr(xpnet, name) is getattr(getattr(xpnet, module), name)
     for name in ("functions", "layers", "gradient", "networks", "optimizers"):
-        assert set(sys.modules[f"xpnet.{name}"].__all__) <= set(xpnet.__all__)
+        assert set(sys.modules[f"xpnet.{name}"].__all__) <= set(names)
+
+
+def test_a_name_that_xpnet_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'xpnet' has no attribute 'sofmax'"):
+        xpnet.sofmax  # noqa: B018
 
 
 # Tried on everything at once: a pure function of arrays, and the arrays

@@ -9,31 +9,35 @@ the namespace from their arrays: the same code runs on NumPy, CuPy, PyTorch, JAX
 array([0.018, 0.245, 0.737])
 """
 
-from .backends import BACKENDS, Backend, BackendUnavailable, get_backend, to_numpy
-from .checking import GradientCheck, GradientError, check_gradients, check_layer
-from .datasets import load_mnist, read_idx, scale_images
-from .functions import (
-    accuracy,
-    cross_entropy_error,
-    identity_function,
-    log_softmax,
-    one_hot,
-    relu,
-    relu_grad,
-    sigmoid,
-    sigmoid_grad,
-    softmax,
-    softmax_cross_entropy,
-    step_function,
-    sum_squared_error,
-)
-from .gradient import gradient_descent, numerical_diff, numerical_gradient, numerical_gradient_rows
-from .history import History
-from .initializers import He, Normal
-from .layers import AddLayer, Affine, IdentityWithLoss, MulLayer, Relu, Sigmoid, SoftmaxWithLoss
-from .networks import Activation, Dense, Network, Sequential, SimpleNet, TwoLayerNet
-from .optimizers import SGD
-from .training import Diverged, Result, fit, train
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a name is loaded when it is first used; the same names stand below
+    from .backends import BACKENDS, Backend, BackendUnavailable, get_backend, to_numpy
+    from .checking import GradientCheck, GradientError, check_gradients, check_layer
+    from .datasets import load_mnist, read_idx, scale_images
+    from .functions import (
+        accuracy,
+        cross_entropy_error,
+        identity_function,
+        log_softmax,
+        one_hot,
+        relu,
+        relu_grad,
+        sigmoid,
+        sigmoid_grad,
+        softmax,
+        softmax_cross_entropy,
+        step_function,
+        sum_squared_error,
+    )
+    from .gradient import gradient_descent, numerical_diff, numerical_gradient, numerical_gradient_rows
+    from .history import History
+    from .initializers import He, Normal
+    from .layers import AddLayer, Affine, IdentityWithLoss, MulLayer, Relu, Sigmoid, SoftmaxWithLoss
+    from .networks import Activation, Dense, Network, Sequential, SimpleNet, TwoLayerNet
+    from .optimizers import SGD
+    from .training import Diverged, Result, fit, train
 
 __version__ = "0.1.0"
 
@@ -89,3 +93,35 @@ __all__ = [
     "to_numpy",
     "train",
 ]
+
+_HOMES = {
+    "backends": "BACKENDS Backend BackendUnavailable get_backend to_numpy",
+    "checking": "GradientCheck GradientError check_gradients check_layer",
+    "datasets": "load_mnist read_idx scale_images",
+    "functions": "accuracy cross_entropy_error identity_function log_softmax one_hot relu relu_grad sigmoid "
+    "sigmoid_grad softmax softmax_cross_entropy step_function sum_squared_error",
+    "gradient": "gradient_descent numerical_diff numerical_gradient numerical_gradient_rows",
+    "history": "History",
+    "initializers": "He Normal",
+    "layers": "AddLayer Affine IdentityWithLoss MulLayer Relu Sigmoid SoftmaxWithLoss",
+    "networks": "Activation Dense Network Sequential SimpleNet TwoLayerNet",
+    "optimizers": "SGD",
+    "training": "Diverged Result fit train",
+}
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    """Load the module that holds a name when it is first used: importing xpnet costs next to nothing."""
+    if name in _HOMES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_HOMES})

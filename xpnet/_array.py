@@ -45,14 +45,15 @@ def namespace(**arrays: Array) -> Namespace:
         if array is None:
             continue
         found = _NAMESPACES.get(type(array)) or _find(name, array)
+        here = getattr(array, "device", None)
         if xp is None:
-            xp, where = found, device(array)
+            xp, where = found, here
         elif found is not xp:
             raise TypeError(
                 f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first "
                 "(xpnet.to_numpy brings any array to NumPy)"
             )
-        elif (here := device(array)) != where and here is not None and where is not None:
+        elif here != where and here is not None and where is not None:
             places = ", ".join(f"{n} on {device(a)}" for n, a in arrays.items() if a is not None)
             raise ValueError(f"arrays on different devices: {places}; move them to one device first")
     return xp
@@ -114,9 +115,9 @@ def check_floating(xp: Namespace, where: str, **arrays: Array) -> None:
 
     `where` is the name of the function or layer that the message starts with.
     """
-    first = None
+    first = dtype = None
     for name, array in arrays.items():
-        if array is None:
+        if array is None or array.dtype == dtype:
             continue
         if not is_floating(xp, array.dtype):
             hint = f"scale images first, such as xp.astype({name}, xp.float32) / 255"
@@ -126,13 +127,12 @@ def check_floating(xp: Namespace, where: str, **arrays: Array) -> None:
                 f"{where}: {name} must have a real floating dtype, got {array.dtype} of shape "
                 f"{tuple(array.shape)}; {hint}"
             )
-        if first is None:
-            first = name
-        elif array.dtype != arrays[first].dtype:
+        if first is not None:
             raise TypeError(
-                f"{where}: {first} is {arrays[first].dtype} but {name} is {array.dtype}; "
+                f"{where}: {first} is {dtype} but {name} is {array.dtype}; "
                 "cast one of them, such as xp.astype(x, xp.float32)"
             )
+        first, dtype = name, array.dtype
 
 
 def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:

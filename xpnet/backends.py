@@ -1,7 +1,6 @@
 """The one place that knows array libraries by name: what is usable here, on which devices, and how to run it."""
 
 import importlib
-import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext

@@ -11,7 +11,7 @@ import math
 from typing import Protocol
 
 from ._array import Array, Namespace, check_floating, namespace
-from .functions import as_targets, batch_size, check_batch, log_softmax, sigmoid
+from .functions import as_targets, batch_size, check_batch, sigmoid
 
 __all__ = [
     "AddLayer",
@@ -98,7 +98,7 @@ class Relu:
 
     Notes
     -----
-    dy/dx is 1 where x > 0 and 0 elsewhere, at 0 too: ``dout`` passes where the input was above 0.
+    dy/dx is 1 where x > 0 and 0 elsewhere, at 0 too; y > 0 says where, so the output alone is kept.
 
     References
     ----------
@@ -120,13 +120,13 @@ class Relu:
         """The rectified `x`, in its shape and floating dtype."""
         xp = namespace(x=x)
         check_floating(xp, "Relu", x=x)
-        self.mask = x <= 0
-        return xp.where(self.mask, 0.0, x)
+        self.y = xp.maximum(x, 0.0)
+        return self.y
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        xp = namespace(mask=self.mask, dout=dout)
-        return xp.where(self.mask, 0.0, dout)
+        xp = namespace(y=self.y, dout=dout)
+        return dout * xp.astype(self.y > 0, dout.dtype)
 
 
 class Sigmoid:
@@ -295,9 +295,11 @@ class SoftmaxWithLoss:
         xp = namespace(x=x, t=t, weight=self.weight)
         self.share = _share(xp, "SoftmaxWithLoss", x, self.weight)
         self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
-        log_y = log_softmax(x)
-        self.y = xp.exp(log_y)
-        return -xp.sum(self.t * log_y * self.share)
+        shifted = x - xp.max(x, axis=-1, keepdims=True)  # so that large scores are safe
+        e = xp.exp(shifted)
+        total = xp.sum(e, axis=-1, keepdims=True)
+        self.y = e / total
+        return xp.sum(self.t * (xp.log(total) - shifted) * self.share)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
         """The derivative by the scores, in their shape."""

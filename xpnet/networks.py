@@ -146,6 +146,12 @@ class Sequential:
         self.names = [numbered(d.kind) for d in descriptions]
         self.param_names = [tuple(numbered(name) for name in d.params) for d in descriptions]
         self._first = next((i for i, names in enumerate(self.param_names) if names), len(descriptions))
+        self._plan = list(zip(self.names, descriptions, self.param_names, strict=True))
+        self._gradients = [  # such as ("W1", "Affine1", "dW")
+            (key, name, f"d{param}")
+            for name, description, keys in self._plan
+            for key, param in zip(keys, description.params, strict=True)
+        ]
 
     def __repr__(self) -> str:
         inside = ", ".join(map(repr, self.descriptions))
@@ -175,10 +181,7 @@ class Sequential:
 
     def layers(self, params: Params) -> dict[str, Any]:
         """A new layer for each description, by name, for one pass."""
-        return {
-            name: description.layer(*(params[key] for key in keys))
-            for name, description, keys in zip(self.names, self.descriptions, self.param_names, strict=True)
-        }
+        return {name: description.layer(*[params[key] for key in keys]) for name, description, keys in self._plan}
 
     def predict(self, params: Params, x: Array) -> Array:
         """The scores of `x`."""
@@ -244,12 +247,7 @@ class Sequential:
             dout = layer.backward(dout)
         for layer in passed[self._first : self._first + 1]:
             layer.backward_params(dout)
-        gradients = {
-            key: getattr(layer, f"d{name}")
-            for layer, keys, description in zip(passed, self.param_names, self.descriptions, strict=True)
-            for key, name in zip(keys, description.params, strict=True)
-        }
-        return loss, gradients, layers
+        return loss, {key: getattr(layers[name], d) for key, name, d in self._gradients}, layers
 
 
 class Network:
