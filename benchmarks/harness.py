@@ -1,0 +1,258 @@
+"""Contenders in turn, each in a process of its own with the same threads; medians, spread and ratios.
+
+`python harness.py NAME` is such a process: it reads a command a line on its standard input and answers in JSON.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+REST = 0.1  # seconds between two turns, in which the threads of the one before go to sleep
+
+
+class Worker:
+    """The process of a contender."""
+
+    def __init__(self, name, threads):
+        count = str(threads)
+        one = {f"{kind}_NUM_THREADS": count for kind in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
+        self.name, self.threads = name, threads
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, name, "--threads", count],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **one},
+            cwd=HERE,
+            text=True,
+        )
+
+    def ask(self, command, **options):
+        """What the contender answers; RuntimeError where it could not."""
+        self.process.stdin.write(json.dumps({"command": command, **options}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended with status {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(f"{self.name}: {answer['error']}")
+        return answer["value"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def start(names, threads, *, hidden=50, batch=100, seed=0):
+    """The workers of these contenders, ready, and why others cannot run. Each must compute what xpnet computes."""
+    workers, absent = {}, {}
+    for name in names:
+        worker = Worker(name, threads)
+        try:
+            worker.ask("build", hidden=hidden, batch=batch, seed=seed)
+        except RuntimeError as error:
+            absent[name] = str(error).partition(": ")[2] or str(error)
+            worker.close()
+        else:
+            workers[name] = worker
+    for worker in workers.values():
+        worker.ask("check")
+        worker.ask("build", hidden=hidden, batch=batch, seed=seed)
+    return workers, absent
+
+
+def in_turn(workers, rounds, command, warm_up=True, **options):
+    """The answers of each worker to the command, A B C A B C ...; to warm up, a turn before that is not counted."""
+    answers = {name: [] for name in workers}
+    for turn in range(not warm_up, rounds + 1):
+        for name, worker in workers.items():
+            answer = worker.ask(command, **options)
+            if turn:
+                answers[name].append(answer)
+            time.sleep(REST)
+        print(f"\r  {command}: round {turn} of {rounds}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return answers
+
+
+def ratio(ours, theirs):
+    """The ratio of the medians, and the quartiles of the ratios of each round."""
+    rounds = [a / b for a, b in zip(ours, theirs, strict=True)]
+    low, _, high = statistics.quantiles(rounds, n=4)
+    return statistics.median(ours) / statistics.median(theirs), low, high
+
+
+def table(head, rows):
+    """A Markdown table with aligned columns."""
+    cells = [head, *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+
+    def line(row):
+        first, *rest = (
+            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(cells[0]), rule, *(line(row) for row in cells[1:])])
+
+
+def compare(measured, unit, scale=1.0, against="xpnet, NumPy"):
+    """A table of medians, quartiles, extremes, and what `against` takes as a ratio to each."""
+    rows = []
+    for name, times in measured.items():
+        low, _, high = statistics.quantiles(times, n=4)
+        r, r_low, r_high = ratio(measured[against], times)
+        rows.append(
+            [
+                name,
+                f"{scale * statistics.median(times):.4g}",
+                f"{scale * low:.4g} to {scale * high:.4g}",
+                f"{scale * min(times):.4g}",
+                f"{r:.2f}",
+                f"{r_low:.2f} to {r_high:.2f}",
+            ]
+        )
+    return table(["", f"median, {unit}", "quartiles", "least", f"{against} : this", "quartiles of the ratio"], rows)
+
+
+def bars(measured, limits):
+    """A table of the bars: which ratio, at most what, and what was measured. `limits` is (ours, theirs, at most)."""
+    rows = []
+    for ours, theirs, most in limits:
+        if ours not in measured or theirs not in measured:
+            rows.append([f"{ours} : {theirs}", most, "not run", "", ""])
+            continue
+        r, low, high = ratio(measured[ours], measured[theirs])
+        rows.append(
+            [f"{ours} : {theirs}", most, f"{r:.2f}", f"{low:.2f} to {high:.2f}", "yes" if r <= most else "NO"]
+        )
+    return table(["", "at most", "measured", "quartiles", "met"], rows)
+
+
+def machine():
+    """What this is measured on: date, processor, system, Python and versions."""
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        processor = models[0] if models else processor
+    versions = []
+    for name in (
+        "xpnet",
+        "numpy",
+        "array-api-compat",
+        "torch",
+        "jax",
+        "scikit-learn",
+        "dezero",
+        "cupy-cuda12x",
+        "cupy-cuda13x",
+    ):
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True
+    ).stdout.strip()
+    return (
+        f"{datetime.date.today()}, {processor}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}; {', '.join(versions)}{f'; commit {commit}' if commit else ''}"
+    )
+
+
+def report(name, title, *parts):
+    """Print the parts, and write them with the machine to results/NAME.md."""
+    text = "\n\n".join([f"# {title}", machine() + ".", *parts]) + "\n"
+    results = HERE / "results"
+    results.mkdir(exist_ok=True)
+    (results / f"{name}.md").write_text(text, encoding="utf-8")
+    print(f"\n{text}\nwritten to benchmarks/results/{name}.md")
+
+
+def arguments(description):
+    """The command line of a question: how many rounds."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, help="turns of each contender that are counted")
+    return parser.parse_args()
+
+
+# The other side: the process of one contender.
+
+
+def first_losses(contender):
+    """The first losses on a given order, and those of the same training by hand in float64."""
+    from contenders import LR
+    from twins import loss_and_gradient
+
+    count = 20 if contender.batch <= 1000 else 3
+    order = np.random.default_rng(1).integers(0, 60_000, size=(count, contender.batch))
+    images, labels = contender.raw
+    params = [contender.params[name].astype(np.float64) for name in ("W1", "b1", "W2", "b2")]
+    expected = []
+    for index in order:
+        loss, gradients = loss_and_gradient(params, images[index] / 255, np.eye(10)[labels[index]].T)
+        params = [p - LR * g for p, g in zip(params, gradients, strict=True)]
+        expected.append(loss)
+    return contender.first_losses(order), expected
+
+
+def answer(contender, request):
+    match request.pop("command"):
+        case "steps":
+            return contender.time_steps(**request)
+        case "epoch":
+            return contender.time_epoch()
+        case "train":
+            return contender.time_to(**request)
+        case "check":
+            found, expected = first_losses(contender)
+            if found is not None:
+                np.testing.assert_allclose(found, expected if np.ndim(found) else np.mean(expected), rtol=1e-3)
+            return None
+
+
+def serve(name, threads):
+    if threads == 1 and hasattr(os, "sched_setaffinity"):  # no setting keeps JAX to one thread, but this does
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
+    from contenders import CONTENDERS
+
+    contender = None
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no reply
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if request["command"] == "build":
+                request.pop("command")
+                contender = None
+                contender, value = CONTENDERS[name](**request), None
+            else:
+                value = answer(contender, request)
+            reply = {"value": value}
+        except Exception as error:
+            reply = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("--threads", type=int, required=True)
+    options = parser.parse_args()
+    serve(options.name, options.threads)
