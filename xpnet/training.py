@@ -148,7 +148,7 @@ def fit(
     run = backend.repeat(update_step(network.stack, optimizer, transform))
 
     def score(params: Params, x: Array, t: Array, index: Array) -> Array:
-        x, t = xp.take(x, index, axis=0), xp.take(t, index, axis=0)
+        x, t = backend.rows(x, index), backend.rows(t, index)
         return accuracy(network.stack.predict(params, transform(x) if transform else x), t)
 
     evaluate = backend.compile(score)
@@ -206,17 +206,14 @@ def fit(
 
 def update_step(
     stack: Sequential, optimizer: Optimizer, transform: Callable[[Array], Array] | None = None
-) -> Callable[[Carry, Pair, Array], tuple[Carry, Array]]:
-    """One update as a pure function, ``step(carry, data, index) -> carry, loss``.
+) -> Callable[[Carry, Pair], tuple[Carry, Array]]:
+    """One update as a pure function, ``step(carry, batch) -> carry, loss``.
 
-    The carry is the parameters and the optimizer's state; `data` the samples and targets that `index` takes the
-    mini-batch from.
+    The carry is the parameters and the optimizer's state; the batch is samples and targets.
     """
 
-    def step(carry: Carry, data: Pair, index: Array) -> tuple[Carry, Array]:
-        (params, state), (x, t) = carry, data
-        xp = namespace(x=x, index=index)
-        x, t = xp.take(x, index, axis=0), xp.take(t, index, axis=0)
+    def step(carry: Carry, batch: Pair) -> tuple[Carry, Array]:
+        (params, state), (x, t) = carry, batch
         loss, gradients, _ = stack.loss_and_gradient(params, transform(x) if transform else x, t)
         return optimizer.update(params, gradients, state), loss
 

@@ -64,7 +64,9 @@ def scale_images(x: Any, dtype: Any) -> Any:
             f"scale_images: dtype is {dtype!r}, expected a real floating-point dtype of the library of x: "
             f"pass {xp.float32!r}, for example"
         )
-    return xp.astype(x, dtype) / 255
+    scaled = xp.astype(x, dtype)  # a new array, so it may be written into: a second one costs time, in large batches
+    scaled /= 255
+    return scaled
 
 
 def _read(folder: Any, kind: str, form: str, ndim: int) -> npt.NDArray[np.uint8]:
