@@ -234,8 +234,10 @@ def bench(session):
     """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes about half an hour."""
     questions = ["steps", "style", "time_to_accuracy", "growth", "footprint"]
     options = [word for word in session.posargs if word not in questions]
-    backends = [line for name in ("numpy", "torch", "jax") for line in INSTALL[name]]
-    matrix.install(session, *backends, "scikit-learn>=1.5", "dezero>=0.0.13")
+    for backend in ("numpy", "torch", "jax", "cupy"):
+        if why := matrix.prepare(session, backend):
+            session.warn(f"no figures of {backend}: {why}")
+    matrix.install(session, "scikit-learn>=1.5", "dezero>=0.0.13")
     for question in [word for word in session.posargs if word in questions] or questions:
         session.run(matrix.python, f"benchmarks/{question}.py", *options, external=True)
 

@@ -8,7 +8,7 @@ import statistics
 import sys
 
 import matplotlib.pyplot as plt
-from harness import HERE, arguments, in_turn, ratio, report, start, table
+from harness import HERE, arguments, bars, in_turn, ratio, report, start, table
 
 NAMES = ["xpnet, NumPy", "PyTorch", "JAX, lax.scan", "floor"]
 HIDDEN = [50, 128, 512, 1024, 4096]
@@ -29,7 +29,10 @@ def main():
             for worker in workers.values():
                 worker.close()
 
-    parts = []
+    parts = ["## Bars: the floor, at hidden and batch of 1024 and above"]
+    for (batch, hidden), at in times.items():
+        if min(batch, hidden) >= 1024:
+            parts += [f"hidden {hidden}, batch {batch}:", bars(at, [("xpnet, NumPy", "floor", 1.1)])]
     for name in NAMES[:-1]:
         rows = [
             [f"batch {batch}", *("{:.2f} ({:.2f} to {:.2f})".format(*ratio(at[name], at["floor"])) for at in row)]
