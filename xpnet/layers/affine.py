@@ -1,0 +1,95 @@
+"""The affine layer: every output depends on every input."""
+
+import math
+
+from .._array import Array, check_floating, namespace
+
+__all__ = ["Affine"]
+
+
+class Affine:
+    """Matrix product and bias, y = x W + b.
+
+    Parameters
+    ----------
+    W : array of real floating dtype, shape (D, M)
+        Weights.
+    b : array, shape (M,), dtype of `W`
+        Biases.
+
+    Attributes
+    ----------
+    dW, db : array
+        dL/dW and dL/db, shaped as `W` and `b`; there after `backward` or `backward_params`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit.
+
+    Notes
+    -----
+    From y_nm = Σ_d x_nd W_dm + b_m follow by the chain rule, with dout_nm = dL/dy_nm:
+
+    - dL/dx_nd = Σ_m dout_nm W_dm, that is ``dout @ W.T``;
+    - dL/dW_dm = Σ_n x_nd dout_nm, that is ``x.T @ dout``;
+    - dL/db_m = Σ_n dout_nm, since each sample adds the same bias.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 5.6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Affine(np.asarray([[1.0, 2.0], [3.0, 4.0]]), np.asarray([0.5, -0.5]))
+    >>> layer.forward(np.asarray([[1.0, 1.0]]))
+    array([[4.5, 5.5]])
+    >>> layer.backward(np.asarray([[1.0, 10.0]]))
+    array([[21., 43.]])
+    >>> layer.dW
+    array([[ 1., 10.],
+           [ 1., 10.]])
+    """
+
+    def __init__(self, W: Array, b: Array, /) -> None:
+        if W.ndim != 2 or tuple(b.shape) != (W.shape[1],):
+            raise ValueError(f"Affine: W has shape {tuple(W.shape)} and b {tuple(b.shape)}; expected (D, M) and (M,)")
+        self.W, self.b = W, b
+
+    def forward(self, x: Array, /) -> Array:
+        """``x W + b``.
+
+        Parameters
+        ----------
+        x : array, shape (N, D), (N, ...) with D elements a sample such as (N, C, H, W), or one sample (D,)
+
+        Returns
+        -------
+        array, shape (N, M), or (M,) for one sample
+        """
+        xp = namespace(x=x, W=self.W, b=self.b)
+        check_floating(xp, "Affine", x=x, W=self.W, b=self.b)
+        features = math.prod(x.shape[1:] or x.shape)
+        if features != self.W.shape[0]:
+            raise ValueError(
+                f"Affine: x has {features} features, shape {tuple(x.shape)}, but W expects {self.W.shape[0]}, "
+                f"shape {tuple(self.W.shape)}"
+            )
+        self.shape = x.shape
+        self.x = x if x.ndim == 2 else xp.reshape(x, (-1, features))
+        y = self.x @ self.W + self.b
+        return y if x.ndim > 1 else y[0, :]
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`, in the shape of `x`; sets `dW` and `db` on the way."""
+        self.backward_params(dout)
+        dx = dout @ self.W.T
+        return dx if dx.shape == self.shape else namespace(dx=dx).reshape(dx, self.shape)
+
+    def backward_params(self, dout: Array, /) -> None:
+        """Set `dW` and `db` alone: all that the first layer of a network needs, at half the work."""
+        xp = namespace(dout=dout, x=self.x)
+        dout = dout if dout.ndim == 2 else dout[None, :]
+        self.dW = self.x.T @ dout
+        self.db = xp.sum(dout, axis=0)
