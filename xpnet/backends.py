@@ -5,13 +5,16 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ._array import Array, Namespace, device, namespace
 
 __all__ = ["BACKENDS", "Backend", "BackendUnavailable", "backend_of", "get_backend", "to_numpy"]
+
+
+Draw: TypeAlias = Callable[[int], dict[str, np.ndarray[Any, Any]]]
 
 
 class BackendUnavailable(RuntimeError):
@@ -153,31 +156,36 @@ class Backend:
         Parameters
         ----------
         step : callable
-            A pure function ``step(carry, batch) -> carry, loss``.
+            A pure function ``step(carry, batch, noise) -> carry, loss``.
 
         Returns
         -------
         callable
-            ``run(carry, data, index)``, an iterator over ``(carry, losses)``. `index` is an integer NumPy array of
-            shape (steps, batch); each step is given the rows of the arrays in `data` that its row names. JAX runs up
-            to 100 steps in one compiled loop and yields after each such loop, the others after each step.
+            ``run(carry, data, index, draw=None)``, an iterator over ``(carry, losses)``. `index` is an integer NumPy
+            array of shape (steps, batch); each step is given the rows of the arrays in `data` that its row names, and
+            what ``draw(batch)`` draws for it, a dict of NumPy arrays. JAX runs up to 100 steps in one compiled loop
+            and yields after each such loop, the others after each step.
         """
 
-        def draw_and_step(carry: Any, data: tuple[Array, ...], index: Array) -> tuple[Any, Array]:
-            result: tuple[Any, Array] = step(carry, tuple(self.rows(x, index) for x in data))
+        def draw_and_step(carry: Any, data: tuple[Array, ...], index: Array, noise: Any) -> tuple[Any, Array]:
+            result: tuple[Any, Array] = step(carry, tuple(self.rows(x, index) for x in data), noise)
             return result
 
         if self.name == "jax":
             jax = importlib.import_module("jax")
 
-            def scan(carry: Any, data: Any, index: Array) -> Any:
-                return jax.lax.scan(lambda carry, batch: draw_and_step(carry, data, batch), carry, index)
+            def scan(carry: Any, data: Any, index: Array, noise: Any) -> Any:
+                return jax.lax.scan(lambda carry, row: draw_and_step(carry, data, *row), carry, (index, noise))
 
             loop = jax.jit(scan)
 
-            def run_loops(carry: Any, data: Any, index: np.ndarray[Any, Any]) -> Iterator[tuple[Any, Array]]:
+            def run_loops(
+                carry: Any, data: Any, index: np.ndarray[Any, Any], draw: Draw | None = None
+            ) -> Iterator[tuple[Any, Array]]:
                 for part in np.array_split(index, -(-len(index) // 100)):
-                    carry, losses = loop(carry, data, part)
+                    drawn = [draw(part.shape[1]) for _ in part] if draw else [{}]
+                    noise = {name: np.stack([masks[name] for masks in drawn]) for name in drawn[0]}
+                    carry, losses = loop(carry, data, part, noise)
                     yield carry, losses
 
             return run_loops
@@ -185,11 +193,15 @@ class Backend:
         compiled = self.compile(draw_and_step)
         _keep_freed_memory()
 
-        def run(carry: Any, data: Any, index: np.ndarray[Any, Any]) -> Iterator[tuple[Any, Array]]:
-            xp = namespace(data=data[0])
-            batches = xp.asarray(index, device=device(data[0]))
+        def run(
+            carry: Any, data: Any, index: np.ndarray[Any, Any], draw: Draw | None = None
+        ) -> Iterator[tuple[Any, Array]]:
+            xp, where = namespace(data=data[0]), device(data[0])
+            batches = xp.asarray(index, device=where)
             for i in range(len(index)):
-                carry, loss = compiled(carry, data, batches[i, ...])
+                drawn = draw(index.shape[1]) if draw else {}
+                noise = {name: xp.asarray(mask, device=where) for name, mask in drawn.items()}
+                carry, loss = compiled(carry, data, batches[i, ...], noise)
                 yield carry, loss
 
         return run

@@ -4,6 +4,7 @@ from ._array import Array, Namespace, check_floating, device, index_dtype, is_in
 
 __all__ = [
     "accuracy",
+    "confusion_matrix",
     "cross_entropy_error",
     "identity_function",
     "log_softmax",
@@ -350,6 +351,46 @@ def accuracy(y: Array, t: Array, /) -> Array:
     else:
         labels = _largest(xp, as_targets(xp, "accuracy", y, t))
     return xp.mean(xp.astype(_largest(xp, y) == labels, y.dtype))
+
+
+def confusion_matrix(y: Array, t: Array, /) -> Array:
+    """How many samples of class i have their largest score at class j.
+
+    Parameters
+    ----------
+    y : array of real floating dtype, shape (N, K)
+        Scores or probabilities.
+    t : array, integer labels of shape (N,), or one-hot of `y`'s shape
+
+    Returns
+    -------
+    array of the library's index dtype, shape (K, K)
+        The classes of `t` are rows, those of `y` columns; the diagonal counts what is right.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit; if there is no sample.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y = np.asarray([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    >>> confusion_matrix(y, np.asarray([1, 0, 0, 0]))
+    array([[2, 1],
+           [0, 1]])
+    """
+    xp = namespace(y=y, t=t)
+    check_floating(xp, "confusion_matrix", y=y)
+    check_batch("confusion_matrix", "y", y)
+    if y.ndim != 2:
+        raise ValueError(f"confusion_matrix: y must be a batch (N, K), got shape {tuple(y.shape)}")
+    classes, index = y.shape[1], index_dtype(xp, device(y))
+    labels = (
+        t if _are_labels(xp, "confusion_matrix", y, t) else _largest(xp, as_targets(xp, "confusion_matrix", y, t))
+    )
+    right, found = (xp.astype(_is_label(xp, k, classes), index) for k in (labels, _largest(xp, y)))
+    return xp.matrix_transpose(right) @ found
 
 
 def _largest(xp: Namespace, y: Array) -> Array:

@@ -13,6 +13,10 @@ from typing import Any, TextIO
 __all__ = ["History"]
 
 
+COLUMNS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_accuracy", "seconds")
+"""What has a row before training and after each epoch."""
+
+
 @dataclass
 class History:
     """The record of a training run.
@@ -25,6 +29,10 @@ class History:
         Updates done when each of the following rows was taken: before training, and after each epoch.
     train_accuracy, test_accuracy : list of float
         A row each, between 0 and 1; empty for a network that does not classify.
+    validation_loss, validation_accuracy : list of float
+        A row each, of the samples kept out of training; empty where there are none.
+    best_epoch : int or None
+        That of the smallest validation loss.
     seconds : list of float
         A row each, since the start of the run.
     interrupted : bool
@@ -41,6 +49,9 @@ class History:
     updates: list[int] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
     seconds: list[float] = field(default_factory=list)
     interrupted: bool = False
 
@@ -64,7 +75,7 @@ class History:
                 file.write("\n")
             else:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(["update", "loss", "train_accuracy", "test_accuracy", "seconds"])
+                writer.writerow(["update", "loss", *COLUMNS])
                 writer.writerows(self._rows())
 
     def _rows(self) -> Iterator[list[Any]]:
@@ -72,8 +83,13 @@ class History:
         for update in range(len(self.loss) + 1):
             loss = self.loss[update - 1] if update else ""
             i = rows.get(update)
-            columns = (self.train_accuracy, self.test_accuracy, self.seconds)
+            columns = [getattr(self, name) for name in COLUMNS]
             yield [update, loss, *("" if i is None or not column else column[i] for column in columns)]
+
+    def cut(self) -> None:
+        """Drop what a row that was not finished has left behind."""
+        for name in (*COLUMNS, "updates"):
+            del getattr(self, name)[len(self.seconds) :]
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the loss of every update and the accuracies into an image file; needs matplotlib.

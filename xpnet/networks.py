@@ -1,253 +1,18 @@
-"""Networks: a pure stack of layer descriptions, and the book's networks on top of it.
+"""Networks: a stack with its parameters, and the methods of the book's networks."""
 
-A `Sequential` describes; it holds no parameters. What it computes is a pure function of the parameters, which
-anything may differentiate, trace, compile or distribute. `TwoLayerNet` adds the parameters and the book's
-methods.
-"""
-
-import math
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from ._array import Array, check_floating, device, dtype_name, from_host, namespace
+from .bricks import Activation, BatchNorm, Dense, Description, Drop, Initializer
 from .functions import accuracy, softmax, softmax_cross_entropy
 from .gradient import numerical_gradient
-from .initializers import He, Normal, generator
-from .layers import Affine, Layer, Relu, Sigmoid, SoftmaxWithLoss
+from .initializers import Normal, generator
+from .layers import Gelu, Layer, LeakyRelu, Relu, Sigmoid, Silu, SoftmaxWithLoss, Tanh
+from .sequential import Params, Sequential
 
-__all__ = ["Activation", "Dense", "Network", "Sequential", "SimpleNet", "TwoLayerNet"]
-
-Params: TypeAlias = dict[str, Array]
-
-
-class Description(Protocol):
-    """What `Sequential` asks of the description of a layer."""
-
-    @property
-    def kind(self) -> str:
-        """The layer's name, to which its number is added: "Affine" becomes "Affine1"."""
-
-    @property
-    def params(self) -> tuple[str, ...]:
-        """The names of its parameters, to which a number is added: "W" becomes "W1"."""
-
-    def init(self, rng: Any, shape: tuple[int, ...], /) -> tuple[tuple[Array, ...], tuple[int, ...]]:
-        """The initial parameters (NumPy, float64) for samples of `shape`, and the shape of an output."""
-
-    def layer(self, *params: Array) -> Any:
-        """The one-pass layer with these parameters.
-
-        Where it has any, it has a `backward_params` too, and afterwards the attributes `dW` for "W" and so on.
-        """
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Description of an `Affine` layer: every output depends on every input.
-
-    Parameters
-    ----------
-    units : int
-        How many outputs.
-    weight_init : callable, default He()
-        Takes a `numpy.random.Generator` and a shape, returns the initial weights. Biases start at 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> (W, b), output_shape = Dense(50).init(np.random.default_rng(0), (1, 28, 28))
-    >>> W.shape, b.shape, output_shape
-    ((784, 50), (50,), (50,))
-    """
-
-    units: int
-    weight_init: Callable[[Any, tuple[int, ...]], Array] = He()
-    kind: ClassVar[str] = "Affine"
-    params: ClassVar[tuple[str, ...]] = ("W", "b")
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.units, int) or self.units < 1:
-            raise ValueError(f"Dense: units must be an integer from 1, got {self.units!r}")
-
-    def init(self, rng: Any, shape: tuple[int, ...], /) -> tuple[tuple[Array, ...], tuple[int, ...]]:
-        """Weights drawn by `weight_init`, and biases of 0."""
-        W = self.weight_init(rng, (math.prod(shape), self.units))
-        return (W, 0 * W[0]), (self.units,)
-
-    def layer(self, *params: Array) -> Affine:
-        """The affine layer with weights and biases `params`."""
-        return Affine(*params)
-
-
-@dataclass(frozen=True)
-class Activation:
-    """Description of a layer without parameters, such as ``Activation(Relu)``.
-
-    Parameters
-    ----------
-    layer_class : type
-        A layer class that is built from nothing and keeps the shape of its input.
-    """
-
-    layer_class: Callable[[], Layer]
-    params: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def kind(self) -> str:
-        """The name of the layer class."""
-        return self.layer_class.__name__
-
-    def init(self, rng: Any, shape: tuple[int, ...], /) -> tuple[tuple[Array, ...], tuple[int, ...]]:
-        """No parameters; the output has the shape of the input."""
-        return (), shape
-
-    def layer(self, *params: Array) -> Layer:
-        """A new layer."""
-        return self.layer_class()
-
-
-class Sequential:
-    """Layers one after the other, and a loss: a pure function of parameters, input and targets.
-
-    Parameters
-    ----------
-    *descriptions : Description
-        Such as ``Dense(50), Activation(Relu), Dense(10)``.
-    loss : type, default SoftmaxWithLoss
-        The class of the loss layer, built with the samples' weights; `IdentityWithLoss` for regression.
-
-    Notes
-    -----
-    Backpropagation is `forward` with the layers kept, then `backward` through them in reverse. Below the first
-    layer with parameters nobody needs a derivative, so it stops there.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> stack = Sequential(Dense(3), Activation(Relu), Dense(2))
-    >>> params, output_shape = stack.init(np.random.default_rng(0), (4,))
-    >>> {name: p.shape for name, p in params.items()}
-    {'W1': (4, 3), 'b1': (3,), 'W2': (3, 2), 'b2': (2,)}
-    >>> loss, gradients, state = stack.loss_and_gradient(params, np.ones((5, 4)), np.asarray([0, 1, 1, 0, 1]))
-    >>> gradients["W1"].shape
-    (4, 3)
-    """
-
-    def __init__(self, *descriptions: Description, loss: Callable[[Array | None], Any] = SoftmaxWithLoss) -> None:
-        self.descriptions, self.loss_class = descriptions, loss
-        count: Counter[str] = Counter()
-
-        def numbered(name: str) -> str:
-            count[name] += 1
-            return f"{name}{count[name]}"
-
-        self.names = [numbered(d.kind) for d in descriptions]
-        self.param_names = [tuple(numbered(name) for name in d.params) for d in descriptions]
-        self._first = next((i for i, names in enumerate(self.param_names) if names), len(descriptions))
-        self._plan = list(zip(self.names, descriptions, self.param_names, strict=True))
-        self._gradients = [  # such as ("W1", "Affine1", "dW")
-            (key, name, f"d{param}")
-            for name, description, keys in self._plan
-            for key, param in zip(keys, description.params, strict=True)
-        ]
-
-    def __repr__(self) -> str:
-        inside = ", ".join(map(repr, self.descriptions))
-        return f"Sequential({inside}, loss={getattr(self.loss_class, '__name__', self.loss_class)})"
-
-    def init(self, rng: Any, input_shape: tuple[int, ...], /) -> tuple[Params, tuple[int, ...]]:
-        """Draw the initial parameters.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        input_shape : tuple of int
-            The shape of one sample, without the batch.
-
-        Returns
-        -------
-        params : dict of NumPy arrays, float64
-        output_shape : tuple of int
-            The shape of the scores of one sample.
-        """
-        params: Params = {}
-        shape = input_shape
-        for description, names in zip(self.descriptions, self.param_names, strict=True):
-            arrays, shape = description.init(rng, shape)
-            params.update(zip(names, arrays, strict=True))
-        return params, shape
-
-    def layers(self, params: Params) -> dict[str, Any]:
-        """A new layer for each description, by name, for one pass."""
-        return {name: description.layer(*[params[key] for key in keys]) for name, description, keys in self._plan}
-
-    def predict(self, params: Params, x: Array) -> Array:
-        """The scores of `x`."""
-        for layer in self.layers(params).values():
-            x = layer.forward(x)
-        return x
-
-    def loss(self, params: Params, x: Array, t: Array, *, weight: Array | None = None) -> Array:
-        """The loss, an array of shape ()."""
-        return self.loss_class(weight).forward(self.predict(params, x), t)
-
-    def loss_and_gradient(
-        self,
-        params: Params,
-        x: Array,
-        t: Array,
-        *,
-        state: Params | None = None,
-        noise: Any = None,
-        weight: Array | None = None,
-    ) -> tuple[Array, Params, Params]:
-        """The loss and its gradient, by backpropagation; a pure function.
-
-        Parameters
-        ----------
-        params : dict of arrays
-            As `init` names them, in one library, dtype and device.
-        x : array, shape (N, ...), or one sample
-        t : array
-            Targets, as the loss takes them.
-        state : dict of arrays, optional
-            What layers carry from one update to the next. The present layers carry nothing: empty.
-        noise : optional
-            What random layers are given. There is none among the present layers: None.
-        weight : array, shape (N,), optional
-            What each sample counts.
-
-        Returns
-        -------
-        loss : array, shape ()
-        gradients : dict of arrays, shaped as `params`
-        state : dict of arrays
-            The next state.
-        """
-        if state or noise is not None:
-            raise ValueError("Sequential: no layer of this stack keeps state or takes noise; pass neither")
-        loss, gradients, _ = self.trace(params, x, t, weight)
-        return loss, gradients, {}
-
-    def trace(
-        self, params: Params, x: Array, t: Array, weight: Array | None = None
-    ) -> tuple[Array, Params, dict[str, Any]]:
-        """Loss, gradients, and the layers that recorded the pass."""
-        layers = self.layers(params)
-        for layer in layers.values():
-            x = layer.forward(x)
-        last = self.loss_class(weight)
-        loss = last.forward(x, t)
-
-        dout = last.backward()
-        passed = list(layers.values())
-        for layer in reversed(passed[self._first + 1 :]):
-            dout = layer.backward(dout)
-        for layer in passed[self._first : self._first + 1]:
-            layer.backward_params(dout)
-        return loss, {key: getattr(layers[name], d) for key, name, d in self._gradients}, layers
+__all__ = ["MultiLayerNet", "Network", "SimpleNet", "TwoLayerNet"]
 
 
 class Network:
@@ -268,13 +33,15 @@ class Network:
     Attributes
     ----------
     params : dict of arrays
+    state : dict of arrays
+        What layers carry from one update to the next, such as running means; empty in most networks.
     layers : dict of layers
         The layers of the last `gradient`, by name, as ``net.layers["Affine1"].dW``; empty before, and left
         behind by copies.
     stack : Sequential
         The pure function underneath.
-    output_shape : tuple of int
-        The shape of the scores of one sample.
+    input_shape, output_shape : tuple of int
+        The shapes of one sample and of its scores.
     """
 
     def __init__(
@@ -286,9 +53,16 @@ class Network:
         like: Array | None = None,
         dtype: Any = None,
     ) -> None:
-        host, self.output_shape = stack.init(generator(seed), input_shape)
-        self.stack = stack
-        self.params: Params = {name: _place(array, like, dtype) for name, array in host.items()}
+        *_, self.output_shape = stack.shapes(input_shape)
+        self.stack, self.input_shape = stack, tuple(input_shape)
+
+        def place(host: Params) -> Params:
+            return {name: _place(array, like, dtype) for name, array in host.items()}
+
+        self.params, self.state = (
+            place(stack.init(generator(seed), input_shape)),
+            place(stack.init_state(input_shape)),
+        )
         self.layers: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -302,7 +76,12 @@ class Network:
     @property
     def classifies(self) -> bool:
         """Whether the outputs are scores of classes, not numbers to predict."""
-        return self.stack.loss_class is SoftmaxWithLoss
+        loss = self.stack.loss_class
+        return (loss.func if isinstance(loss, partial) else loss) is SoftmaxWithLoss
+
+    def summary(self) -> str:
+        """A table of the layers, with the shapes of their outputs and how many parameters they have."""
+        return self.stack.summary(self.input_shape)
 
     def predict(self, x: Array) -> Array:
         """The scores of `x`, shape (N, K), or (K,) for one sample.
@@ -317,7 +96,7 @@ class Network:
         TypeError, ValueError
             If library, dtype, device or shape do not fit.
         """
-        return self.stack.predict(self.params, x)
+        return self.stack.predict(self.params, x, state=self.state)
 
     def predict_proba(self, x: Array) -> Array:
         """The probabilities of the classes: `softmax` of the scores."""
@@ -325,24 +104,28 @@ class Network:
 
     def loss(self, x: Array, t: Array) -> Array:
         """The loss on `x` with targets `t`, an array of shape ()."""
-        return self.stack.loss(self.params, x, t)
+        return self.stack.loss(self.params, x, t, state=self.state)
 
     def accuracy(self, x: Array, t: Array) -> Array:
         """The share of `x` that is put in the right class, an array of shape (); `t` is labels or one-hot."""
         return accuracy(self.predict(x), t)
 
-    def gradient(self, x: Array, t: Array) -> Params:
-        """The gradient of the loss by each parameter, by backpropagation; keeps the pass in `layers`."""
-        _, gradients, layers = self.stack.trace(self.params, x, t)
+    def gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
+        """The gradient of the training loss by each parameter, by backpropagation.
+
+        Keeps the pass in `layers`, and the next `state`. `noise` is for networks with random layers, see
+        `Sequential.draw`.
+        """
+        _, gradients, state, layers = self.stack.trace(self.params, x, t, state=self.state, noise=noise)
         if all(type(gradients[name]) is type(p) for name, p in self.params.items()):  # traced arrays must not stay
-            self.layers = layers
+            self.layers, self.state = layers, state
         return gradients
 
-    def numerical_gradient(self, x: Array, t: Array) -> Params:
-        """The gradient of the loss by each parameter, by central differences: slow, for checking."""
+    def numerical_gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
+        """The gradient of the training loss by each parameter, by central differences: slow, for checking."""
 
         def loss_at(name: str) -> Callable[[Array], Array]:
-            return lambda p: self.stack.loss({**self.params, name: p}, x, t)
+            return lambda p: self.stack.loss({**self.params, name: p}, x, t, noise=noise, training=True)
 
         return {name: numerical_gradient(loss_at(name), p) for name, p in self.params.items()}
 
@@ -360,8 +143,9 @@ class TwoLayerNet(Network):
         Classes, K.
     weight_init_std : float, default 0.01
         Standard deviation of the initial weights; biases start at 0.
-    activation : {"relu", "sigmoid"}, default "relu"
-        Of the hidden layer: ReLU as in the book's chapter 5, or the logistic function as in chapter 4.
+    activation : {"relu", "sigmoid", ...}, default "relu"
+        Of the hidden layer: ReLU as in the book's chapter 5, or the logistic function as in chapter 4; or another
+        of those that `MultiLayerNet` names.
     seed : int or numpy.random.Generator, default 0
         Draws the initial weights, on the host, in float64: the same on every backend.
     like : array, optional
@@ -413,19 +197,99 @@ class TwoLayerNet(Network):
         like: Array | None = None,
         dtype: Any = None,
     ) -> None:
-        if not isinstance(input_size, int) or input_size < 1:
-            raise ValueError(f"TwoLayerNet: input_size must be an integer from 1, got {input_size!r}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         weights = Normal(weight_init_std)
-        stack = Sequential(
-            Dense(hidden_size, weights), Activation(ACTIVATIONS[activation]), Dense(output_size, weights)
-        )
-        super().__init__(stack, (input_size,), seed=seed, like=like, dtype=dtype)
+        stack = Sequential(Dense(hidden_size, weights), _activation(activation), Dense(output_size, weights))
+        super().__init__(stack, _features("TwoLayerNet", input_size), seed=seed, like=like, dtype=dtype)
 
 
-ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": Relu, "sigmoid": Sigmoid}
+class MultiLayerNet(Network):
+    """Affine layers of any number, each but the last followed by an activation.
+
+    Parameters
+    ----------
+    input_size : int
+        Features of a sample, D.
+    hidden_sizes : sequence of int
+        Units of each hidden layer, such as ``[100, 100, 100]``.
+    output_size : int
+        Classes, or numbers to predict, K.
+    activation : {"relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu"}, default "relu"
+    weight_init : callable, optional
+        As in `Dense`; chosen by the activation where not given.
+    batch_norm : bool, default False
+        Whether a `BatchNormalization` stands before each activation.
+    dropout : float, default 0.0
+        The rate of a `Dropout` after each activation.
+    loss : callable, default SoftmaxWithLoss
+        As in `Sequential`.
+    seed, like, dtype
+        As in `TwoLayerNet`.
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, chapter 6.
+
+    Examples
+    --------
+    >>> net = MultiLayerNet(784, [100, 50], 10, batch_norm=True)
+    >>> print(net.summary())
+    layer                    output  parameters
+    Affine1                  (100,)      78,500
+    BatchNormalization1      (100,)         200
+    Relu1                    (100,)           0
+    Affine2                   (50,)       5,050
+    BatchNormalization2       (50,)         100
+    Relu2                     (50,)           0
+    Affine3                   (10,)         510
+    total                                84,360
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_sizes: Sequence[int],
+        output_size: int,
+        *,
+        activation: str = "relu",
+        weight_init: Initializer | None = None,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        loss: Callable[[Array | None], Any] = SoftmaxWithLoss,
+        seed: int | Any = 0,
+        like: Array | None = None,
+        dtype: Any = None,
+    ) -> None:
+        layers: list[Description] = []
+        for units in hidden_sizes:
+            layers.append(Dense(units, weight_init))
+            layers += [BatchNorm()] * batch_norm
+            layers.append(_activation(activation))
+            layers += [Drop(dropout)] * (dropout != 0)
+        stack = Sequential(*layers, Dense(output_size, weight_init), loss=loss)
+        super().__init__(stack, _features("MultiLayerNet", input_size), seed=seed, like=like, dtype=dtype)
+
+
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {
+    "relu": Relu,
+    "leaky_relu": LeakyRelu,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "gelu": Gelu,
+    "silu": Silu,
+}
 """The hidden activations by the names that options give them."""
+
+
+def _activation(name: str) -> Activation:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    return Activation(ACTIVATIONS[name])
+
+
+def _features(where: str, input_size: int) -> tuple[int]:
+    if not isinstance(input_size, int) or input_size < 1:
+        raise ValueError(f"{where}: input_size must be an integer from 1, got {input_size!r}")
+    return (input_size,)
 
 
 class SimpleNet:

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -24,6 +24,7 @@ from ._array import (
 )
 from .backends import backend_of, get_backend, read_all, to_numpy
 from .datasets import load_mnist, scale_images
+from .evaluation import Blocks, mean, share
 from .functions import accuracy
 from .history import History
 from .initializers import generator
@@ -34,10 +35,8 @@ from .progress import Progress
 __all__ = ["Diverged", "Result", "fit", "train"]
 
 Pair: TypeAlias = tuple[Array, Array]
-Carry: TypeAlias = tuple[Params, Params]
-
-_BLOCK = 2_000
-"""Samples that are evaluated at a time: a few megabytes, whatever the size of the set."""
+Carry: TypeAlias = tuple[Params, Params, Params]
+Callback: TypeAlias = Callable[[Network, History], bool | None]
 
 
 @dataclass
@@ -79,6 +78,10 @@ def fit(
     sampling: Literal["shuffle", "replacement"] = "shuffle",
     seed: int | np.random.Generator = 0,
     transform: Callable[[Array], Array] | None = None,
+    validation: float = 0.0,
+    patience: int | None = None,
+    accumulate: int = 1,
+    callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Result:
     """Train a network on arrays by mini-batches.
@@ -86,7 +89,7 @@ def fit(
     Parameters
     ----------
     network : Network
-        Its `params` are replaced by the trained ones, after each epoch.
+        Its `params` and `state` are replaced by the trained ones, after each epoch.
     data : ``((x_train, t_train), (x_test, t_test))``
         Arrays in the library and on the device of the network's parameters, samples along the first axis; targets
         as the network's loss takes them.
@@ -98,10 +101,21 @@ def fit(
     sampling : {"shuffle", "replacement"}, default "shuffle"
         A new permutation each epoch, cut into batches; or samples drawn at random, with replacement.
     seed : int or numpy.random.Generator, default 0
-        Draws the batches, on the host: the same on every backend.
+        Draws the validation set, the batches and the masks of dropout, on the host: the same on every backend.
     transform : callable, optional
         A pure array-API function that makes the network's input from samples, one batch at a time, so that the
         set may stay small in memory; `datasets.scale_images` for integer images.
+    validation : float, default 0.0
+        The share of the training samples, drawn at random, that is kept out of training and evaluated after each
+        epoch.
+    patience : int, optional
+        End the run after so many epochs in a row without a smaller validation loss. The network then keeps the
+        parameters of the best epoch, ``history.best_epoch``. Needs `validation`.
+    accumulate : int, default 1
+        Pass each mini-batch through the network in so many parts and add up their gradients: the same update in less
+        memory. (Normalisation over the batch sees the parts.)
+    callbacks : sequence of callables, default ()
+        Each is called as ``callback(network, history)`` before training and after each epoch; True ends the run.
     progress : bool, default True
         Whether to print a line per epoch, and to show a bar on a terminal.
 
@@ -133,56 +147,91 @@ def fit(
     first = next(iter(network.params.values()))
     xp = namespace(x_train=x_train, t_train=t_train, x_test=x_test, t_test=t_test, params=first)
     where, backend = _array.device(first), backend_of(first)
-    for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1)):
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer from {least}, got {value!r}")
+    for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1), ("accumulate", accumulate, 1)):
+        _check_integer(name, value, least)
     if sampling not in ("shuffle", "replacement"):
         raise ValueError(f"sampling must be 'shuffle' or 'replacement', got {sampling!r}")
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation must be a share of the training samples from 0 to below 1, got {validation!r}")
+    if patience is not None:
+        _check_integer("patience", patience, 1)
+        if validation == 0:
+            raise ValueError("patience needs validation samples to watch; pass validation=0.1, for example")
     rng = generator(seed)
     for name, (x, t) in (("train", (x_train, t_train)), ("test", (x_test, t_test))):
-        _check_pair(xp, name, x, t, transformed=transform is not None, classifies=network.classifies)
-    if tuple(x_test.shape[1:]) != tuple(x_train.shape[1:]):
-        raise ValueError(f"x_test has samples of shape {tuple(x_test.shape[1:])}, x_train {tuple(x_train.shape[1:])}")
+        _check_pair(
+            xp, name, x, t, scaled=transform is None and network.stack.takes_floats, classifies=network.classifies
+        )
+        _check_fit(network, name, tuple(x.shape[1:]))
     t_train, t_test = (_check_targets(xp, network, name, t) for name, t in (("train", t_train), ("test", t_test)))
-    index_name = dtype_name(index_dtype(xp, where))
-    run = backend.repeat(update_step(network.stack, optimizer, transform))
 
-    def score(params: Params, x: Array, t: Array, index: Array) -> Array:
-        x, t = backend.rows(x, index), backend.rows(t, index)
-        return accuracy(network.stack.predict(params, transform(x) if transform else x), t)
+    rows = np.arange(x_train.shape[0])
+    held = round(validation * len(rows))
+    if held:
+        order = rng.permutation(len(rows))
+        rows, held_rows = np.sort(order[held:]), np.sort(order[:held])
+    elif validation:
+        raise ValueError(f"validation={validation!r} of {len(rows)} samples is none; pass a larger share")
+    sample = network.input_shape if transform else tuple(x_train.shape[1:])
+    _check_batches(network, sample, len(rows), batch_size, accumulate)
 
-    evaluate = backend.compile(score)
-
-    def accuracy_of(x: Array, t: Array) -> float:
-        blocks = [np.arange(i, min(i + _BLOCK, x.shape[0]), dtype=index_name) for i in range(0, x.shape[0], _BLOCK)]
-        shares = read_all([evaluate(network.params, x, t, xp.asarray(block, device=where)) for block in blocks])
-        return sum(round(float(s) * len(b)) for s, b in zip(shares, blocks, strict=True)) / int(x.shape[0])
-
+    measure = Blocks(network, lambda y, t: (accuracy(y, t),), transform) if network.classifies else None
+    watch = Blocks(network, lambda y, t: (network.stack.loss_class(None).forward(y, t),), transform)
     history, start = History(), time.perf_counter()
+    best: tuple[float, Params, Params] = (math.inf, {}, {})
 
     def record(epoch: int, losses: np.ndarray[Any, Any]) -> str:
-        accuracies = [accuracy_of(x_train, t_train), accuracy_of(x_test, t_test)] if network.classifies else []
-        for column, value in zip((history.train_accuracy, history.test_accuracy), accuracies, strict=False):
+        nonlocal best
+        columns: list[tuple[list[float], float, str]] = []
+        if measure:
+            columns += [
+                (history.train_accuracy, share(measure(x_train, t_train, rows), 0), "train"),
+                (history.test_accuracy, share(measure(x_test, t_test), 0), "test"),
+            ]
+            if held:
+                found = share(measure(x_train, t_train, held_rows), 0)
+                columns.append((history.validation_accuracy, found, "validation"))
+        for column, value, _ in columns:
             column.append(value)
+        if held:
+            history.validation_loss.append(mean(watch(x_train, t_train, held_rows), 0))
+            if history.validation_loss[-1] < best[0]:
+                best = history.validation_loss[-1], network.params, network.state
+                history.best_epoch = epoch
         history.updates.append(len(history.loss))
         history.seconds.append(time.perf_counter() - start)  # the last of a row: without it, the row is not whole
         loss = f"loss {losses.mean():.4f}" if losses.size else "loss      -"
-        shares = "".join(f"  {n} {a:.4f}" for n, a in zip(("train", "test"), accuracies, strict=False))
+        shares = "".join(f"  {name} {value:.4f}" for _, value, name in columns)
         return f"epoch {epoch:3d}  {loss}{shares and '  accuracy'}{shares}  {history.seconds[-1]:6.1f} s"
 
-    count = int(x_train.shape[0])
+    def ends(epoch: int) -> bool:
+        """Whether this was the last epoch, by patience or a callback."""
+        asked = [callback(network, history) for callback in callbacks]
+        impatient = patience is not None and epoch - (history.best_epoch or 0) >= patience
+        return impatient or any(answer is True for answer in asked)
+
+    index_name = dtype_name(index_dtype(xp, where))
+    run = backend.repeat(update_step(network.stack, optimizer, transform, accumulate))
+    draw = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
     losses: list[Array] = []
-    bar = Progress(epochs * math.ceil(count / batch_size), shown=progress)
+    bar = Progress(epochs * math.ceil(len(rows) / batch_size), shown=progress)
     # A run that diverges is told by its loss, not by NumPy's warnings on the way there.
     with bar, backend.current(where), np.errstate(over="ignore", invalid="ignore"):
-        # What the updates so far have made: parameters and optimizer state, the last losses, the number of updates.
-        done: tuple[Carry, Array, int] = ((network.params, optimizer.init(network.params)), None, 0)
+        # What the updates so far have made: parameters and states, the last losses, the number of updates.
+        done: tuple[Carry, Array, int] = (
+            (network.params, optimizer.init(network.params), network.state),
+            None,
+            0,
+        )
         try:
             bar.line(record(0, np.empty(0)))
+            over = ends(0)
             for epoch in range(1, epochs + 1):
+                if over:
+                    break
                 losses = []
-                for batches in _batches(rng, count, batch_size, sampling):
-                    for carry, loss in run(done[0], (x_train, t_train), batches.astype(index_name)):
+                for batches in _batches(rng, rows, batch_size, sampling):
+                    for carry, loss in run(done[0], (x_train, t_train), batches.astype(index_name), draw):
                         steps = (loss.shape or (1,))[0]
                         done = carry, loss, done[2] + steps
                         losses.append(loss)
@@ -191,43 +240,75 @@ def fit(
                 history.loss.extend(read.tolist())
                 if not np.isfinite(read).all():
                     raise _diverged(history, epoch, optimizer.lr)
-                network.params = done[0][0]
+                network.params, _, network.state = done[0]
                 bar.line(record(epoch, read))
+                over = ends(epoch)
         except KeyboardInterrupt:  # an update is whole once `done` has it; its loss may not be in `losses` yet
             if missing := done[2] - len(history.loss):
                 history.loss.extend(read_all([*losses, done[1]])[:missing].tolist())
-            for column in (history.train_accuracy, history.test_accuracy, history.updates):
-                del column[len(history.seconds) :]
+            history.cut()
             history.interrupted = True
-            network.params = done[0][0]
+            network.params, _, network.state = done[0]
             bar.line(f"interrupted after {done[2]} updates")
+        if patience is not None and not history.interrupted:
+            _, network.params, network.state = best
     return Result(network, history)
 
 
 def update_step(
-    stack: Sequential, optimizer: Optimizer, transform: Callable[[Array], Array] | None = None
-) -> Callable[[Carry, Pair], tuple[Carry, Array]]:
-    """One update as a pure function, ``step(carry, batch) -> carry, loss``.
+    stack: Sequential,
+    optimizer: Optimizer,
+    transform: Callable[[Array], Array] | None = None,
+    accumulate: int = 1,
+) -> Callable[[Carry, Pair, Params], tuple[Carry, Array]]:
+    """One update as a pure function, ``step(carry, batch, noise) -> carry, loss``.
 
-    The carry is the parameters and the optimizer's state; the batch is samples and targets.
+    The carry is the parameters, the optimizer's state and the stack's; the batch is samples and targets; noise is the
+    masks of random layers, or empty.
     """
 
-    def step(carry: Carry, batch: Pair) -> tuple[Carry, Array]:
-        (params, state), (x, t) = carry, batch
-        loss, gradients, _ = stack.loss_and_gradient(params, transform(x) if transform else x, t)
-        return optimizer.update(params, gradients, state), loss
+    def step(carry: Carry, batch: Pair, noise: Params) -> tuple[Carry, Array]:
+        (params, memory, state), (x, t) = carry, batch
+        x = transform(x) if transform else x
+        if accumulate == 1:
+            loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state, noise=noise)
+        else:
+            loss, gradients, state = in_parts(stack, params, x, t, state, noise, accumulate)
+        params, memory = optimizer.update(params, gradients, memory)
+        return (params, memory, state), loss
 
     return step
 
 
+def in_parts(
+    stack: Sequential, params: Params, x: Array, t: Array, state: Params, noise: Params, parts: int
+) -> tuple[Array, Params, Params]:
+    """`Sequential.loss_and_gradient` of a mini-batch that is passed through in parts, one after the other."""
+    count, size = x.shape[0], -(-x.shape[0] // parts)
+    loss, gradients = 0.0, dict.fromkeys(params, 0.0)
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        part_loss, part, state = stack.loss_and_gradient(
+            params,
+            x[start:stop, ...],
+            t[start:stop, ...],
+            state=state,
+            noise={name: mask[start:stop, ...] for name, mask in noise.items()},
+        )
+        weight = (stop - start) / count
+        loss = loss + weight * part_loss
+        gradients = {name: gradients[name] + weight * g for name, g in part.items()}
+    return loss, gradients, state
+
+
 def _batches(
-    rng: np.random.Generator, count: int, batch_size: int, sampling: str
+    rng: np.random.Generator, rows: np.ndarray[Any, Any], batch_size: int, sampling: str
 ) -> Iterator[np.ndarray[Any, np.dtype[np.integer[Any]]]]:
     """The samples of an epoch's mini-batches: those of full size, then the last one where it is shorter."""
     if sampling == "shuffle":
-        order = rng.permutation(count)
+        order = rng.permutation(rows)
     else:
-        order = rng.integers(0, count, size=batch_size * math.ceil(count / batch_size))
+        order = rows[rng.integers(0, len(rows), size=batch_size * math.ceil(len(rows) / batch_size))]
     whole = len(order) // batch_size * batch_size
     if whole:
         yield order[:whole].reshape(-1, batch_size)
@@ -235,7 +316,7 @@ def _batches(
         yield order[None, whole:]
 
 
-def _diverged(history: History, epoch: int, lr: float) -> Diverged:
+def _diverged(history: History, epoch: int, lr: Any) -> Diverged:
     update = next(i for i, loss in enumerate(history.loss, 1) if not math.isfinite(loss))
     return Diverged(
         f"the loss is {history.loss[update - 1]} at update {update}, in epoch {epoch}, with learning rate {lr}; "
@@ -256,13 +337,45 @@ def _pairs(data: Any) -> tuple[Pair, Pair]:
     return (x_train, t_train), (x_test, t_test)
 
 
-def _check_pair(xp: Namespace, name: str, x: Array, t: Array, *, transformed: bool, classifies: bool) -> None:
+def _check_integer(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer from {least}, got {value!r}")
+
+
+def _check_fit(network: Network, name: str, sample: tuple[int, ...]) -> None:
+    """Refuse samples of a shape that the network was not made for."""
+    if sample != network.input_shape:
+        shapes = {key: tuple(p.shape) for key, p in network.params.items()}
+        try:
+            fits = {key: p.shape for key, p in network.stack.init(generator(0), sample).items()} == shapes
+        except ValueError as error:
+            raise ValueError(f"x_{name}: {error}") from None
+        if not fits:
+            raise ValueError(
+                f"x_{name} has samples of shape {sample}, but the network was made for {network.input_shape}"
+            )
+
+
+def _check_batches(network: Network, sample: tuple[int, ...], count: int, batch_size: int, parts: int) -> None:
+    """Refuse mini-batches that are too small for a layer."""
+    least = network.stack.least_batch(sample)
+    for size in {min(batch_size, count), count % batch_size or batch_size}:
+        part = -(-size // parts)
+        smallest = size % part or part
+        if smallest < least:
+            raise ValueError(
+                f"batch_size: {count} samples in mini-batches of {batch_size}, {parts} parts each, leave a part with "
+                f"{smallest}, but normalisation over the batch needs at least {least}; choose another batch_size"
+            )
+
+
+def _check_pair(xp: Namespace, name: str, x: Array, t: Array, *, floats: bool, classifies: bool) -> None:
     """Refuse samples and targets that no network could take."""
     if x.ndim < 2 or x.shape[0] == 0:
         raise ValueError(
             f"x_{name} must hold at least one sample, along its first axis, shape (N, ...); got {tuple(x.shape)}"
         )
-    if not transformed and not is_floating(xp, x.dtype):
+    if floats and not is_floating(xp, x.dtype):
         raise TypeError(
             f"x_{name} must have a real floating dtype, got {x.dtype}; scale integer images first, such as "
             f"xp.astype(x_{name}, xp.float32) / 255"
@@ -380,7 +493,7 @@ def train(
         pairs = _pairs(dataset)
         xp = namespace(x_train=pairs[0][0], t_train=pairs[0][1], x_test=pairs[1][0], t_test=pairs[1][1])
         for name, (x, t) in zip(("train", "test"), pairs, strict=True):
-            _check_pair(xp, name, x, t, transformed=False, classifies=True)
+            _check_pair(xp, name, x, t, floats=True, classifies=True)
         own = backend_of(pairs[0][0])
         loaded, stays = False, device is None and backend in (None, own.name)
         chosen = own if backend is None else get_backend(backend)

@@ -1,0 +1,321 @@
+"""The stack: layers one after the other and a loss, as a pure function of parameters, input and targets.
+
+A `Sequential` describes; it holds no parameters. What it computes, anything may differentiate, trace, compile or
+distribute.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+from ._array import Array
+from .bricks import Description, Shape, choose_weights
+from .initializers import generator
+from .layers import SoftmaxWithLoss
+
+__all__ = ["Params", "Sequential"]
+
+Params: TypeAlias = dict[str, Array]
+
+
+class Sequential:
+    """Layers one after the other, and a loss: a pure function of parameters, input and targets.
+
+    Parameters
+    ----------
+    *descriptions : Description
+        Such as ``Dense(50), Activation(Relu), Dense(10)``.
+    loss : callable, default SoftmaxWithLoss
+        Builds the loss layer from the samples' weights: its class, or ``partial(SoftmaxWithLoss, smoothing=0.1)``;
+        `IdentityWithLoss` for regression.
+
+    Attributes
+    ----------
+    descriptions : tuple of Description
+        With the initializers that were chosen for weights.
+    names : list of str
+        Of the layers, such as "Affine1".
+    state_names, mask_names : list of str
+        What `loss_and_gradient` is given as `state` and `noise`.
+
+    Notes
+    -----
+    Backpropagation is `forward` with the layers kept, then `backward` through them in reverse. Below the first
+    layer with parameters nobody needs a derivative, so it stops there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet import Activation, Dense, Relu
+    >>> stack = Sequential(Dense(3), Activation(Relu), Dense(2))
+    >>> params = stack.init(np.random.default_rng(0), (4,))
+    >>> {name: p.shape for name, p in params.items()}
+    {'W1': (4, 3), 'b1': (3,), 'W2': (3, 2), 'b2': (2,)}
+    >>> loss, gradients, state = stack.loss_and_gradient(params, np.ones((5, 4)), np.asarray([0, 1, 1, 0, 1]))
+    >>> gradients["W1"].shape
+    (4, 3)
+    >>> print(stack.summary((4,)))
+    layer                    output  parameters
+    Affine1                    (3,)          15
+    Relu1                      (3,)           0
+    Affine2                    (2,)           8
+    total                                    23
+    """
+
+    def __init__(self, *descriptions: Description, loss: Callable[[Array | None], Any] = SoftmaxWithLoss) -> None:
+        for i, description in enumerate(descriptions, 1):
+            if not isinstance(description, Description):
+                raise TypeError(
+                    f"Sequential: layer {i} is {description!r}, expected a description of a layer, such as Dense(50) "
+                    "or Activation(Relu)"
+                )
+        self.descriptions, self.loss_class = choose_weights(descriptions), loss
+        count: Counter[str] = Counter()
+
+        def numbered(name: str) -> str:
+            count[name] += 1
+            return f"{name}{count[name]}"
+
+        self.names = [numbered(d.kind) for d in descriptions]
+        self.param_names, self._state, self._masks = (
+            (
+                [tuple(numbered(name) for name in names) for names in kinds]
+                for kinds in zip(*((d.params, d.state, d.masks) for d in descriptions), strict=True)
+            )
+            if descriptions
+            else ([], [], [])
+        )
+        self.state_names = [name for names in self._state for name in names]
+        self.mask_names = [name for names in self._masks for name in names]
+        self._first = next((i for i, names in enumerate(self.param_names) if names), len(descriptions))
+        self._plan = [
+            (name, description, (*params, *state, *masks))
+            for name, description, params, state, masks in zip(
+                self.names, self.descriptions, self.param_names, self._state, self._masks, strict=True
+            )
+        ]
+
+    def __repr__(self) -> str:
+        inside = ", ".join(map(repr, self.descriptions))
+        return f"Sequential({inside}, loss={getattr(self.loss_class, '__name__', self.loss_class)})"
+
+    # Shapes, and what is drawn on the host
+
+    def shapes(self, input_shape: Shape, /) -> list[Shape]:
+        """The shape of a sample before the first layer and after each.
+
+        Raises
+        ------
+        ValueError
+            If a layer does not fit what comes before it; names the layer by its position.
+        """
+        shapes = [tuple(input_shape)]
+        for i, (name, description, _) in enumerate(self._plan, 1):
+            try:
+                shapes.append(description.output_shape(shapes[-1]))
+            except ValueError as error:
+                raise ValueError(
+                    f"layer {i} of the stack, {name}, is given samples of {shapes[-1]}: {error}"
+                ) from None
+        return shapes
+
+    def _inputs(self, input_shape: Shape) -> Iterator[tuple[int, Description, Shape]]:
+        return zip(range(len(self.names)), self.descriptions, self.shapes(input_shape), strict=False)
+
+    def init(self, rng: Any, input_shape: Shape, /) -> Params:
+        """Draw the initial parameters.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        input_shape : tuple of int
+            The shape of one sample, without the batch.
+
+        Returns
+        -------
+        dict of NumPy arrays, float64
+        """
+        return {
+            name: array
+            for i, description, shape in self._inputs(input_shape)
+            for name, array in zip(self.param_names[i], description.init(rng, shape), strict=True)
+        }
+
+    def init_state(self, input_shape: Shape, /) -> Params:
+        """What layers carry into the first update, such as running means: a dict of NumPy arrays, float64."""
+        return {
+            name: array
+            for i, description, shape in self._inputs(input_shape)
+            for name, array in zip(self._state[i], description.init_state(shape), strict=True)
+        }
+
+    def draw(self, rng: Any, batch_shape: Shape, /) -> Params:
+        """Draw what random layers are given with a mini-batch: a dict of NumPy arrays, bool.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        batch_shape : tuple of int
+            The shape of the mini-batch, such as ``x.shape``.
+        """
+        batch, *sample = batch_shape
+        return {
+            name: mask
+            for i, description, shape in self._inputs(tuple(sample))
+            for name, mask in zip(self._masks[i], description.draw(rng, (batch, *shape)), strict=True)
+        }
+
+    def least_batch(self, input_shape: Shape, /) -> int:
+        """The fewest samples that a mini-batch must hold in training."""
+        return max((d.least_batch(shape) for _, d, shape in self._inputs(input_shape)), default=1)
+
+    def summary(self, input_shape: Shape, /) -> str:
+        """A table of the layers, with the shapes of their outputs and how many parameters they have."""
+        params = self.init(generator(0), input_shape)
+        rows = [("layer", "output", "parameters")]
+        counts = [sum(params[name].size for name in names) for names in self.param_names]
+        for name, shape, number in zip(self.names, self.shapes(input_shape)[1:], counts, strict=True):
+            rows.append((name, str(shape), f"{number:,}"))
+        rows.append(("total", "", f"{sum(counts):,}"))
+        width = max(len(name) for name, _, _ in rows)
+        return "\n".join(f"{name:<{max(width, 18)}}{shape:>13}{number:>12}" for name, shape, number in rows)
+
+    @property
+    def takes_floats(self) -> bool:
+        """Whether samples are numbers to compute with, not integers to look up."""
+        return not self.descriptions or self.descriptions[0].takes_floats
+
+    # The pure functions
+
+    def _arrays(self, params: Params, state: Params | None, noise: Params | None, training: bool) -> Params:
+        """All arrays that layers are built from, by name."""
+        arrays = params
+        for kind, names, given in (("state", self.state_names, state), ("noise", self.mask_names, noise)):
+            if given and (unknown := set(given) - set(names)):
+                raise ValueError(f"Sequential: {kind} has {sorted(unknown)}, but this stack's is {names or 'empty'}")
+            if not names:
+                continue
+            if given:
+                arrays = arrays | given
+            elif kind == "noise" and training:
+                raise ValueError(
+                    "Sequential: noise is missing, the masks of this stack's random layers; draw them with "
+                    "stack.draw(rng, x.shape), and bring them to the library of x"
+                )
+            elif kind == "state" and not training:
+                raise ValueError(
+                    "Sequential: state is missing, what training has carried on; loss_and_gradient returns it"
+                )
+            else:
+                arrays = arrays | dict.fromkeys(names)
+        return arrays
+
+    def layers(
+        self, params: Params, *, state: Params | None = None, noise: Params | None = None, training: bool = False
+    ) -> dict[str, Any]:
+        """A new layer for each description, by name, for one pass."""
+        arrays = (
+            self._arrays(params, state, noise, training)
+            if self.state_names or self.mask_names or state or noise
+            else params
+        )
+        return {
+            name: description.layer([arrays[key] for key in keys], training) for name, description, keys in self._plan
+        }
+
+    def predict(self, params: Params, x: Array, *, state: Params | None = None) -> Array:
+        """The outputs for `x`, such as scores: dropout passes everything on, normalisation uses `state`."""
+        for layer in self.layers(params, state=state).values():
+            x = layer.forward(x)
+        return x
+
+    def loss(
+        self,
+        params: Params,
+        x: Array,
+        t: Array,
+        *,
+        state: Params | None = None,
+        noise: Params | None = None,
+        weight: Array | None = None,
+        training: bool = False,
+    ) -> Array:
+        """The loss, an array of shape (): of `predict`, or with `training` the one that `loss_and_gradient` gives."""
+        for layer in self.layers(params, state=state, noise=noise, training=training).values():
+            x = layer.forward(x)
+        return self.loss_class(weight).forward(x, t)
+
+    def loss_and_gradient(
+        self,
+        params: Params,
+        x: Array,
+        t: Array,
+        *,
+        state: Params | None = None,
+        noise: Params | None = None,
+        weight: Array | None = None,
+    ) -> tuple[Array, Params, Params]:
+        """The loss and its gradient in training, by backpropagation; a pure function.
+
+        Parameters
+        ----------
+        params : dict of arrays
+            As `init` names them, in one library, dtype and device.
+        x : array, shape (N, ...), or one sample
+        t : array
+            Targets, as the loss takes them.
+        state : dict of arrays, optional
+            What layers carry from one update to the next, as `init_state` names it. Without it, normalisation over
+            the batch works all the same, and nothing is carried on.
+        noise : dict of arrays, optional
+            The masks of random layers, as `draw` names them; needed where the stack has such layers.
+        weight : array, shape (N,), optional
+            What each sample counts.
+
+        Returns
+        -------
+        loss : array, shape ()
+        gradients : dict of arrays, shaped as `params`
+        state : dict of arrays
+            The next state.
+        """
+        loss, gradients, state, _ = self.trace(params, x, t, state=state, noise=noise, weight=weight)
+        return loss, gradients, state
+
+    def trace(
+        self,
+        params: Params,
+        x: Array,
+        t: Array,
+        *,
+        state: Params | None = None,
+        noise: Params | None = None,
+        weight: Array | None = None,
+    ) -> tuple[Array, Params, Params, dict[str, Any]]:
+        """Loss, gradients, the next state, and the layers that recorded the pass."""
+        layers = self.layers(params, state=state, noise=noise, training=True)
+        for layer in layers.values():
+            x = layer.forward(x)
+        last = self.loss_class(weight)
+        loss = last.forward(x, t)
+
+        dout = last.backward()
+        passed = list(layers.values())
+        for layer in reversed(passed[self._first + 1 :]):
+            dout = layer.backward(dout)
+        for layer in passed[self._first : self._first + 1]:
+            getattr(layer, "backward_params", layer.backward)(dout)
+
+        gradients = {
+            key: gradient
+            for keys, layer in zip(self.param_names, passed, strict=True)
+            if keys
+            for key, gradient in zip(keys, layer.gradients(), strict=True)
+        }
+        next_state = {
+            key: value
+            for keys, layer in zip(self._state, passed, strict=True)
+            if keys
+            for key, value in zip(keys, layer.state, strict=False)
+        }
+        return loss, gradients, next_state, layers
