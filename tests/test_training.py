@@ -31,6 +31,7 @@ from xpnet import (
     Relu,
     Sequential,
     TwoLayerNet,
+    evaluation,
     fit,
     train,
 )
@@ -115,7 +116,7 @@ def test_the_first_row_is_the_untrained_network_and_the_last_the_trained_one(lib
 
 def test_accuracies_of_a_set_larger_than_a_block_are_counted_over_all_of_it(monkeypatch, lib):
     data = arrays(lib)
-    monkeypatch.setattr(module, "_BLOCK", 70)  # 250 = 3 * 70 + 40
+    monkeypatch.setattr(evaluation, "_BLOCK", 70)  # 250 = 3 * 70 + 40
     net = TwoLayerNet(49, 8, 10, 0.1, like=data[0][0])
     found = fit(net, data, epochs=0, progress=False).history
     assert found.train_accuracy == [round(250 * float(net.accuracy(*data[0]))) / 250]

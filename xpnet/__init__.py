@@ -14,10 +14,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a name is loaded when it is first used; the same names stand below
     from .backends import BACKENDS, Backend, BackendUnavailable, get_backend, to_numpy
+    from .bricks import (
+        Activation,
+        AvgPool,
+        BatchNorm,
+        Conv,
+        Dense,
+        Description,
+        Drop,
+        Embed,
+        Flat,
+        LayerNorm,
+        MaxPool,
+        Skip,
+    )
     from .checking import GradientCheck, GradientError, check_gradients, check_layer
     from .datasets import load_mnist, read_idx, scale_images
+    from .evaluation import Evaluation, evaluate
     from .functions import (
         accuracy,
+        confusion_matrix,
         cross_entropy_error,
         identity_function,
         log_softmax,
@@ -33,10 +49,36 @@ if TYPE_CHECKING:  # a name is loaded when it is first used; the same names stan
     )
     from .gradient import gradient_descent, numerical_diff, numerical_gradient, numerical_gradient_rows
     from .history import History
-    from .initializers import He, Normal
-    from .layers import AddLayer, Affine, IdentityWithLoss, MulLayer, Relu, Sigmoid, SoftmaxWithLoss
-    from .networks import Activation, Dense, Network, Sequential, SimpleNet, TwoLayerNet
-    from .optimizers import SGD
+    from .initializers import He, Normal, Orthogonal, Xavier, Zeros
+    from .layers import (
+        AddLayer,
+        Affine,
+        AveragePooling,
+        BatchNormalization,
+        Convolution,
+        Dropout,
+        Embedding,
+        Flatten,
+        Gelu,
+        HuberLoss,
+        IdentityWithLoss,
+        LayerNormalization,
+        LeakyRelu,
+        MaxPooling,
+        MulLayer,
+        Relu,
+        Residual,
+        Sigmoid,
+        SigmoidWithLoss,
+        Silu,
+        Softmax,
+        SoftmaxWithLoss,
+        Tanh,
+    )
+    from .networks import MultiLayerNet, Network, SimpleNet, TwoLayerNet
+    from .optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSProp
+    from .schedules import CosineDecay, StepDecay, WarmUp
+    from .sequential import Sequential
     from .training import Diverged, Result, fit, train
 
 __version__ = "0.1.0"
@@ -45,31 +87,73 @@ __all__ = [
     "BACKENDS",
     "SGD",
     "Activation",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
     "AddLayer",
     "Affine",
+    "AveragePooling",
+    "AvgPool",
     "Backend",
     "BackendUnavailable",
+    "BatchNorm",
+    "BatchNormalization",
+    "Conv",
+    "Convolution",
+    "CosineDecay",
     "Dense",
+    "Description",
     "Diverged",
+    "Drop",
+    "Dropout",
+    "Embed",
+    "Embedding",
+    "Evaluation",
+    "Flat",
+    "Flatten",
+    "Gelu",
     "GradientCheck",
     "GradientError",
     "He",
     "History",
+    "HuberLoss",
     "IdentityWithLoss",
+    "LayerNorm",
+    "LayerNormalization",
+    "LeakyRelu",
+    "MaxPool",
+    "MaxPooling",
+    "Momentum",
     "MulLayer",
+    "MultiLayerNet",
+    "Nesterov",
     "Network",
     "Normal",
+    "Orthogonal",
+    "RMSProp",
     "Relu",
+    "Residual",
     "Result",
     "Sequential",
     "Sigmoid",
+    "SigmoidWithLoss",
+    "Silu",
     "SimpleNet",
+    "Skip",
+    "Softmax",
     "SoftmaxWithLoss",
+    "StepDecay",
+    "Tanh",
     "TwoLayerNet",
+    "WarmUp",
+    "Xavier",
+    "Zeros",
     "accuracy",
     "check_gradients",
     "check_layer",
+    "confusion_matrix",
     "cross_entropy_error",
+    "evaluate",
     "fit",
     "get_backend",
     "gradient_descent",
@@ -96,16 +180,22 @@ __all__ = [
 
 _HOMES = {
     "backends": "BACKENDS Backend BackendUnavailable get_backend to_numpy",
+    "bricks": "Activation AvgPool BatchNorm Conv Dense Description Drop Embed Flat LayerNorm MaxPool Skip",
     "checking": "GradientCheck GradientError check_gradients check_layer",
     "datasets": "load_mnist read_idx scale_images",
-    "functions": "accuracy cross_entropy_error identity_function log_softmax one_hot relu relu_grad sigmoid "
-    "sigmoid_grad softmax softmax_cross_entropy step_function sum_squared_error",
+    "evaluation": "Evaluation evaluate",
+    "functions": "accuracy confusion_matrix cross_entropy_error identity_function log_softmax one_hot relu "
+    "relu_grad sigmoid sigmoid_grad softmax softmax_cross_entropy step_function sum_squared_error",
     "gradient": "gradient_descent numerical_diff numerical_gradient numerical_gradient_rows",
     "history": "History",
-    "initializers": "He Normal",
-    "layers": "AddLayer Affine IdentityWithLoss MulLayer Relu Sigmoid SoftmaxWithLoss",
-    "networks": "Activation Dense Network Sequential SimpleNet TwoLayerNet",
-    "optimizers": "SGD",
+    "initializers": "He Normal Orthogonal Xavier Zeros",
+    "layers": "AddLayer Affine AveragePooling BatchNormalization Convolution Dropout Embedding Flatten Gelu "
+    "HuberLoss IdentityWithLoss LayerNormalization LeakyRelu MaxPooling MulLayer Relu Residual "
+    "Sigmoid SigmoidWithLoss Silu Softmax SoftmaxWithLoss Tanh",
+    "networks": "MultiLayerNet Network SimpleNet TwoLayerNet",
+    "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov RMSProp",
+    "schedules": "CosineDecay StepDecay WarmUp",
+    "sequential": "Sequential",
     "training": "Diverged Result fit train",
 }
 

@@ -93,6 +93,7 @@ def check_gradients(
     x: Array,
     t: Array,
     *,
+    noise: Params | None = None,
     sample: int | None = None,
     seed: int | Any = 0,
     advance: Callable[[], None] = lambda: None,
@@ -104,6 +105,8 @@ def check_gradients(
     net : Network
     x, t : array
         A few samples and their targets, as the network takes them.
+    noise : dict of arrays, optional
+        The masks of a network with dropout, see `Sequential.draw`.
     sample : int, optional
         How many elements of each parameter to compare, drawn by `seed`; all where not given.
     seed : int or numpy.random.Generator, default 0
@@ -139,11 +142,12 @@ def check_gradients(
     >>> [(row.name, row.wrong) for row in check_gradients(net, x, np.asarray([0, 2, 1])).rows]
     [('W1', 0), ('b1', 0), ('W2', 0), ('b2', 0)]
     """
-    _, gradients, _ = net.stack.loss_and_gradient(net.params, x, t)
+    _, gradients, _ = net.stack.loss_and_gradient(net.params, x, t, noise=noise)
 
     def loss(params: Params) -> Array:
-        first = next(iter(params.values()))
-        return net.stack.loss(params, namespace(x=x).astype(x, first.dtype), t)
+        first, xp = next(iter(params.values())), namespace(x=x)
+        wide = xp.astype(x, first.dtype) if is_floating(xp, x.dtype) else x
+        return net.stack.loss(params, wide, t, noise=noise, training=True)
 
     return _check(loss, net.params, gradients, sample, seed, advance)
 

@@ -1,0 +1,239 @@
+"""How long do convolutional networks take? The book's, layer by layer, and wider convolutions, against PyTorch.
+
+The book's network is Conv(30, 5), ReLU, MaxPool(2), Dense(100), ReLU, Dense(10) on images of 28 x 28, in mini-batches
+of 100. A step is the loss, the gradients and SGD. A layer is its forward pass and its backward pass; the first one's
+needs no derivative by the images. xpnet on a library's arrays is held against that library's own convolution.
+"""
+
+import os
+import time
+
+import numpy as np
+from harness import arguments, bars, compare, in_turn, report
+
+import xpnet
+
+# channels, filters, size of a filter, side of an image
+SHAPES = {
+    "1 to 30 channels, 5 x 5": (1, 30, 5, 28),
+    "16 to 16 channels, 3 x 3": (16, 16, 3, 28),
+    "32 to 32 channels, 3 x 3": (32, 32, 3, 14),
+}
+BATCH = 100
+
+
+def stack():
+    return xpnet.Sequential(
+        xpnet.Conv(30, 5),
+        xpnet.Activation(xpnet.Relu),
+        xpnet.MaxPool(2),
+        xpnet.Dense(100),
+        xpnet.Activation(xpnet.Relu),
+        xpnet.Dense(10),
+    )
+
+
+class Ours:
+    """xpnet, layers and network."""
+
+    backend = "numpy"
+
+    def __init__(self, threads):
+        if self.backend == "torch":
+            import torch
+
+            torch.set_num_threads(threads)
+        self.chosen = xpnet.get_backend(self.backend)
+        self.xp, self.where = self.chosen.namespace(), self.chosen.device()
+        self.rng = np.random.default_rng(0)
+
+    def place(self, x):
+        return self.xp.asarray(x, device=self.where)
+
+    def arrays(self, channels, filters, size, side):
+        out = side if size == 3 else side - size + 1
+        weights = (filters, channels, size, size), (filters,)
+        shapes = (BATCH, channels, side, side), *weights, (BATCH, filters, out, out)
+        return [self.place(self.rng.normal(size=s).astype("float32")) for s in shapes]
+
+    def convolution(self, x, W, b, dout):
+        layer = xpnet.Convolution(W, b, padding=1 if W.shape[2] == 3 else 0)
+        y = layer.forward(x)
+        if x.shape[1] == 1:
+            layer.backward_params(dout)
+            return y, layer.dW, layer.db
+        return y, layer.backward(dout), layer.dW, layer.db
+
+    def prepare_layer(self, name):
+        arrays = self.arrays(*SHAPES[name])
+        run = self.chosen.compile(self.convolution)
+        return lambda: self.wait(run(*arrays))
+
+    def prepare_step(self):
+        images = self.place(self.rng.random((BATCH, 1, 28, 28), dtype="float32"))
+        labels = self.place(
+            self.rng.integers(0, 10, size=BATCH).astype("int32" if self.backend == "jax" else "int64")
+        )
+        net = xpnet.Network(stack(), (1, 28, 28), like=images)
+
+        def step(params, x, t):
+            loss, gradients, _ = net.stack.loss_and_gradient(params, x, t)
+            return {name: p - 0.1 * gradients[name] for name, p in params.items()}, loss
+
+        run, params = self.chosen.compile(step), net.params
+
+        def once():
+            nonlocal params
+            params, loss = run(params, images, labels)
+            self.wait(loss)
+
+        return once
+
+    def wait(self, result):
+        if self.backend == "jax":
+            import jax
+
+            jax.block_until_ready(result)
+
+
+class OursTorch(Ours):
+    backend = "torch"
+
+
+class OursJax(Ours):
+    backend = "jax"
+
+
+class Torch(Ours):
+    """PyTorch with autograd."""
+
+    backend = "torch"
+
+    def convolution(self, x, W, b, dout):
+        import torch
+
+        W, b = W.detach().requires_grad_(), b.detach().requires_grad_()
+        x = x.detach().requires_grad_(x.shape[1] > 1)
+        y = torch.nn.functional.conv2d(x, W, b, padding=1 if W.shape[2] == 3 else 0)
+        y.backward(dout)
+        return y
+
+    def prepare_step(self):
+        import torch
+        from torch import nn
+
+        model = nn.Sequential(
+            nn.Conv2d(1, 30, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(4320, 100),
+            nn.ReLU(),
+            nn.Linear(100, 10),
+        )
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        images = self.place(self.rng.random((BATCH, 1, 28, 28), dtype="float32"))
+        labels = self.place(self.rng.integers(0, 10, size=BATCH))
+
+        def once():
+            loss = nn.functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+        return once
+
+
+class Jax(Ours):
+    """JAX's own convolution, jitted, with its differentiation."""
+
+    backend = "jax"
+
+    def convolution(self, x, W, b, dout):
+        import jax
+
+        def conv(x, W, b):
+            y = jax.lax.conv_general_dilated(x, W, (1, 1), [(1, 1)] * 2 if W.shape[2] == 3 else "VALID")
+            return y + b[:, None, None]
+
+        if x.shape[1] == 1:
+            y, back = jax.vjp(lambda W, b: conv(x, W, b), W, b)
+        else:
+            y, back = jax.vjp(conv, x, W, b)
+        return y, *back(dout)
+
+    def prepare_step(self):
+        import jax
+        import jax.numpy as jnp
+
+        images = self.place(self.rng.random((BATCH, 1, 28, 28), dtype="float32"))
+        labels = self.place(self.rng.integers(0, 10, size=BATCH).astype("int32"))
+        params = xpnet.Network(stack(), (1, 28, 28), like=images).params
+
+        def loss_of(p, x, t):
+            h = jax.lax.conv_general_dilated(x, p["W1"], (1, 1), "VALID") + p["b1"][:, None, None]
+            h = jax.lax.reduce_window(jax.nn.relu(h), -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+            h = jax.nn.relu(h.reshape(BATCH, -1) @ p["W2"] + p["b2"]) @ p["W3"] + p["b3"]
+            return -jnp.take_along_axis(jax.nn.log_softmax(h), t[:, None], axis=1).mean()
+
+        def step(p, x, t):
+            loss, gradient = jax.value_and_grad(loss_of)(p, x, t)
+            return jax.tree.map(lambda p, g: p - 0.1 * g, p, gradient), loss
+
+        run = jax.jit(step)
+
+        def once():
+            nonlocal params
+            params, loss = run(params, images, labels)
+            self.wait(loss)
+
+        return once
+
+
+CONTENDERS = {
+    "xpnet, NumPy": Ours,
+    "xpnet, PyTorch": OursTorch,
+    "xpnet, JAX": OursJax,
+    "PyTorch": Torch,
+    "JAX": Jax,
+}
+
+
+class Timed:
+    """A contender in this process, as `in_turn` asks for it."""
+
+    def __init__(self, once):
+        self.once = once
+
+    def ask(self, command, count):
+        start = time.perf_counter()
+        for _ in range(count):
+            self.once()
+        return (time.perf_counter() - start) / count
+
+
+def main():
+    rounds = arguments(__doc__).rounds or 15
+    if hasattr(os, "sched_setaffinity"):  # one core for all, as threads that wait for one another would tell nothing
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    contenders = {name: build(1) for name, build in CONTENDERS.items()}
+    parts = []
+    for title in ("the book's network", *SHAPES):
+        once = {
+            name: Timed(c.prepare_step() if title not in SHAPES else c.prepare_layer(title))
+            for name, c in contenders.items()
+        }
+        times = in_turn(once, rounds, "steps", count=3)
+        most = 1.0 if title in ("the book's network", next(iter(SHAPES))) else 2.5
+        limits = [
+            ("xpnet, NumPy", "PyTorch", most),
+            ("xpnet, PyTorch", "PyTorch", 1.1),
+            ("xpnet, JAX", "JAX", 1.1),
+        ]
+        parts += [f"## {title[0].upper()}{title[1:]}", bars(times, limits), compare(times, "ms", 1e3)]
+    head = f"One thread, all in one process, in turn; {rounds} rounds."
+    report("convolution", "Convolutional networks", __doc__.partition("\n")[2].strip(), head, *parts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""What `fit` can do beyond the plain run: any stack, validation, early stopping, callbacks, parts of a batch."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from test_training import arrays, params_of
+
+import xpnet
+from xpnet import (
+    SGD,
+    Activation,
+    BatchNorm,
+    Conv,
+    Dense,
+    Drop,
+    MaxPool,
+    MultiLayerNet,
+    Network,
+    Normal,
+    Relu,
+    Sequential,
+    Skip,
+    SoftmaxWithLoss,
+    Tanh,
+    fit,
+)
+from xpnet.training import update_step
+
+
+def images(lib, count=120):
+    (x, t), (x_test, t_test) = arrays(lib, count)
+    return (lib.xp.reshape(x, (-1, 1, 7, 7)), t), (lib.xp.reshape(x_test, (-1, 1, 7, 7)), t_test)
+
+
+def convolutional(lib, like, dropout=0.25):
+    stack = Sequential(
+        Conv(4, 3, padding=1),
+        BatchNorm(),
+        Activation(Relu),
+        MaxPool(2),
+        Skip(Conv(4, 3, padding=1), BatchNorm(), Activation(Tanh)),
+        Drop(dropout),
+        Dense(10),
+        loss=partial(SoftmaxWithLoss, smoothing=0.05),
+    )
+    return Network(stack, (1, 7, 7), seed=2, like=like)
+
+
+def plain_loop(network, data, lr, batch_size, epochs, seed):
+    """The same training in NumPy, from the stack's pure function alone."""
+    (x, t), _ = data
+    rng, params, state = np.random.default_rng(seed), network.params, network.state
+    losses = []
+    for _ in range(epochs):
+        order = rng.permutation(len(x))
+        for start in range(0, len(x), batch_size):
+            index = order[start : start + batch_size]
+            noise = network.stack.draw(rng, x[index].shape)
+            loss, gradients, state = network.stack.loss_and_gradient(
+                params, x[index], t[index], state=state, noise=noise
+            )
+            params = {name: p - lr * gradients[name] for name, p in params.items()}
+            losses.append(float(loss))
+    return losses, params, state
+
+
+def test_a_network_with_state_and_noise_trains_alike_on_every_library(lib):
+    """Against a loop in NumPy: the same masks, batches and running statistics."""
+    data = images(lib)
+    host = tuple((xpnet.to_numpy(x), xpnet.to_numpy(t)) for x, t in data)
+    losses, params, state = plain_loop(convolutional(lib, host[0][0]), host, 0.1, 50, 2, 5)
+    result = fit(convolutional(lib, data[0][0]), data, SGD(0.1), batch_size=50, epochs=2, seed=5, progress=False)
+    tolerance = {"rtol": 1e-9, "atol": 1e-11} if "float64" in lib.dtypes else {"rtol": 1e-3, "atol": 1e-4}
+    np.testing.assert_allclose(result.history.loss, losses, **tolerance)
+    for name, p in params_of(result).items():
+        np.testing.assert_allclose(p, params[name], **tolerance, err_msg=name)
+    for name, s in result.network.state.items():
+        assert lib.holds(s)
+        np.testing.assert_allclose(lib.numpy(s), state[name], **tolerance, err_msg=name)
+
+
+def test_a_batch_passed_in_parts_is_the_same_update(lib):
+    data = arrays(lib)
+    results = []
+    for parts in (1, 3, 25, 40):  # parts of 25, 9, 1 and, as there are no more samples, 1
+        net = MultiLayerNet(49, [8, 6], 10, activation="tanh", like=data[0][0])
+        results.append(fit(net, data, SGD(0.5), batch_size=25, epochs=1, accumulate=parts, progress=False))
+    for result in results[1:]:
+        tolerance = 1e-10 if "float64" in lib.dtypes else 1e-4
+        np.testing.assert_allclose(result.history.loss, results[0].history.loss, rtol=tolerance)
+        for name, p in params_of(result).items():
+            np.testing.assert_allclose(p, params_of(results[0])[name], rtol=tolerance, atol=tolerance)
+
+
+def test_parts_share_masks_and_pass_state_on(lib):
+    """A batch of 6 in parts of 4 and 2: each sees its rows of the mask, the second the first one's statistics."""
+    (x, t), _ = images(lib, 6)
+    net = convolutional(lib, x, dropout=0.5)
+    noise = {name: lib.asarray(mask) for name, mask in net.stack.draw(np.random.default_rng(0), (6, 1, 7, 7)).items()}
+    step = update_step(net.stack, SGD(0.1), accumulate=2)
+    (params, _, state), loss = step((net.params, {}, net.state), (x, t), noise)
+    losses, gradients, expected = [], [], net.state
+    for part in (slice(0, 3), slice(3, 6)):
+        masks = {name: mask[part, ...] for name, mask in noise.items()}
+        value, g, expected = net.stack.loss_and_gradient(
+            net.params, x[part, ...], t[part, ...], state=expected, noise=masks
+        )
+        losses.append(float(value))
+        gradients.append({name: lib.numpy(a) for name, a in g.items()})
+    np.testing.assert_allclose(float(loss), np.mean(losses), rtol=1e-5)
+    for name, p in params.items():
+        change = 0.1 * (gradients[0][name] + gradients[1][name]) / 2
+        np.testing.assert_allclose(lib.numpy(p), lib.numpy(net.params[name]) - change, rtol=1e-4, atol=1e-6)
+    for name, s in expected.items():
+        np.testing.assert_allclose(lib.numpy(state[name]), lib.numpy(s), rtol=1e-5, atol=1e-7)
+
+
+def test_validation_samples_are_kept_out_of_training(lib):
+    data = arrays(lib)
+    net = MultiLayerNet(49, [8], 10, like=data[0][0])
+    history = fit(net, data, SGD(0.1), batch_size=30, epochs=2, validation=0.2, progress=False).history
+    assert history.updates == [0, 7, 14]  # of 200 samples
+    assert len(history.validation_loss) == len(history.validation_accuracy) == 3
+    held = np.sort(np.random.default_rng(0).permutation(250)[:50])  # the first that the seed draws
+    x, t = (lib.xp.take(a, lib.asarray(held), axis=0) for a in data[0])
+    assert history.validation_loss[-1] == pytest.approx(float(net.loss(x, t)), rel=1e-5)
+    assert history.validation_accuracy[-1] == pytest.approx(float(net.accuracy(x, t)))
+    assert history.best_epoch == int(np.argmin(history.validation_loss))
+
+
+def test_early_stopping_keeps_the_best_parameters(lib):
+    """A learning rate that overshoots: the validation loss goes up, and the run ends."""
+    data = arrays(lib)
+    net = Network(Sequential(Dense(10, Normal(0.01))), (49,), like=data[0][0])
+    seen = []
+
+    def keep(network, history):
+        seen.append((history.validation_loss[-1], {name: lib.numpy(p) for name, p in network.params.items()}))
+
+    options = {"epochs": 50, "batch_size": 50, "validation": 0.2, "patience": 2, "progress": False}
+    history = fit(net, data, SGD(8.0), callbacks=[keep], **options).history
+    losses = history.validation_loss
+    assert 3 <= len(losses) < 51
+    assert history.best_epoch == len(losses) - 3 == int(np.argmin(losses))
+    best = min(seen, key=lambda pair: pair[0])[1]
+    for name, p in net.params.items():
+        np.testing.assert_array_equal(lib.numpy(p), best[name])
+
+
+def test_a_callback_sees_each_epoch_and_may_end_the_run(lib):
+    data, calls = arrays(lib), []
+    net = MultiLayerNet(49, [8], 10, like=data[0][0])
+
+    def look(network, history):
+        assert network is net
+        calls.append(len(history.loss))
+        return len(calls) == 3
+
+    history = fit(net, data, SGD(0.1), batch_size=50, epochs=9, callbacks=[look], progress=False).history
+    assert calls == [0, 5, 10] == history.updates
+    assert not history.interrupted
+    never = fit(net, data, epochs=3, callbacks=[lambda *_: 1], progress=False).history  # only True ends it
+    assert len(never.updates) == 4
+    before = fit(net, data, epochs=3, callbacks=[lambda *_: True], progress=False).history
+    assert before.updates == [0]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"validation": 1.0}, "validation must be a share"),
+        ({"validation": -0.1}, "validation must be a share"),
+        ({"validation": 1e-4}, "of 250 samples is none"),
+        ({"patience": 2}, "patience needs validation samples"),
+        ({"patience": 0, "validation": 0.1}, "patience must be an integer from 1"),
+        ({"accumulate": 0}, "accumulate must be an integer from 1"),
+        ({"epochs": True}, "epochs must be an integer"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(lib, options, match):
+    data = arrays(lib)
+    with pytest.raises(ValueError, match=match):
+        fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, progress=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "smallest"),
+    [({"batch_size": 83}, 1), ({"batch_size": 1}, 1), ({"batch_size": 25, "accumulate": 24}, 1)],
+)
+def test_a_batch_too_small_for_normalisation_is_refused_before_training(lib, options, smallest):
+    data = arrays(lib)
+    net = MultiLayerNet(49, [8], 10, batch_norm=True, like=data[0][0])
+    with pytest.raises(ValueError, match=rf"batch_size: .*a part with {smallest}, but normalisation"):
+        fit(net, data, progress=False, **options)
+    fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, epochs=1, progress=False, **options)
+
+
+def test_samples_of_another_shape_than_the_networks_are_refused(lib):
+    data = images(lib)
+    net = Network(Sequential(Conv(2, 3), Dense(10)), (1, 7, 7), like=data[0][0])
+    with pytest.raises(ValueError, match=r"x_train: layer 1, Convolution1, is given samples of shape \(49,\)"):
+        fit(net, arrays(lib), progress=False)
+    wide = Network(Sequential(Conv(2, 3), Dense(10)), (1, 8, 8), like=data[0][0])
+    with pytest.raises(ValueError, match=r"x_train has samples of shape \(1, 7, 7\), but .* made for \(1, 8, 8\)"):
+        fit(wide, data, progress=False)
+    flat = MultiLayerNet(49, [5], 10, like=data[0][0])
+    fit(flat, data, epochs=1, progress=False)  # an affine layer flattens

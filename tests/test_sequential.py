@@ -1,0 +1,382 @@
+"""Stacks of any layers: shapes, names, state and noise, and backpropagation through all of it."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from test_functions import check
+
+from xpnet import (
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Drop,
+    Embed,
+    Flat,
+    Gelu,
+    He,
+    IdentityWithLoss,
+    LayerNorm,
+    MaxPool,
+    MultiLayerNet,
+    Network,
+    Normal,
+    Orthogonal,
+    Relu,
+    Sequential,
+    Sigmoid,
+    Silu,
+    Skip,
+    SoftmaxWithLoss,
+    Tanh,
+    Xavier,
+    check_gradients,
+    evaluate,
+)
+
+RNG = np.random.default_rng(0)
+IMAGES, LABELS = RNG.normal(size=(4, 2, 8, 6)), np.asarray([2, 0, 1, 1])
+
+
+def everything():
+    """A stack with nearly every layer, smooth, so that differences are exact."""
+    return Sequential(
+        Conv(4, 3, padding=1),
+        BatchNorm(),
+        Activation(Gelu),
+        Skip(Conv(4, 3, padding=1), BatchNorm(), Activation(Silu), Drop(0.3), Conv(4, 1)),
+        AvgPool(2),
+        Skip(Conv(6, 3, stride=2, padding=1), shortcut=[Conv(6, 1, stride=2), BatchNorm()]),
+        Flat(),
+        LayerNorm(),
+        Drop(0.5),
+        Dense(5),
+        BatchNorm(),
+        Activation(Tanh),
+        Dense(3),
+    )
+
+
+def placed(lib, host, dtype=None):
+    return {name: lib.asarray(array, dtype) for name, array in host.items()}
+
+
+def prepared(lib, stack, x, dtype=None):
+    """Parameters, state and noise of a stack on a library."""
+    dtype = dtype or max(lib.dtypes)
+    shape = x.shape[1:]
+    return (
+        placed(lib, stack.init(np.random.default_rng(1), shape), dtype),
+        placed(lib, stack.init_state(shape), dtype),
+        placed(lib, stack.draw(np.random.default_rng(2), x.shape)),
+    )
+
+
+# Shapes, names, initial values
+
+
+DESCRIPTIONS = {
+    "dense": (Dense(5), (2, 3), (5,)),
+    "activation": (Activation(Relu), (2, 3), (2, 3)),
+    "conv": (Conv(6, (3, 2), stride=2, padding=1, groups=2), (4, 7, 6), (6, 4, 4)),
+    "maxpool": (MaxPool(2), (4, 7, 6), (4, 3, 3)),
+    "avgpool": (AvgPool(3, stride=2, padding=1), (4, 7, 6), (4, 4, 3)),
+    "batchnorm": (BatchNorm(), (4, 7, 6), (4, 7, 6)),
+    "batchnorm of features": (BatchNorm(), (5,), (5,)),
+    "layernorm": (LayerNorm(), (4, 3), (4, 3)),
+    "drop": (Drop(0.4), (4, 3), (4, 3)),
+    "flat": (Flat(), (4, 3, 2), (24,)),
+    "skip": (Skip(Conv(4, 3, padding=1), Drop(0.5), BatchNorm()), (4, 5, 6), (4, 5, 6)),
+    "skip with a shortcut": (Skip(Conv(8, 2, stride=2), shortcut=[Conv(8, 2, stride=2)]), (4, 6, 6), (8, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_output_has_the_shape_that_was_told(lib, name, training):
+    description, shape, expected = DESCRIPTIONS[name]
+    assert description.output_shape(shape) == expected
+    x = RNG.normal(size=(3, *shape))
+    stack = Sequential(description)
+    params, state, noise = prepared(lib, stack, x)
+    layers = stack.layers(params, state=state, noise=noise if training else None, training=training)
+    (layer,) = layers.values()
+    y = layer.forward(lib.asarray(x))
+    assert tuple(y.shape) == (3, *expected)
+    dx = layer.backward(0.5 * y)
+    assert tuple(dx.shape) == x.shape
+    gradients = layer.gradients() if description.params else ()
+    assert [tuple(g.shape) for g in gradients] == [tuple(p.shape) for p in params.values()]
+    if training and description.state:
+        assert [tuple(s.shape) for s in layer.state] == [tuple(s.shape) for s in state.values()]
+
+
+def test_embeddings_are_looked_up_and_learned(lib):
+    stack = Sequential(Embed(7, 3, Normal(1.0)), Dense(4))
+    ids, t = lib.asarray(np.asarray([[1, 6], [1, 0], [2, 2]])), lib.asarray(np.asarray([0, 3, 1]))
+    params = placed(lib, stack.init(np.random.default_rng(0), (2,)))
+    assert {name: tuple(p.shape) for name, p in params.items()} == {"W1": (7, 3), "W2": (6, 4), "b1": (4,)}
+    _, gradients, _ = stack.loss_and_gradient(params, ids, t)
+    rows = np.any(lib.numpy(gradients["W1"]) != 0, axis=1)
+    assert rows.tolist() == [True, True, True, False, False, False, True]
+
+
+def test_names_are_numbered_in_order_and_belong_to_the_inside_too():
+    stack = everything()
+    assert stack.names[:4] == ["Convolution1", "BatchNormalization1", "Gelu1", "Residual1"]
+    params = list(stack.init(np.random.default_rng(0), (2, 8, 6)))
+    assert params[:8] == ["W1", "b1", "gamma1", "beta1", "W2", "b2", "gamma2", "beta2"]
+    assert params[8:10] == ["W3", "b3"]
+    assert stack.state_names == [f"{kind}{i}" for i in (1, 2, 3, 4) for kind in ("mean", "var")]
+    assert stack.mask_names == ["mask1", "mask2"]
+
+
+def test_initial_weights_are_chosen_by_the_activation_that_follows_unless_given():
+    stack = Sequential(
+        Dense(3),
+        BatchNorm(),
+        Activation(Tanh),
+        Conv(2, 1),
+        Activation(Relu),
+        Dense(3, Normal(0.5)),
+        Activation(Sigmoid),
+        Dense(2),
+    )
+    chosen = [d.weight_init for d in stack.descriptions if isinstance(d, (Dense, Conv))]
+    assert chosen == [Xavier(), He(), Normal(0.5), He()]
+    inside = Skip(Dense(3), Activation(Sigmoid), Dense(3)).descriptions
+    assert [d.weight_init for d in inside if isinstance(d, Dense)] == [Xavier(), He()]
+
+
+@pytest.mark.parametrize(
+    ("init", "std"), [(He(), (2 / 72) ** 0.5), (Xavier(), (1 / 72) ** 0.5)], ids=["he", "xavier"]
+)
+@pytest.mark.parametrize("shape", [(72, 500), (500, 8, 3, 3)])
+def test_scale_of_initial_weights_goes_by_the_inputs_of_a_unit(init, std, shape):
+    assert np.std(init(np.random.default_rng(0), shape)) == pytest.approx(std, rel=0.02)
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (4, 2, 3, 3), (20, 2, 2, 2)])
+def test_orthogonal_weights_keep_lengths(shape):
+    W = Orthogonal(2.0)(np.random.default_rng(0), shape).reshape(shape[0], -1)
+    small = W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W
+    np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
+
+
+def test_the_summary_counts_what_there_is():
+    lines = everything().summary((2, 8, 6)).splitlines()
+    assert lines[1].split() == ["Convolution1", "(4,", "8,", "6)", "76"]
+    total = sum(p.size for p in everything().init(np.random.default_rng(0), (2, 8, 6)).values())
+    assert lines[-1].split() == ["total", f"{total:,}"]
+    assert len(lines) == 13 + 2
+
+
+# Backpropagation through everything
+
+
+def test_backpropagation_is_the_derivative_in_a_random_direction(lib):
+    dtype, stack = max(lib.dtypes), everything()
+    params, state, noise = prepared(lib, stack, IMAGES)
+    x, t = lib.asarray(IMAGES), lib.asarray(LABELS)
+    loss, gradients, _ = stack.loss_and_gradient(params, x, t, state=state, noise=noise)
+    assert list(gradients) == list(params)
+    rng = np.random.default_rng(3)
+    direction = {name: rng.normal(size=tuple(p.shape)) for name, p in params.items()}
+
+    def at(h):
+        there = {name: lib.asarray(lib.numpy(p) + h * direction[name], dtype) for name, p in params.items()}
+        return float(stack.loss(there, x, t, state=state, noise=noise, training=True))
+
+    assert at(0.0) == pytest.approx(float(loss), rel=1e-6)
+    slope = sum(float(np.sum(direction[name] * lib.numpy(g))) for name, g in gradients.items())
+    h, tolerance = (1e-6, 1e-6) if dtype == "float64" else (1e-2, 2e-2)
+    assert slope == pytest.approx((at(h) - at(-h)) / (2 * h), rel=tolerance, abs=tolerance)
+
+
+def test_float32_stays_float32_and_nothing_is_written_into(lib):
+    stack = everything()
+    groups = prepared(lib, stack, IMAGES, "float32")
+    x, t = lib.asarray(IMAGES, "float32"), lib.asarray(LABELS)
+    before = [{name: lib.numpy(a).copy() for name, a in group.items()} for group in groups]
+    params, state, noise = groups
+    loss, gradients, next_state = stack.loss_and_gradient(params, x, t, state=state, noise=noise)
+    assert list(next_state) == stack.state_names
+    for array in (loss, *gradients.values(), *next_state.values()):
+        check(lib, array, lib.numpy(array), "float32")
+    for group, old in zip(groups, before, strict=True):
+        for name, array in group.items():
+            np.testing.assert_array_equal(lib.numpy(array), old[name])
+
+
+@pytest.mark.only("jax", "torch")
+def test_the_librarys_own_differentiation_of_our_forward_agrees(lib):
+    stack = everything()
+    params, state, noise = prepared(lib, stack, IMAGES)
+    x, t = lib.asarray(IMAGES), lib.asarray(LABELS)
+    loss = partial(stack.loss, x=x, t=t, state=state, noise=noise, training=True)
+    if lib.backend.name == "jax":
+        import jax
+
+        expected = jax.jit(jax.grad(lambda p: loss(p)))(params)
+        _, found, _ = jax.jit(stack.loss_and_gradient)(params, x, t, state=state, noise=noise)
+    else:
+        import torch
+
+        leaves = {name: p.clone().requires_grad_() for name, p in params.items()}
+        expected = dict(zip(leaves, torch.autograd.grad(loss(leaves), list(leaves.values())), strict=True))
+        _, found, _ = stack.loss_and_gradient(params, x, t, state=state, noise=noise)
+    for name, g in expected.items():
+        np.testing.assert_allclose(lib.numpy(found[name]), lib.numpy(g), rtol=1e-8, atol=1e-11, err_msg=name)
+
+
+def test_the_checker_follows_state_and_noise(lib):
+    net = Network(everything(), (2, 8, 6), like=lib.asarray(IMAGES))
+    noise = placed(lib, net.stack.draw(np.random.default_rng(0), IMAGES.shape))
+    assert check_gradients(net, lib.asarray(IMAGES), lib.asarray(LABELS), noise=noise, sample=2).ok
+
+
+# State and noise
+
+
+def test_training_uses_the_batch_and_inference_what_was_carried(lib):
+    stack = Sequential(BatchNorm(momentum=0.5))
+    x = np.asarray([[1.0, 10.0], [3.0, 30.0]])
+    params, state, _ = prepared(lib, stack, x)
+    (layer,) = stack.layers(params, state=state, training=True).values()
+    check(lib, layer.forward(lib.asarray(x)), [[-1, -1], [1, 1]], max(lib.dtypes), rtol=1e-4)
+    state = dict(zip(state, layer.state, strict=True))
+    check(lib, state["mean1"], [1.0, 10.0], max(lib.dtypes))
+    check(lib, state["var1"], [1.5, 100.5], max(lib.dtypes))
+    expected = (x - [1.0, 10.0]) / np.sqrt(np.asarray([1.5, 100.5]) + 1e-5)
+    check(lib, stack.predict(params, lib.asarray(x), state=state), expected, max(lib.dtypes), atol=1e-6)
+
+
+def test_dropout_drops_in_training_only(lib):
+    stack = Sequential(Drop(0.5))
+    x = np.ones((100, 50))
+    noise = placed(lib, stack.draw(np.random.default_rng(0), x.shape))
+    kept = np.random.default_rng(0).random(x.shape, dtype="float32") >= 0.5
+    (layer,) = stack.layers({}, noise=noise, training=True).values()
+    check(lib, layer.forward(lib.asarray(x)), 2.0 * kept, max(lib.dtypes))
+    check(lib, stack.predict({}, lib.asarray(x)), x, max(lib.dtypes))
+
+
+def test_what_is_missing_or_unknown_is_said(lib):
+    x, t = lib.asarray(IMAGES), lib.asarray(LABELS)
+    stack = everything()
+    params, state, noise = prepared(lib, stack, IMAGES)
+    with pytest.raises(ValueError, match=r"noise is missing.*stack.draw\(rng, x.shape\)"):
+        stack.loss_and_gradient(params, x, t, state=state)
+    with pytest.raises(ValueError, match="state is missing"):
+        stack.predict(params, x)
+    with pytest.raises(ValueError, match=r"noise has \['mask9'\], but this stack's is \['mask1', 'mask2'\]"):
+        stack.loss_and_gradient(params, x, t, state=state, noise=noise | {"mask9": noise["mask1"]})
+    plain = Sequential(Dense(3))
+    with pytest.raises(ValueError, match=r"state has \['mean1'\], but this stack's is empty"):
+        plain.predict(placed(lib, plain.init(np.random.default_rng(0), (2,))), x, state=state | {})
+
+
+@pytest.mark.parametrize(
+    ("stack", "shape", "match"),
+    [
+        (
+            Sequential(Dense(4), Conv(3, 3)),
+            (9,),
+            r"layer 2, Convolution1, is given samples of shape \(4,\): Conv: expect",
+        ),
+        (Sequential(Conv(3, 3), MaxPool(2), Conv(3, 5)), (1, 8, 8), r"layer 3, Convolution2, .*\(3, 3, 3\): .*5 x 5"),
+        (Sequential(Conv(4, 1, groups=4)), (2, 3, 3), "2 channels do not divide into 4 groups"),
+        (Sequential(Activation(Relu), Skip(Dense(5))), (4,), r"layer 2, Residual1, .*make \(5,\) of \(4,\), and the"),
+        (Sequential(MaxPool(3)), (1, 2, 2), r"layer 1, MaxPooling1, .*3 x 3 .*does not fit into an image of 2 x 2"),
+    ],
+)
+def test_layers_that_do_not_fit_are_named_before_any_data_is_touched(stack, shape, match):
+    for method in (stack.shapes, stack.summary, partial(stack.init, np.random.default_rng(0))):
+        with pytest.raises(ValueError, match=match):
+            method(shape)
+    with pytest.raises(ValueError, match=match):
+        Network(stack, shape)
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: Dense(0), "units must be an integer from 1"),
+        (lambda: Conv(3, 0), "size must be"),
+        (lambda: Conv(3, 3, stride=(1, 0)), "stride must be"),
+        (lambda: Conv(3, 3, groups=2), "3 filters do not divide into 2 groups"),
+        (lambda: MaxPool(2, padding=2), "more than half of the window"),
+        (lambda: Drop(1.0), "rate must be"),
+        (lambda: Embed(0, 3), "count must be an integer from 1"),
+        (lambda: Orthogonal(0.0), "gain must be positive"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_at_once(build, match):
+    with pytest.raises(ValueError, match=match):
+        build()
+
+
+def test_what_is_no_description_is_refused():
+    with pytest.raises(TypeError, match=r"layer 2 is .*Relu.*expected a description of a layer"):
+        Sequential(Dense(3), Relu)
+    with pytest.raises(TypeError, match="slop"):
+        Activation(Relu, slop=0.1)
+
+
+# MultiLayerNet
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_multi_layer_net_is_gradient_checked(lib, activation, batch_norm):
+    x = RNG.normal(size=(5, 4))
+    net = MultiLayerNet(4, [6, 5], 3, activation=activation, batch_norm=batch_norm, like=lib.asarray(x))
+    assert check_gradients(net, lib.asarray(x), lib.asarray(np.asarray([0, 2, 1, 1, 0])), sample=3).ok
+
+
+def test_multi_layer_net_has_what_it_was_told():
+    net = MultiLayerNet(4, [6, 5], 2, activation="tanh", batch_norm=True, dropout=0.1, loss=IdentityWithLoss)
+    kinds = ["Affine1", "BatchNormalization1", "Tanh1", "Dropout1"]
+    assert net.stack.names == [*kinds, *(k[:-1] + "2" for k in kinds), "Affine3"]
+    assert not net.classifies
+    assert MultiLayerNet(4, [], 2).stack.names == ["Affine1"]
+    with pytest.raises(ValueError, match="activation must be one of relu, leaky_relu"):
+        MultiLayerNet(4, [3], 2, activation="step")
+    with pytest.raises(ValueError, match="MultiLayerNet: input_size must be"):
+        MultiLayerNet(0, [3], 2)
+
+
+def test_a_loss_with_options_still_classifies():
+    assert Network(Sequential(Dense(2), loss=partial(SoftmaxWithLoss, smoothing=0.1)), (3,)).classifies
+
+
+# Evaluation
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_evaluation_is_the_same_in_blocks(lib, one_hot):
+    """Of more samples than one block holds."""
+    n = 2_300
+    scores, t = RNG.normal(size=(n, 3)), RNG.integers(0, 3, size=n)
+    net = Network(Sequential(Dense(3)), (3,), like=lib.asarray(scores))
+    net.params = placed(lib, {"W1": np.eye(3), "b1": np.zeros(3)})
+    found = evaluate(net, lib.asarray(scores), lib.asarray(np.eye(3)[t] if one_hot else t))
+    confusion = np.zeros((3, 3), int)
+    np.add.at(confusion, (t, scores.argmax(axis=1)), 1)
+    assert found.confusion.tolist() == confusion.tolist()
+    assert found.confusion.dtype == np.int64
+    assert found.accuracy == np.trace(confusion) / n
+    expected = np.mean(np.logaddexp.reduce(scores, axis=1) - scores[np.arange(n), t])
+    assert found.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_evaluation_of_a_regression_is_its_loss(lib):
+    x = RNG.normal(size=(5, 2))
+    net = Network(Sequential(Dense(2), loss=IdentityWithLoss), (2,), like=lib.asarray(x))
+    net.params = placed(lib, {"W1": np.eye(2), "b1": np.ones(2)})
+    found = evaluate(net, lib.asarray(x), lib.asarray(x))
+    assert (found.loss, found.accuracy, found.confusion) == (pytest.approx(1.0), None, None)
+    with pytest.raises(ValueError, match="x is empty"):
+        evaluate(net, lib.asarray(x[:0]), lib.asarray(x[:0]))
