@@ -180,7 +180,8 @@ def test_repeated_steps_are_the_steps_one_after_the_other(lib, steps):
     if lib.backend.name == "dask" and steps > 3:
         pytest.skip("slow, and no different from the others")
 
-    def step(carry: Any, batch: Any) -> Any:
+    def step(carry: Any, batch: Any, noise: Any) -> Any:
+        assert noise == {}
         loss = lib.xp.sum(batch[0])
         return {"W": 0.5 * carry["W"] + loss}, loss
 
@@ -198,6 +199,25 @@ def test_repeated_steps_are_the_steps_one_after_the_other(lib, steps):
         W = 0.5 * W + loss
     assert found == expected
     np.testing.assert_allclose(float(carry["W"]), W, rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 101])
+def test_what_is_drawn_for_each_step_is_drawn_in_their_order(lib, steps):
+    if lib.backend.name == "dask" and steps > 3:
+        pytest.skip("slow, and no different from the others")
+
+    def step(carry: Any, batch: Any, noise: Any) -> Any:
+        total = lib.xp.sum(lib.xp.where(noise["mask"], batch[0], 0.0))
+        return {"W": carry["W"] + total}, total
+
+    rng, again = np.random.default_rng(1), np.random.default_rng(1)
+    index = np.zeros((steps, 4), dtype_name(index_dtype(lib.xp, lib.device)))
+    run = lib.backend.repeat(step)
+    drawn = run(
+        {"W": lib.asarray(0.0)}, (lib.asarray([1.0]),), index, lambda batch: {"mask": rng.random(batch) < 0.5}
+    )
+    found = [value for _, losses in drawn for value in np.atleast_1d(lib.numpy(losses))]
+    assert found == [np.sum(again.random(4) < 0.5) for _ in range(steps)]
 
 
 def test_arrays_of_a_library_that_is_not_listed_are_run_as_plainly_as_numpys():

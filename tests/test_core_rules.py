@@ -20,19 +20,25 @@ TREES = {
     str(path.relative_to(PACKAGE).with_suffix("")): ast.parse(path.read_text(encoding="utf-8"))
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-CORE = ["_array", "functions", "layers", "gradient", "networks", "optimizers"]
+LAYERS_OWN = {name.partition("/")[2] for name in TREES if name.startswith("layers/")} - {"__init__"}
+CORE = ["_array", "functions", "gradient", "bricks", "sequential", "networks", "optimizers", "schedules"]
+CORE += [name for name in TREES if name.startswith("layers/")]
 
 
 # What each module may import of the package; a module that is not named may import anything but the shells.
 MAY_IMPORT = {
     "_array": set(),
     "functions": {"_array"},
-    "layers": {"_array", "functions"},
+    **{f"layers/{name}": {"_array", "functions"} for name in LAYERS_OWN},
+    "layers/__init__": {"_array", *LAYERS_OWN},
     "gradient": {"_array"},
     "initializers": set(),
-    "optimizers": {"_array"},
-    "networks": {"_array", "functions", "gradient", "initializers", "layers"},
-    "checking": {"_array", "functions", "gradient", "initializers", "layers", "networks"},
+    "schedules": {"_array"},
+    "optimizers": {"_array", "schedules"},
+    "bricks": {"_array", "initializers", "layers"},
+    "sequential": {"_array", "bricks", "initializers", "layers"},
+    "networks": {"_array", "bricks", "functions", "gradient", "initializers", "layers", "sequential"},
+    "checking": {"_array", "gradient", "initializers", "networks"},
     "backends": {"_array"},
 }
 SHELLS = {"cli", "__main__"}
@@ -93,7 +99,7 @@ def test_only_one_module_branches_on_the_name_of_a_backend():
 
 
 # Not arrays: the counter of `Sequential` names layers, the table of `_array` holds namespaces.
-WRITTEN = {("networks", "count"), ("_array", "_NAMESPACES")}
+WRITTEN = {("sequential", "count"), ("_array", "_NAMESPACES")}
 
 
 @pytest.mark.parametrize("name", CORE)
@@ -109,7 +115,7 @@ def test_the_core_writes_into_no_array(name):
     assert written <= WRITTEN
 
 
-@pytest.mark.parametrize("name", ["functions", "layers", "networks", "optimizers"])
+@pytest.mark.parametrize("name", [name for name in CORE if name not in ("_array", "gradient")])
 def test_the_core_reads_no_value(name):
     """No hidden synchronisation; the one `float` is of the learning rate, a Python number."""
     calls = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
@@ -172,7 +178,7 @@ def test_public_names_stand_in_three_places_that_agree():
     for module, held in homes.items():
         for name in held:
             assert getattr(xpnet, name) is getattr(getattr(xpnet, module), name)
-    for name in ("functions", "layers", "gradient", "networks", "optimizers"):
+    for name in ("functions", "layers", "gradient", "bricks", "networks", "optimizers", "schedules"):
         assert set(sys.modules[f"xpnet.{name}"].__all__) <= set(names)
 
 

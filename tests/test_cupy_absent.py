@@ -14,15 +14,9 @@ cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 
 PACKAGE = Path(xpnet.__file__).parent
 MODULES = [
-    "_array.py",
-    "functions.py",
-    "layers.py",
-    "gradient.py",
-    "networks.py",
-    "optimizers.py",
-    "checking.py",
-    "training.py",
-    "backends.py",
+    *("_array.py", "functions.py", "gradient.py", "bricks.py", "sequential.py", "networks.py"),
+    *(path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "layers").glob("*.py")),
+    *("optimizers.py", "schedules.py", "checking.py", "evaluation.py", "training.py", "backends.py"),
     "datasets/mnist.py",
 ]
 

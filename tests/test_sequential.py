@@ -19,6 +19,7 @@ from xpnet import (
     He,
     IdentityWithLoss,
     LayerNorm,
+    LeakyRelu,
     MaxPool,
     MultiLayerNet,
     Network,
@@ -275,7 +276,7 @@ def test_what_is_missing_or_unknown_is_said(lib):
         stack.loss_and_gradient(params, x, t, state=state, noise=noise | {"mask9": noise["mask1"]})
     plain = Sequential(Dense(3))
     with pytest.raises(ValueError, match=r"state has \['mean1'\], but this stack's is empty"):
-        plain.predict(placed(lib, plain.init(np.random.default_rng(0), (2,))), x, state=state | {})
+        plain.predict(placed(lib, plain.init(np.random.default_rng(0), (2,))), x, state={"mean1": state["mean1"]})
 
 
 @pytest.mark.parametrize(
@@ -308,7 +309,7 @@ def test_layers_that_do_not_fit_are_named_before_any_data_is_touched(stack, shap
         (lambda: Conv(3, 3, stride=(1, 0)), "stride must be"),
         (lambda: Conv(3, 3, groups=2), "3 filters do not divide into 2 groups"),
         (lambda: MaxPool(2, padding=2), "more than half of the window"),
-        (lambda: Drop(1.0), "rate must be"),
+        (lambda: Drop(1.0), "rate is the share of units left out"),
         (lambda: Embed(0, 3), "count must be an integer from 1"),
         (lambda: Orthogonal(0.0), "gain must be positive"),
     ],
@@ -322,7 +323,7 @@ def test_what_is_no_description_is_refused():
     with pytest.raises(TypeError, match=r"layer 2 is .*Relu.*expected a description of a layer"):
         Sequential(Dense(3), Relu)
     with pytest.raises(TypeError, match="slop"):
-        Activation(Relu, slop=0.1)
+        Activation(LeakyRelu, slop=0.1)
 
 
 # MultiLayerNet

@@ -114,9 +114,7 @@ class Sequential:
             try:
                 shapes.append(description.output_shape(shapes[-1]))
             except ValueError as error:
-                raise ValueError(
-                    f"layer {i} of the stack, {name}, is given samples of {shapes[-1]}: {error}"
-                ) from None
+                raise ValueError(f"layer {i}, {name}, is given samples of shape {shapes[-1]}: {error}") from None
         return shapes
 
     def _inputs(self, input_shape: Shape) -> Iterator[tuple[int, Description, Shape]]:

@@ -159,10 +159,10 @@ def fit(
             raise ValueError("patience needs validation samples to watch; pass validation=0.1, for example")
     rng = generator(seed)
     for name, (x, t) in (("train", (x_train, t_train)), ("test", (x_test, t_test))):
-        _check_pair(
-            xp, name, x, t, scaled=transform is None and network.stack.takes_floats, classifies=network.classifies
-        )
-        _check_fit(network, name, tuple(x.shape[1:]))
+        floats = transform is None and network.stack.takes_floats
+        _check_pair(xp, name, x, t, floats=floats, classifies=network.classifies)
+        if transform is None:
+            _check_fit(network, name, tuple(x.shape[1:]))
     t_train, t_test = (_check_targets(xp, network, name, t) for name, t in (("train", t_train), ("test", t_test)))
 
     rows = np.arange(x_train.shape[0])
@@ -410,6 +410,8 @@ def _check_targets(xp: Namespace, network: Network, name: str, t: Array) -> Arra
 
 def train(
     dataset: str | os.PathLike[str] | tuple[Pair, Pair] = "mnist",
+    network: Sequential | None = None,
+    optimizer: Optimizer | None = None,
     *,
     backend: str | None = None,
     device: str | None = None,
@@ -422,9 +424,13 @@ def train(
     learning_rate: float = 0.1,
     sampling: Literal["shuffle", "replacement"] = "shuffle",
     seed: int | np.random.Generator = 0,
+    validation: float = 0.0,
+    patience: int | None = None,
+    accumulate: int = 1,
+    callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Result:
-    """Train the two-layer network, on MNIST where nothing else is given: `fit` with the book's defaults.
+    """Train a network from its description, the book's on MNIST where nothing else is given: `fit` with defaults.
 
     Parameters
     ----------
@@ -432,17 +438,19 @@ def train(
         The MNIST that xpnet ships (or that the environment variable XPNET_MNIST names); a folder with a set in the
         same format; or arrays of any one array-API library: samples (N, ...) of a floating dtype, scaled, and
         labels (N,) of an integer dtype or one-hot targets (N, K).
+    network : Sequential, optional
+        The stack to train, with as many outputs as there are classes; the book's two-layer network where not given.
+        Images that are loaded come to it as (C, H, W).
+    optimizer : Optimizer, optional
+        ``SGD(learning_rate)`` where not given.
     backend : {"numpy", "cupy", "torch", "jax", "dask", "strict"}, optional
         What to compute with. The arrays' own library, or NumPy for a set that is loaded.
     device : str, optional
         Such as "cuda:1"; ``xpnet backends`` lists them. The arrays' own, or the backend's default.
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and arithmetic.
-    hidden_size : int, default 50
-    activation : {"relu", "sigmoid"}, default "relu"
-        Of the hidden layer.
-    weight_init_std : float, default 0.01
-        Standard deviation of the initial weights.
+    hidden_size, activation, weight_init_std : int, str and float, default 50, "relu" and 0.01
+        Of the two-layer network, see `TwoLayerNet`.
     epochs : int, default 17
     batch_size : int, default 100
         The last mini-batch of an epoch holds what is left.
@@ -451,6 +459,8 @@ def train(
         A new permutation each epoch, cut into batches; or samples drawn at random, with replacement.
     seed : int or numpy.random.Generator, default 0
         Draws the initial weights and then the batches, on the host: the same on every backend.
+    validation, patience, accumulate, callbacks
+        As in `fit`.
     progress : bool, default True
         Whether to print a line per epoch, and to show a bar on a terminal.
 
@@ -479,7 +489,8 @@ def train(
     >>> result.history.test_accuracy[-1] > 0.9
     True
     """
-    optimizer, rng = SGD(learning_rate), generator(seed)
+    optimizer, rng = optimizer or SGD(learning_rate), generator(seed)
+    floats = network is None or network.takes_floats
     if isinstance(dataset, (str, os.PathLike)):
         if dataset != "mnist" and not os.path.isdir(dataset):
             raise ValueError(
@@ -487,13 +498,15 @@ def train(
             )
         loaded, stays = True, False
         chosen = get_backend(backend or "numpy")
-        pairs: tuple[Pair, Pair] = load_mnist(normalize=False, path=None if dataset == "mnist" else dataset)
+        pairs: tuple[Pair, Pair] = load_mnist(
+            normalize=False, flatten=network is None, path=None if dataset == "mnist" else dataset
+        )
         xp = chosen.namespace()
     else:
         pairs = _pairs(dataset)
         xp = namespace(x_train=pairs[0][0], t_train=pairs[0][1], x_test=pairs[1][0], t_test=pairs[1][1])
         for name, (x, t) in zip(("train", "test"), pairs, strict=True):
-            _check_pair(xp, name, x, t, floats=True, classifies=True)
+            _check_pair(xp, name, x, t, floats=floats, classifies=network is None)
         own = backend_of(pairs[0][0])
         loaded, stays = False, device is None and backend in (None, own.name)
         chosen = own if backend is None else get_backend(backend)
@@ -509,23 +522,28 @@ def train(
         return from_host(to_numpy(array), xp, dtype, where)
 
     def place_pair(x: Array, t: Array) -> Pair:
-        return place(x, "uint8" if loaded else dtype), place(t, labels if t.ndim == 1 else dtype)
+        samples = "uint8" if loaded else dtype if floats else labels
+        return place(x, samples), place(t, labels if t.ndim == 1 else dtype)
 
     with chosen.current(where):
         data = place_pair(*pairs[0]), place_pair(*pairs[1])
         x, t = data[0]
-        network = TwoLayerNet(
-            math.prod(x.shape[1:]),
-            hidden_size,
-            max(int(xp.max(t)) + 1, 1) if t.ndim == 1 else t.shape[1],
-            weight_init_std,
-            activation=activation,
-            seed=rng,
-            like=x,
-            dtype=dtype,
+        net = (
+            Network(network, tuple(x.shape[1:]), seed=rng, like=x, dtype=dtype)
+            if network
+            else TwoLayerNet(
+                math.prod(x.shape[1:]),
+                hidden_size,
+                max(int(xp.max(t)) + 1, 1) if t.ndim == 1 else t.shape[1],
+                weight_init_std,
+                activation=activation,
+                seed=rng,
+                like=x,
+                dtype=dtype,
+            )
         )
         return fit(
-            network,
+            net,
             data,
             optimizer,
             epochs=epochs,
@@ -533,5 +551,9 @@ def train(
             sampling=sampling,
             seed=rng,
             transform=partial(scale_images, dtype=find_dtype(xp, dtype, where)) if loaded else None,
+            validation=validation,
+            patience=patience,
+            accumulate=accumulate,
+            callbacks=callbacks,
             progress=progress,
         )

@@ -10,19 +10,41 @@ In the derivations L is the loss, ``dout`` is dL/d(output), and what `backward` 
 from typing import Protocol
 
 from .._array import Array
-from .activations import Relu, Sigmoid
-from .affine import Affine
+from .activations import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
+from .affine import Affine, Flatten
 from .arithmetic import AddLayer, MulLayer
-from .losses import IdentityWithLoss, SoftmaxWithLoss
+from .convolution import AveragePooling, Convolution, MaxPooling
+from .dropout import Dropout, dropout_mask
+from .embedding import Embedding
+from .losses import HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
+from .normalization import BatchNormalization, LayerNormalization
+from .residual import Residual
 
 __all__ = [
     "AddLayer",
     "Affine",
+    "AveragePooling",
+    "BatchNormalization",
+    "Convolution",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Gelu",
+    "HuberLoss",
     "IdentityWithLoss",
+    "LayerNormalization",
+    "LeakyRelu",
+    "MaxPooling",
     "MulLayer",
     "Relu",
+    "Residual",
     "Sigmoid",
+    "SigmoidWithLoss",
+    "Silu",
+    "Softmax",
     "SoftmaxWithLoss",
+    "Tanh",
+    "dropout_mask",
 ]
 
 

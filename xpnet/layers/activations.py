@@ -1,9 +1,11 @@
-"""Activations: layers without parameters, element by element."""
+"""Activations: layers without parameters, element by element, and softmax, along an axis."""
+
+import math
 
 from .._array import Array, check_floating, namespace
-from ..functions import sigmoid
+from ..functions import sigmoid, softmax
 
-__all__ = ["Relu", "Sigmoid"]
+__all__ = ["Gelu", "LeakyRelu", "Relu", "Sigmoid", "Silu", "Softmax", "Tanh"]
 
 
 class Relu:
@@ -71,3 +73,196 @@ class Sigmoid:
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
         return dout * self.y * (1 - self.y)
+
+
+class LeakyRelu:
+    """Rectified linear unit with a leak, y = x where x > 0, else slope x.
+
+    Parameters
+    ----------
+    slope : float, default 0.01
+        The slope below 0. With one that is not 0 no unit is ever cut off from learning.
+
+    Notes
+    -----
+    dy/dx is 1 where x > 0 and the slope elsewhere, at 0 too.
+
+    References
+    ----------
+    Maas, Hannun and Ng (2013), Rectifier Nonlinearities Improve Neural Network Acoustic Models.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = LeakyRelu(slope=0.5)
+    >>> layer.forward(np.asarray([1.0, 0.0, -3.0]))
+    array([ 1. ,  0. , -1.5])
+    >>> layer.backward(np.asarray([1.0, 1.0, 1.0]))
+    array([1. , 0.5, 0.5])
+    """
+
+    def __init__(self, *, slope: float = 0.01) -> None:
+        self.slope = float(slope)  # a NumPy scalar would widen float32
+
+    def forward(self, x: Array, /) -> Array:
+        """The leakily rectified `x`, in its shape and floating dtype."""
+        xp = namespace(x=x)
+        check_floating(xp, "LeakyRelu", x=x)
+        self.positive = x > 0
+        return xp.where(self.positive, x, self.slope * x)
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`."""
+        xp = namespace(positive=self.positive, dout=dout)
+        return xp.where(self.positive, dout, self.slope * dout)
+
+
+class Tanh:
+    """Hyperbolic tangent, y = (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
+
+    Notes
+    -----
+    dy/dx = 1 - y²: the output alone is kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Tanh()
+    >>> layer.forward(np.asarray([0.0, 1.0])).round(3)
+    array([0.   , 0.762])
+    >>> layer.backward(np.asarray([1.0, 1.0])).round(3)
+    array([1.  , 0.42])
+    """
+
+    def forward(self, x: Array, /) -> Array:
+        """The hyperbolic tangent of `x`, in its shape and floating dtype."""
+        xp = namespace(x=x)
+        check_floating(xp, "Tanh", x=x)
+        self.y = xp.tanh(x)
+        return self.y
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`."""
+        return dout * (1 - self.y * self.y)
+
+
+class Gelu:
+    """Gaussian error linear unit: `x` times the chance that a standard normal number is below it, nearly.
+
+    y = x/2 (1 + tanh(u)) with u = sqrt(2/π) (x + 0.044715 x³). The array API has no erf, so this is the
+    approximation by tanh, off by less than 5e-4; PyTorch calls it ``gelu(x, approximate="tanh")``.
+
+    Notes
+    -----
+    With t = tanh(u), dt/du = 1 - t² and du/dx = sqrt(2/π) (1 + 3 · 0.044715 x²), the product rule gives
+    dy/dx = (1 + t)/2 + x/2 (1 - t²) du/dx.
+
+    Beyond -10 and 10, t is -1 and 1 to the last digit. There u is left as it is at the bound, so that x³ does
+    not overflow, and the second term is 0.
+
+    References
+    ----------
+    Hendrycks and Gimpel (2016), Gaussian Error Linear Units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Gelu()
+    >>> layer.forward(np.asarray([-1.0, 0.0, 1.0])).round(3)
+    array([-0.159,  0.   ,  0.841])
+    >>> layer.backward(np.asarray([1.0, 1.0, 1.0])).round(3)
+    array([-0.083,  0.5  ,  1.083])
+    """
+
+    def forward(self, x: Array, /) -> Array:
+        """The unit's output for `x`, in its shape and floating dtype."""
+        xp = namespace(x=x)
+        check_floating(xp, "Gelu", x=x)
+        self.x = xp.minimum(xp.maximum(x, -10.0), 10.0)
+        self.t = xp.tanh(_SCALE * self.x * (1 + _CUBIC * self.x * self.x))
+        return 0.5 * x * (1 + self.t)
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`."""
+        du = _SCALE * (1 + 3 * _CUBIC * self.x * self.x)
+        return dout * (0.5 * (1 + self.t) + 0.5 * self.x * (1 - self.t * self.t) * du)
+
+
+_SCALE, _CUBIC = math.sqrt(2 / math.pi), 0.044715
+
+
+class Silu:
+    """Sigmoid linear unit, y = x σ(x) with σ(x) = 1 / (1 + exp(-x)); also called swish.
+
+    Notes
+    -----
+    With dσ/dx = σ (1 - σ), the product rule gives dy/dx = σ + x σ (1 - σ) = σ (1 + x (1 - σ)).
+
+    References
+    ----------
+    Elfwing, Uchibe and Doya (2017), Sigmoid-Weighted Linear Units for Neural Network Function Approximation in
+    Reinforcement Learning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Silu()
+    >>> layer.forward(np.asarray([-1.0, 0.0, 1.0])).round(3)
+    array([-0.269,  0.   ,  0.731])
+    >>> layer.backward(np.asarray([1.0, 1.0, 1.0])).round(3)
+    array([0.072, 0.5  , 0.928])
+    """
+
+    def forward(self, x: Array, /) -> Array:
+        """The unit's output for `x`, in its shape and floating dtype."""
+        check_floating(namespace(x=x), "Silu", x=x)
+        self.x, self.s = x, sigmoid(x)
+        return x * self.s
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`."""
+        return dout * self.s * (1 + self.x * (1 - self.s))
+
+
+class Softmax:
+    """Exponentials scaled to sum to one along an axis, y_k = exp(x_k) / Σ_j exp(x_j).
+
+    For training on classes, `SoftmaxWithLoss` does this and the loss in one.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The axis of the classes.
+
+    Notes
+    -----
+    dy_k/dx_j = y_k (1 - y_j) where j = k, and -y_k y_j elsewhere. With dout_k = dL/dy_k therefore
+    dL/dx_j = Σ_k dout_k dy_k/dx_j = y_j (dout_j - Σ_k dout_k y_k).
+
+    References
+    ----------
+    Saito (2016), Deep Learning from Scratch, section 3.5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Softmax()
+    >>> layer.forward(np.asarray([[0.3, 2.9, 4.0]])).round(3)
+    array([[0.018, 0.245, 0.737]])
+    >>> layer.backward(np.asarray([[0.0, 0.0, 1.0]])).round(3)
+    array([[-0.013, -0.181,  0.194]])
+    """
+
+    def __init__(self, *, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Array, /) -> Array:
+        """The softmax of `x`, in its shape and floating dtype."""
+        check_floating(namespace(x=x), "Softmax", x=x)
+        self.y = softmax(x, axis=self.axis)
+        return self.y
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`."""
+        xp = namespace(y=self.y, dout=dout)
+        return self.y * (dout - xp.sum(dout * self.y, axis=self.axis, keepdims=True))

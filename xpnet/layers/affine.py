@@ -1,10 +1,10 @@
-"""The affine layer: every output depends on every input."""
+"""The affine layer, where every output depends on every input, and the flattening before it."""
 
 import math
 
 from .._array import Array, check_floating, namespace
 
-__all__ = ["Affine"]
+__all__ = ["Affine", "Flatten"]
 
 
 class Affine:
@@ -93,3 +93,36 @@ class Affine:
         dout = dout if dout.ndim == 2 else dout[None, :]
         self.dW = self.x.T @ dout
         self.db = xp.sum(dout, axis=0)
+
+    def gradients(self) -> tuple[Array, Array]:
+        """``(dW, db)``, after `backward` or `backward_params`."""
+        return self.dW, self.db
+
+
+class Flatten:
+    """Each sample in one row: (N, ...) becomes (N, D), D being the elements of a sample.
+
+    Notes
+    -----
+    The elements stay what they are: ``dout`` comes back in the shape of the input. `Affine` flattens by itself; this
+    is for what else wants rows, such as softmax.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Flatten()
+    >>> layer.forward(np.zeros((5, 3, 2, 2))).shape
+    (5, 12)
+    >>> layer.backward(np.zeros((5, 12))).shape
+    (5, 3, 2, 2)
+    """
+
+    def forward(self, x: Array, /) -> Array:
+        """The rows of `x`, of any dtype; one sample (D,) stays as it is."""
+        xp = namespace(x=x)
+        self.shape = x.shape
+        return xp.reshape(x, (-1, math.prod(x.shape[1:]))) if x.ndim > 2 else x
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`: `dout` in the shape of `x`."""
+        return namespace(dout=dout).reshape(dout, self.shape)

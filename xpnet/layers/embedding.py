@@ -1,0 +1,93 @@
+"""Embedding: a row of learned numbers for each of a set of words, or of anything that is counted."""
+
+from .._array import Array, check_floating, device, index_dtype, is_integral, namespace
+from ..functions import one_hot
+
+__all__ = ["Embedding"]
+
+
+class Embedding:
+    """The rows of a table that integer ids name: an `Affine` layer on one-hot ids, without the product.
+
+    Parameters
+    ----------
+    W : array of real floating dtype, shape (V, D)
+        A row of D numbers for each of V ids.
+
+    Attributes
+    ----------
+    dW : array, shape (V, D)
+        dL/dW; there after `backward` or `backward_params`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit.
+
+    Notes
+    -----
+    With the ids as one-hot rows, H_nv = 1 where v is the id of n, the output is y = H W. As in `Affine`,
+    dL/dW = Hᵀ dout: the row of an id gets the sum of ``dout`` over all places where it occurs. Forward only looks the
+    rows up. Backward does form H, in the dtype of ``dout``: V numbers for each id of the batch, since the array API
+    has no sum by index. Ids are counted, not measured: there is no derivative by them.
+
+    References
+    ----------
+    Saito (2018), Deep Learning from Scratch 2, section 4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Embedding(np.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    >>> layer.forward(np.asarray([2, 0, 2]))
+    array([[5., 6.],
+           [1., 2.],
+           [5., 6.]])
+    >>> layer.backward(np.asarray([[1.0, 1.0], [10.0, 10.0], [100.0, 100.0]]))
+    >>> layer.dW
+    array([[ 10.,  10.],
+           [  0.,   0.],
+           [101., 101.]])
+    """
+
+    def __init__(self, W: Array, /) -> None:
+        if W.ndim != 2:
+            raise ValueError(f"Embedding: W has shape {tuple(W.shape)}; expected (V, D), a row for each id")
+        self.W = W
+
+    def forward(self, ids: Array, /) -> Array:
+        """The rows of the `ids`.
+
+        Parameters
+        ----------
+        ids : array of integer dtype, shape (...)
+            From 0 to V - 1. Values are not checked here: what an id out of range does is up to the library.
+
+        Returns
+        -------
+        array, shape (..., D), dtype of `W`
+        """
+        xp = namespace(ids=ids, W=self.W)
+        check_floating(xp, "Embedding", W=self.W)
+        if not is_integral(xp, ids.dtype):
+            raise TypeError(
+                f"Embedding: ids must have an integer dtype, got {ids.dtype} of shape {tuple(ids.shape)}; "
+                "cast them, such as xp.astype(ids, xp.int64)"
+            )
+        flat = xp.astype(xp.reshape(ids, (-1,)), index_dtype(xp, device(ids)), copy=False)
+        self.ids = flat
+        return xp.reshape(xp.take(self.W, flat, axis=0), (*ids.shape, self.W.shape[1]))
+
+    def backward(self, dout: Array, /) -> None:
+        """Set `dW`. There is no derivative by the ids: None is returned."""
+        self.backward_params(dout)
+
+    def backward_params(self, dout: Array, /) -> None:
+        """Set `dW`; the same as `backward`."""
+        xp = namespace(dout=dout, ids=self.ids)
+        V, D = self.W.shape
+        self.dW = one_hot(self.ids, V, dtype=dout.dtype).T @ xp.reshape(dout, (-1, D))
+
+    def gradients(self) -> tuple[Array]:
+        """``(dW,)``, after `backward` or `backward_params`."""
+        return (self.dW,)

@@ -1,0 +1,281 @@
+"""Normalization: numbers brought to mean 0 and variance 1, over the batch or within each sample."""
+
+from .._array import Array, check_floating, namespace, size
+
+__all__ = ["BatchNormalization", "LayerNormalization"]
+
+
+class BatchNormalization:
+    """Each feature shifted and scaled to mean 0 and variance 1 over the batch; then y = gamma x̂ + beta.
+
+    Parameters
+    ----------
+    gamma, beta : array of real floating dtype, shape (D,)
+        The scale and shift that are learned, one of each for a feature, or for a channel of images.
+    mean, var : array, shape (D,), dtype of `gamma`, optional
+        Running mean and variance so far, both or neither.
+    training : bool, default True
+        Normalise by the statistics of the batch; otherwise by `mean` and `var`, which are then needed.
+    momentum : float, default 0.9
+        What the running statistics keep of themselves at each batch, from 0 to 1. PyTorch's momentum is what they
+        take of the batch instead, 1 - `momentum`.
+    eps : float, default 1e-5
+        Added to the variance, positive, so that a constant feature can be divided by its deviation.
+
+    Attributes
+    ----------
+    state : tuple of arrays
+        After `forward`, the next running statistics: ``(mean, var)``, new arrays when training and the given ones
+        otherwise; ``()`` where none were given.
+    dgamma, dbeta : array, shape (D,)
+        dL/dgamma and dL/dbeta; there after `backward` or `backward_params`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes, shapes or options do not fit; when training, if there is only one value for each feature.
+
+    Notes
+    -----
+    Let m be the values of one feature (N, or N·H·W of images), μ their mean, v the mean of (x - μ)² and
+    s = 1 / sqrt(v + eps), so that x̂ = s (x - μ). Then dbeta = Σ dout and dgamma = Σ dout x̂, and with
+    g = gamma dout = dL/dx̂ the input acts on the loss in three ways:
+
+    - directly, dx̂/dx = s: s g_i;
+    - through the mean, dx̂_j/dx_i = -s/m for each j: -s/m Σ_j g_j = -s gamma dbeta/m;
+    - through the variance, where dv/dx_i = 2 (x_i - μ)/m and dx̂_j/dv = -x̂_j s²/2, together
+      dx̂_j/dx_i = -s x̂_j x̂_i/m: -s x̂_i/m Σ_j g_j x̂_j = -s x̂_i gamma dgamma/m.
+
+    Altogether dL/dx = gamma s (dout - dbeta/m - x̂ dgamma/m). By running statistics, which do not depend on x, it is
+    the first of the three alone: gamma s dout.
+
+    The batch is normalised by v, the mean over m values; the running variance takes the unbiased m v/(m - 1), the
+    better estimate of what is to come. So it is in PyTorch.
+
+    References
+    ----------
+    Ioffe and Szegedy (2015), Batch Normalization. Saito (2016), Deep Learning from Scratch, section 6.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gamma, beta, mean, var = np.ones(2), np.zeros(2), np.zeros(2), np.ones(2)
+    >>> layer = BatchNormalization(gamma, beta, mean, var)
+    >>> layer.forward(np.asarray([[1.0, 10.0], [3.0, 50.0]])).round(4)
+    array([[-1., -1.],
+           [ 1.,  1.]])
+    >>> mean, var = layer.state
+    >>> mean, var
+    (array([0.2, 3. ]), array([ 1.1, 80.9]))
+    >>> layer = BatchNormalization(gamma, beta, mean, var, training=False)
+    >>> layer.forward(np.asarray([[0.2, 3.0]]))
+    array([[0., 0.]])
+    """
+
+    def __init__(
+        self,
+        gamma: Array,
+        beta: Array,
+        mean: Array | None = None,
+        var: Array | None = None,
+        /,
+        *,
+        training: bool = True,
+        momentum: float = 0.9,
+        eps: float = 1e-5,
+    ) -> None:
+        given = {"gamma": gamma, "beta": beta, "mean": mean, "var": var}
+        shapes = {name: tuple(a.shape) for name, a in given.items() if a is not None}
+        if gamma.ndim != 1 or len(set(shapes.values())) > 1:
+            found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"BatchNormalization: expected arrays of one shape (D,), got {found}")
+        if (mean is None) != (var is None):
+            raise ValueError("BatchNormalization: mean and var go together; pass both, or neither")
+        if mean is None and not training:
+            raise ValueError("BatchNormalization: without training=True it needs the running mean and var; pass both")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNormalization: momentum must be from 0 to 1, got {momentum!r}")
+        self.gamma, self.beta, self.mean, self.var = gamma, beta, mean, var
+        self.training, self.momentum, self.eps = training, float(momentum), _checked("BatchNormalization", eps)
+
+    def forward(self, x: Array, /) -> Array:
+        """`x` normalised, scaled and shifted; sets `state`.
+
+        Parameters
+        ----------
+        x : array, shape (N, D), (N, D, ...) such as images (N, C, H, W), or, unless training, one sample (D,)
+
+        Returns
+        -------
+        array, same shape, dtype and device as `x`
+        """
+        xp = namespace(x=x, gamma=self.gamma, beta=self.beta, mean=self.mean, var=self.var)
+        check_floating(xp, "BatchNormalization", x=x, gamma=self.gamma, beta=self.beta, mean=self.mean, var=self.var)
+        D = self.gamma.shape[0]
+        if tuple(x.shape[:2][-1:]) != (D,):
+            raise ValueError(
+                f"BatchNormalization: x has shape {tuple(x.shape)}, but gamma, shape {(D,)}, expects {D} features: "
+                f"(N, {D}) or (N, {D}, ...)"
+            )
+        self.axes = (0, *range(2, x.ndim))
+        self.state: tuple[Array, ...] = () if self.mean is None else (self.mean, self.var)
+        if self.training:
+            mean, var = self._batch_statistics(x)
+        else:
+            mean, var = self.state
+        self.s = 1 / xp.sqrt(var + self.eps)
+        self.normalized = (x - _of_features(mean, x)) * _of_features(self.s, x)
+        return _of_features(self.gamma, x) * self.normalized + _of_features(self.beta, x)
+
+    def _batch_statistics(self, x: Array) -> tuple[Array, Array]:
+        """Mean and variance of each feature in the batch; moves the running ones towards them."""
+        xp = namespace(x=x)
+        self.m = size(x) // self.gamma.shape[0]
+        if self.m < 2:
+            raise ValueError(
+                f"BatchNormalization: x has shape {tuple(x.shape)}, {self.m} value for each feature, but statistics "
+                "of the batch need at least 2; pass more samples, or the running statistics with training=False"
+            )
+        mean = xp.mean(x, axis=self.axes)
+        deviation = x - _of_features(mean, x)
+        var = xp.mean(deviation * deviation, axis=self.axes)
+        if self.state:
+            batch = (mean, var * (self.m / (self.m - 1)))
+            self.state = tuple(
+                self.momentum * old + (1 - self.momentum) * new for old, new in zip(self.state, batch, strict=True)
+            )
+        return mean, var
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`, in the shape of `x`; sets `dgamma` and `dbeta` on the way."""
+        self.backward_params(dout)
+        if self.training:
+            dout = (
+                dout
+                - _of_features(self.dbeta / self.m, dout)
+                - self.normalized * _of_features(self.dgamma / self.m, dout)
+            )
+        return _of_features(self.gamma * self.s, dout) * dout
+
+    def backward_params(self, dout: Array, /) -> None:
+        """Set `dgamma` and `dbeta` alone."""
+        xp = namespace(dout=dout, gamma=self.gamma)
+        dout = dout if dout.ndim > 1 else dout[None, :]
+        self.dgamma = xp.sum(dout * self.normalized, axis=self.axes)
+        self.dbeta = xp.sum(dout, axis=self.axes)
+
+    def gradients(self) -> tuple[Array, Array]:
+        """``(dgamma, dbeta)``, after `backward` or `backward_params`."""
+        return self.dgamma, self.dbeta
+
+
+class LayerNormalization:
+    """Each sample shifted and scaled to mean 0 and variance 1 by itself; then y = gamma x̂ + beta.
+
+    Parameters
+    ----------
+    gamma, beta : array of real floating dtype, both of one shape, (D,) or more axes
+        The scale and shift that are learned, one of each for an element. As many of the last axes of the input as
+        `gamma` has are normalised together.
+    eps : float, default 1e-5
+        Added to the variance, positive, so that a constant sample can be divided by its deviation.
+
+    Attributes
+    ----------
+    dgamma, dbeta : array, shape of `gamma`
+        dL/dgamma and dL/dbeta; there after `backward` or `backward_params`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes, shapes or options do not fit.
+
+    Notes
+    -----
+    With the mean μ and the variance v over the m elements of a sample, s = 1 / sqrt(v + eps) and x̂ = s (x - μ), the
+    derivative is that of `BatchNormalization` with the roles of samples and elements exchanged. There gamma was one
+    number in each sum; here it is another for each element, so it stays inside, in g = gamma dout = dL/dx̂:
+
+    dL/dx_i = s (g_i - Σ_j g_j/m - x̂_i Σ_j g_j x̂_j/m).
+
+    Both sums over m are means. Samples do not depend on each other: a batch of one is as good as any, and there is no
+    difference between training and use.
+
+    References
+    ----------
+    Ba, Kiros and Hinton (2016), Layer Normalization.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = LayerNormalization(np.ones(3), np.zeros(3))
+    >>> layer.forward(np.asarray([[1.0, 2.0, 3.0], [30.0, 30.0, 60.0]])).round(3)
+    array([[-1.225,  0.   ,  1.225],
+           [-0.707, -0.707,  1.414]])
+    >>> layer.backward(np.asarray([[0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])).round(3) + 0.0
+    array([[ 0.204, -0.408,  0.204],
+           [ 0.   ,  0.   ,  0.   ]])
+    """
+
+    def __init__(self, gamma: Array, beta: Array, /, *, eps: float = 1e-5) -> None:
+        if gamma.ndim < 1 or tuple(beta.shape) != tuple(gamma.shape):
+            raise ValueError(
+                f"LayerNormalization: gamma has shape {tuple(gamma.shape)} and beta {tuple(beta.shape)}; "
+                "expected one shape, (D,) or more axes"
+            )
+        self.gamma, self.beta, self.eps = gamma, beta, _checked("LayerNormalization", eps)
+        self.axes = tuple(range(-gamma.ndim, 0))
+
+    def forward(self, x: Array, /) -> Array:
+        """`x` normalised, scaled and shifted.
+
+        Parameters
+        ----------
+        x : array, shape (..., *gamma.shape)
+
+        Returns
+        -------
+        array, same shape, dtype and device as `x`
+        """
+        xp = namespace(x=x, gamma=self.gamma, beta=self.beta)
+        check_floating(xp, "LayerNormalization", x=x, gamma=self.gamma, beta=self.beta)
+        shape = tuple(self.gamma.shape)
+        if tuple(x.shape[-len(shape) :]) != shape:
+            raise ValueError(
+                f"LayerNormalization: x has shape {tuple(x.shape)}, but gamma expects its last axes to be {shape}"
+            )
+        deviation = x - xp.mean(x, axis=self.axes, keepdims=True)
+        var = xp.mean(deviation * deviation, axis=self.axes, keepdims=True)
+        self.s = 1 / xp.sqrt(var + self.eps)
+        self.normalized = deviation * self.s
+        return self.gamma * self.normalized + self.beta
+
+    def backward(self, dout: Array, /) -> Array:
+        """The derivative by `x`, in the shape of `x`; sets `dgamma` and `dbeta` on the way."""
+        xp = namespace(dout=dout, gamma=self.gamma)
+        self.backward_params(dout)
+        g = self.gamma * dout
+        along = xp.mean(g * self.normalized, axis=self.axes, keepdims=True)
+        return self.s * (g - xp.mean(g, axis=self.axes, keepdims=True) - self.normalized * along)
+
+    def backward_params(self, dout: Array, /) -> None:
+        """Set `dgamma` and `dbeta` alone."""
+        xp = namespace(dout=dout, gamma=self.gamma)
+        samples = (-1, *self.gamma.shape)
+        self.dgamma = xp.sum(xp.reshape(dout * self.normalized, samples), axis=0)
+        self.dbeta = xp.sum(xp.reshape(dout, samples), axis=0)
+
+    def gradients(self) -> tuple[Array, Array]:
+        """``(dgamma, dbeta)``, after `backward` or `backward_params`."""
+        return self.dgamma, self.dbeta
+
+
+def _of_features(v: Array, x: Array) -> Array:
+    """One number for each feature, shape (D,), shaped to meet the features of `x`, its axis 1."""
+    return v if x.ndim < 3 else namespace(v=v).reshape(v, (-1,) + (1,) * (x.ndim - 2))
+
+
+def _checked(where: str, eps: float) -> float:
+    if not 0 < eps < 1:
+        raise ValueError(f"{where}: eps must be small and positive, got {eps!r}")
+    return float(eps)  # a NumPy scalar would widen float32

@@ -1,0 +1,234 @@
+"""Schedules: the learning rate as a function of how many updates there have been."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+from ._array import Array, Namespace, device, has_float64, is_integral, namespace
+
+__all__ = ["CosineDecay", "StepDecay", "WarmUp"]
+
+Schedule: TypeAlias = Callable[[Array], Array]
+"""From the number of updates made before, 0 at the first, to the learning rate.
+
+The number is an array of shape () and an integer dtype, or a Python int. Under `jax.jit` it is traced, so the rate
+comes of array operations alone.
+"""
+
+_PYTHON = SimpleNamespace(maximum=max, minimum=min, sin=math.sin)
+"""What schedules need of a namespace, for Python numbers."""
+
+
+def _namespace(step: Array | int) -> Namespace:
+    return _PYTHON if isinstance(step, int) else namespace(step=step)
+
+
+def real(step: Array | int) -> Array | float:
+    """The integer `step` as a real number.
+
+    An array becomes float64 where its library and device have that, whatever the dtype of the parameters: what is
+    computed of it is then exact for float64 parameters, and is rounded once for the others.
+    """
+    if isinstance(step, int):
+        return float(step)
+    xp = namespace(step=step)
+    if not is_integral(xp, step.dtype):
+        raise TypeError(f"step must have an integer dtype, got {step.dtype}; it counts the updates made before")
+    return xp.astype(step, xp.float64 if has_float64(xp, device(step)) else xp.float32)
+
+
+_RANGES: dict[str, Callable[[Any], bool]] = {
+    "positive and finite": lambda x: 0 < x < math.inf,
+    "finite and not negative": lambda x: 0 <= x < math.inf,
+    "from 0 to below 1": lambda x: 0 <= x < 1,
+    "above 0 and at most 1": lambda x: 0 < x <= 1,
+}
+
+
+def number(where: str, name: str, value: Any, expected: str) -> float:
+    """`value` as a Python float (a NumPy scalar would widen float32 parameters), if it is in a range of `_RANGES`.
+
+    `where` is the name of the class that the message starts with.
+    """
+    known = isinstance(value, Real) and not isinstance(value, bool)
+    if known and _RANGES[expected](value):
+        return float(value)
+    raise (ValueError if known else TypeError)(f"{where}: {name} must be {expected}, got {value!r}")
+
+
+def number_or_schedule(where: str, name: str, value: Any) -> float | Schedule:
+    """`value` as a learning rate: a positive Python float, or a schedule as it is."""
+    if isinstance(value, Real):
+        return number(where, name, value, "positive and finite")
+    if callable(value) and not isinstance(value, type):
+        return value
+    raise TypeError(f"{where}: {name} must be a number or a schedule, such as CosineDecay(0.1, 1000), got {value!r}")
+
+
+def _count(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{where}: {name} must be an integer from 1, got {value!r}")
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """A learning rate that is multiplied by `factor` after each `every` updates, lr factor^⌊step / every⌋.
+
+    Parameters
+    ----------
+    lr : float
+        The first learning rate, positive.
+    every : int
+        After how many updates it falls, from 1.
+    factor : float, default 0.1
+        What it is multiplied by, above 0 and at most 1.
+
+    Notes
+    -----
+    PyTorch's `StepLR`, where a step is an update.
+
+    Examples
+    --------
+    >>> schedule = StepDecay(0.5, every=2, factor=0.5)
+    >>> [schedule(step) for step in range(5)]
+    [0.5, 0.5, 0.25, 0.25, 0.125]
+    """
+
+    lr: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _count("StepDecay", "every", self.every)
+        object.__setattr__(self, "lr", number("StepDecay", "lr", self.lr, "positive and finite"))
+        object.__setattr__(self, "factor", number("StepDecay", "factor", self.factor, "above 0 and at most 1"))
+
+    def __call__(self, step: Array | int, /) -> Array | float:
+        """The learning rate after `step` updates.
+
+        Parameters
+        ----------
+        step : int, or array of integer dtype and any shape
+
+        Returns
+        -------
+        float, or array in the shape of `step`
+            The array in float64, or float32 where its library and device have no float64.
+        """
+        return self.lr * self.factor ** real(step // self.every)
+
+
+@dataclass(frozen=True)
+class CosineDecay:
+    """A learning rate that falls along half a cosine, final + (lr - final) (1 + cos(π step / steps)) / 2.
+
+    Parameters
+    ----------
+    lr : float
+        The first learning rate, positive.
+    steps : int
+        How many updates it takes to fall, from 1.
+    final : float, default 0.0
+        The learning rate after them, and from then on; from 0 to `lr`.
+
+    Notes
+    -----
+    (1 + cos πs) / 2 = sin²(π (1 - s) / 2), which is computed: it loses nothing where the rate is nearly 0.
+
+    It is optax's `cosine_decay_schedule` with ``alpha=final / lr``, and PyTorch's `CosineAnnealingLR` up to `steps`,
+    after which that one rises again.
+
+    References
+    ----------
+    Loshchilov and Hutter (2017), SGDR: Stochastic Gradient Descent with Warm Restarts.
+
+    Examples
+    --------
+    >>> schedule = CosineDecay(0.5, steps=4)
+    >>> [round(schedule(step), 3) for step in range(6)]
+    [0.5, 0.427, 0.25, 0.073, 0.0, 0.0]
+    """
+
+    lr: float
+    steps: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        _count("CosineDecay", "steps", self.steps)
+        object.__setattr__(self, "lr", number("CosineDecay", "lr", self.lr, "positive and finite"))
+        object.__setattr__(self, "final", number("CosineDecay", "final", self.final, "finite and not negative"))
+        if self.final > self.lr:
+            raise ValueError(f"CosineDecay: final must be at most lr, {self.lr}, got {self.final}")
+
+    def __call__(self, step: Array | int, /) -> Array | float:
+        """The learning rate after `step` updates.
+
+        Parameters
+        ----------
+        step : int, or array of integer dtype and any shape
+
+        Returns
+        -------
+        float, or array in the shape of `step`
+            The array in float64, or float32 where its library and device have no float64.
+        """
+        xp = _namespace(step)
+        left = real(self.steps - xp.minimum(step, self.steps)) / self.steps
+        return self.final + (self.lr - self.final) * xp.sin(math.pi / 2 * left) ** 2
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A learning rate that rises in a straight line from 0, and then is that of `then`.
+
+    Parameters
+    ----------
+    steps : int
+        How many updates it takes to rise, from 1.
+    then : float or schedule
+        The learning rate from update `steps` on; a schedule counts from its own 0 there. The line leads to its
+        first value.
+
+    Notes
+    -----
+    The rate is then(0) step / steps before `steps`, and then(step - steps) from there on. So it is 0 at step 0:
+    the first update leaves the parameters as they are, and only what the optimizer remembers changes. This is
+    optax's ``join_schedules([linear_schedule(0, peak, steps), then], [steps])``.
+
+    References
+    ----------
+    Goyal et al. (2017), Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour.
+
+    Examples
+    --------
+    >>> schedule = WarmUp(2, then=StepDecay(0.5, every=2, factor=0.5))
+    >>> [schedule(step) for step in range(6)]
+    [0.0, 0.25, 0.5, 0.5, 0.25, 0.25]
+    """
+
+    steps: int
+    then: float | Schedule
+
+    def __post_init__(self) -> None:
+        _count("WarmUp", "steps", self.steps)
+        object.__setattr__(self, "then", number_or_schedule("WarmUp", "then", self.then))
+
+    def __call__(self, step: Array | int, /) -> Array | float:
+        """The learning rate after `step` updates.
+
+        Parameters
+        ----------
+        step : int, or array of integer dtype and any shape
+
+        Returns
+        -------
+        float, or array in the shape of `step`
+            The array in float64, or float32 where its library and device have no float64.
+        """
+        xp = _namespace(step)
+        share = real(xp.minimum(step, self.steps)) / self.steps
+        rate = self.then(xp.maximum(step, self.steps) - self.steps) if callable(self.then) else self.then
+        return rate * share
