@@ -368,6 +368,8 @@ def test_affine_refuses_what_does_not_fit(lib):
     if len(lib.dtypes) > 1:
         with pytest.raises(TypeError, match=r"Affine: x is .*float32 but W is .*float64; cast"):
             Affine(w, b).forward(lib.asarray(X, "float32"))
+        with pytest.raises(TypeError, match=r"Affine: x is .*float64 but W is .*float32; cast"):
+            Affine(lib.asarray(W, "float32"), lib.asarray(B, "float32")).forward(x)
 
 
 @pytest.mark.parametrize("build", [Relu, Sigmoid])

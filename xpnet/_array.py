@@ -117,7 +117,7 @@ def check_floating(xp: Namespace, where: str, **arrays: Array) -> None:
     """
     first = dtype = None
     for name, array in arrays.items():
-        if array is None or array.dtype == dtype:
+        if array is None or (first and array.dtype == dtype):  # NumPy's float64 == None is True
             continue
         if not is_floating(xp, array.dtype):
             hint = f"scale images first, such as xp.astype({name}, xp.float32) / 255"
