@@ -13,15 +13,17 @@ from .._array import Array
 from .activations import Relu, Sigmoid
 from .affine import Affine
 from .arithmetic import AddLayer, MulLayer
-from .losses import IdentityWithLoss, SoftmaxWithLoss
+from .losses import HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 
 __all__ = [
     "AddLayer",
     "Affine",
+    "HuberLoss",
     "IdentityWithLoss",
     "MulLayer",
     "Relu",
     "Sigmoid",
+    "SigmoidWithLoss",
     "SoftmaxWithLoss",
 ]
 

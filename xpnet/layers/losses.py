@@ -1,9 +1,11 @@
 """Losses: the last layer of a network, from outputs and targets to one number."""
 
-from .._array import Array, Namespace, check_floating, namespace
-from ..functions import as_targets, batch_size, check_batch
+import math
 
-__all__ = ["IdentityWithLoss", "SoftmaxWithLoss"]
+from .._array import Array, Namespace, check_floating, device, index_dtype, namespace
+from ..functions import as_targets, batch_size, check_batch, sigmoid
+
+__all__ = ["HuberLoss", "IdentityWithLoss", "SigmoidWithLoss", "SoftmaxWithLoss"]
 
 
 class SoftmaxWithLoss:
@@ -12,21 +14,42 @@ class SoftmaxWithLoss:
     Parameters
     ----------
     weight : array of the dtype of the scores, shape (N,), optional
-        What each sample counts; the loss is then Σ w loss / Σ w.
+        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+    class_weight : array of the dtype of the scores, shape (K,), optional
+        What each class counts, such as more for one that is rare.
+    smoothing : float, default 0.0
+        How much of each target is spread evenly over the classes, at least 0 and below 1.
+    ignore : int, optional
+        A label, of a class or of none (such as -1 or 255), whose samples count nothing.
 
     Attributes
     ----------
     y : array, shape of the scores
         Probabilities, after `forward`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is not as above; in `forward`, if dtypes or shapes do not fit.
+
     Notes
     -----
     L = -Σ_k t_k (x_k - log Σ_j exp(x_j)), where Σ_k t_k = 1, so
     dL/dx_k = -t_k + exp(x_k) / Σ_j exp(x_j) = y_k - t_k.
 
+    With weights c of the classes and smoothing s, the loss of a sample is -Σ_k u_k log y_k, where
+    u_k = c_k ((1 - s) t_k + s / K). That is m = Σ_k u_k times the loss for the targets u / m, which sum to 1: the
+    options change the targets and the shares of the samples, and the derivative above holds. The mean is
+    Σ_n w_n loss_n / Σ_n w_n c_n, where c_n = Σ_k c_k t_nk is what the sample's class counts.
+
+    For labels this is PyTorch's ``cross_entropy``, but where nothing counts, such as in a batch of ignored samples:
+    there the loss and its derivative are 0, not NaN. For one-hot and probability targets PyTorch divides by N even
+    where there are class weights; here one-hot targets give what their labels give.
+
     References
     ----------
-    Saito (2016), Deep Learning from Scratch, section 5.6.3 and appendix A.
+    Saito (2016), Deep Learning from Scratch, section 5.6.3 and appendix A. Szegedy et al. (2016), Rethinking the
+    Inception Architecture for Computer Vision, section 7 (smoothing).
 
     Examples
     --------
@@ -36,10 +59,34 @@ class SoftmaxWithLoss:
     0.693147
     >>> layer.backward()
     array([[ 0.5, -0.5]])
+
+    The third sample is ignored, and the first counts three times as much as the second:
+
+    >>> layer = SoftmaxWithLoss(class_weight=np.asarray([1.0, 3.0]), ignore=-1)
+    >>> print(layer.forward(np.zeros((3, 2)), np.asarray([1, 0, -1])).round(6))
+    0.693147
+    >>> layer.backward()
+    array([[ 0.375, -0.375],
+           [-0.125,  0.125],
+           [ 0.   ,  0.   ]])
     """
 
-    def __init__(self, weight: Array | None = None, /) -> None:
-        self.weight = weight
+    def __init__(
+        self,
+        weight: Array | None = None,
+        /,
+        *,
+        class_weight: Array | None = None,
+        smoothing: float = 0.0,
+        ignore: int | None = None,
+    ) -> None:
+        if not 0 <= smoothing < 1:
+            raise ValueError(f"SoftmaxWithLoss: smoothing must be at least 0 and below 1, got {smoothing!r}")
+        if ignore is not None and (not isinstance(ignore, int) or isinstance(ignore, bool)):
+            raise TypeError(f"SoftmaxWithLoss: ignore must be a label, a Python int, got {ignore!r}")
+        self.weight, self.class_weight, self.ignore = weight, class_weight, ignore
+        self.smoothing = float(smoothing)  # a NumPy scalar would widen float32
+        self.plain = class_weight is None and smoothing == 0 and ignore is None
 
     def forward(self, x: Array, t: Array, /) -> Array:
         """The loss, an array of shape (), of scores `x` and targets `t`.
@@ -48,11 +95,14 @@ class SoftmaxWithLoss:
         ----------
         x : array of real floating dtype, shape (N, K) or (K,)
             Scores, finite.
-        t : array, integer labels of shape (N,) or (), or one-hot of `x`'s shape
+        t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
+            With `ignore`, labels.
         """
-        xp = namespace(x=x, t=t, weight=self.weight)
+        xp = namespace(x=x, t=t, weight=self.weight, class_weight=self.class_weight)
         self.share = _share(xp, "SoftmaxWithLoss", x, self.weight)
         self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
+        if not self.plain:
+            self.t, self.share = self._weighed(xp, x, t)
         shifted = x - xp.max(x, axis=-1, keepdims=True)  # so that large scores are safe
         e = xp.exp(shifted)
         total = xp.sum(e, axis=-1, keepdims=True)
@@ -63,6 +113,117 @@ class SoftmaxWithLoss:
         """The derivative by the scores, in their shape."""
         return (self.y - self.t) * (dout * self.share)
 
+    def _weighed(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array]:
+        """The targets and the shares of the samples, with all options."""
+        check_floating(xp, "SoftmaxWithLoss", x=x, class_weight=self.class_weight)
+        share, c, classes = self.share, self.class_weight, x.shape[-1]
+        if c is None:
+            c = 1.0
+        else:
+            _check_outputs("SoftmaxWithLoss", "class_weight", c, x)
+        if self.ignore is not None:
+            share = share * self._counts(xp, x, t, self.ignore)
+        u = c * ((1 - self.smoothing) * self.t + self.smoothing / classes)
+        m = xp.sum(u, axis=-1, keepdims=True)
+        total = xp.sum(share * xp.sum(c * self.t, axis=-1, keepdims=True))
+        return _ratio(xp, u, m), _ratio(xp, share * m, total)
+
+    def _counts(self, xp: Namespace, x: Array, t: Array, ignore: int) -> Array:
+        """1 for a sample that counts, 0 for one that is ignored, shape (N, 1)."""
+        if t.ndim == x.ndim:
+            raise ValueError(
+                f"SoftmaxWithLoss: ignore={ignore} is a label, but t is one-hot, shape {tuple(t.shape)}; "
+                "pass labels, or a weight of 0 for each sample to ignore"
+            )
+        index = index_dtype(xp, device(t))
+        held = [xp.iinfo(dtype) for dtype in (t.dtype, index)]
+        low, high = max(info.min for info in held), min(info.max for info in held)
+        if not low <= ignore <= high:
+            raise ValueError(
+                f"SoftmaxWithLoss: ignore={ignore}, but labels t of {t.dtype} go from {low} to {high}; "
+                "pass what it has become there (-1 in uint8 is 255), or labels of another dtype"
+            )
+        return xp.astype(xp.astype(t, index, copy=False) != ignore, x.dtype)[..., None]
+
+
+class SigmoidWithLoss:
+    """Sigmoid and binary cross-entropy in one: the mean of -Σ (t log y + (1 - t) log(1 - y)) over the batch.
+
+    For outputs that are each a yes or a no, whatever the others are.
+
+    Parameters
+    ----------
+    weight : array of the dtype of the scores, shape (N,), optional
+        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+    positive_weight : array of the dtype of the scores, shape (K,), optional
+        What a yes of each output counts, p, where a no counts 1: the loss is then the mean of
+        -Σ (p t log y + (1 - t) log(1 - y)).
+
+    Attributes
+    ----------
+    y : array, shape of the scores
+        Probabilities, after `forward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In `forward`, if dtypes or shapes do not fit.
+
+    Notes
+    -----
+    With y = 1 / (1 + exp(-x)), -log y = log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-|x|)), and -log(1 - y) is the
+    same of -x: only exponentials of negative numbers are taken, and no score is too large.
+
+    From dy/dx = y (1 - y) follows dL/dx = -p t (1 - y) + (1 - t) y = (p t + 1 - t) y - p t, which is y - t where no
+    positive weights are given.
+
+    Summed over the outputs and averaged over the batch, as all losses here: K times PyTorch's ``BCEWithLogitsLoss``,
+    which averages over the outputs too.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, section 5.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = SigmoidWithLoss()
+    >>> print(layer.forward(np.asarray([[0.0, 0.0, 1000.0]]), np.asarray([[1, 0, 1]])).round(6))
+    1.386294
+    >>> layer.backward()
+    array([[-0.5,  0.5,  0. ]])
+    """
+
+    def __init__(self, weight: Array | None = None, /, *, positive_weight: Array | None = None) -> None:
+        self.weight, self.positive_weight = weight, positive_weight
+
+    def forward(self, x: Array, t: Array, /) -> Array:
+        """The loss, an array of shape (), of scores `x` and targets `t`.
+
+        Parameters
+        ----------
+        x : array of real floating dtype, shape (N, K) or (K,)
+            Scores; of a single output (N, 1).
+        t : array, shape of `x`
+            Targets from 0 to 1; cast to the dtype of `x`.
+        """
+        xp = namespace(x=x, t=t, weight=self.weight, positive_weight=self.positive_weight)
+        check_floating(xp, "SigmoidWithLoss", x=x, positive_weight=self.positive_weight)
+        self.share = _share(xp, "SigmoidWithLoss", x, self.weight)
+        t = _targets(xp, "SigmoidWithLoss", x, t)
+        self.yes, no = t, 1 - t
+        if self.positive_weight is not None:
+            _check_outputs("SigmoidWithLoss", "positive_weight", self.positive_weight, x)
+            self.yes = t * self.positive_weight
+        self.both = self.yes + no
+        self.y = sigmoid(x)
+        tail = xp.log1p(xp.exp(-xp.abs(x)))
+        return xp.sum((self.yes * xp.maximum(-x, 0.0) + no * xp.maximum(x, 0.0) + self.both * tail) * self.share)
+
+    def backward(self, dout: Array = 1.0, /) -> Array:
+        """The derivative by the scores, in their shape."""
+        return (self.both * self.y - self.yes) * (dout * self.share)
+
 
 class IdentityWithLoss:
     """Identity and squared error in one, for regression: the mean of 1/2 Σ (x - t)² over the batch.
@@ -70,7 +231,7 @@ class IdentityWithLoss:
     Parameters
     ----------
     weight : array of the dtype of the outputs, shape (N,), optional
-        What each sample counts; the loss is then Σ w loss / Σ w.
+        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
 
     Attributes
     ----------
@@ -102,17 +263,78 @@ class IdentityWithLoss:
         """The loss, an array of shape (), of outputs `x` and targets `t`, both of shape (N, K) or (K,)."""
         xp = namespace(x=x, t=t, weight=self.weight)
         self.share = _share(xp, "IdentityWithLoss", x, self.weight)
-        if tuple(t.shape) != tuple(x.shape):
-            raise ValueError(
-                f"IdentityWithLoss: t has shape {tuple(t.shape)}, expected that of the outputs, {tuple(x.shape)}"
-            )
         self.y = x
-        self.error = x - (t if t.dtype == x.dtype else xp.astype(t, x.dtype))
+        self.error = x - _targets(xp, "IdentityWithLoss", x, t)
         return 0.5 * xp.sum(self.error * self.error * self.share)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
         """The derivative by the outputs, in their shape."""
         return self.error * (dout * self.share)
+
+
+class HuberLoss:
+    """Identity and Huber's loss in one, for regression that forgives outliers; the mean over the batch.
+
+    The loss of an error e = x - t is e² / 2 as far as δ on either side of 0 and δ (|e| - δ / 2) beyond, where it
+    grows no faster than the error; summed over the outputs.
+
+    Parameters
+    ----------
+    weight : array of the dtype of the outputs, shape (N,), optional
+        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+    delta : float, default 1.0
+        The error from which the loss is linear, δ; positive.
+
+    Attributes
+    ----------
+    y : array
+        The outputs, after `forward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `delta` is not positive; in `forward`, if dtypes or shapes do not fit.
+
+    Notes
+    -----
+    Let c be the error cut to [-δ, δ]. The loss is c (e - c / 2) on both sides of δ, and its derivative by x is c:
+    where e is not cut, that of e² / 2, and where it is, the constant ±δ.
+
+    Summed over the outputs and averaged over the batch, as all losses here: K times PyTorch's ``HuberLoss``, which
+    averages over the outputs too.
+
+    References
+    ----------
+    Huber (1964), Robust Estimation of a Location Parameter, The Annals of Mathematical Statistics 35.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = HuberLoss(delta=1.0)
+    >>> print(layer.forward(np.asarray([[0.5, 4.0]]), np.asarray([[0.0, 0.0]])))
+    3.625
+    >>> layer.backward()
+    array([[0.5, 1. ]])
+    """
+
+    def __init__(self, weight: Array | None = None, /, *, delta: float = 1.0) -> None:
+        if not delta > 0:
+            raise ValueError(f"HuberLoss: delta must be positive, got {delta!r}")
+        self.weight = weight
+        self.delta = float(delta)  # a NumPy scalar would widen float32
+
+    def forward(self, x: Array, t: Array, /) -> Array:
+        """The loss, an array of shape (), of outputs `x` and targets `t`, both of shape (N, K) or (K,)."""
+        xp = namespace(x=x, t=t, weight=self.weight)
+        self.share = _share(xp, "HuberLoss", x, self.weight)
+        self.y = x
+        error = x - _targets(xp, "HuberLoss", x, t)
+        self.cut = xp.minimum(xp.maximum(error, -self.delta), self.delta)
+        return xp.sum(self.cut * (error - 0.5 * self.cut) * self.share)
+
+    def backward(self, dout: Array = 1.0, /) -> Array:
+        """The derivative by the outputs, in their shape."""
+        return self.cut * (dout * self.share)
 
 
 def _share(xp: Namespace, where: str, x: Array, weight: Array | None) -> Array:
@@ -126,4 +348,24 @@ def _share(xp: Namespace, where: str, x: Array, weight: Array | None) -> Array:
             f"{where}: weight has shape {tuple(weight.shape)}, expected one weight for each sample of x, "
             f"shape {tuple(x.shape)}"
         )
-    return (weight / xp.sum(weight))[:, None]
+    return _ratio(xp, weight, xp.sum(weight))[:, None]
+
+
+def _ratio(xp: Namespace, parts: Array, total: Array) -> Array:
+    """The parts of a total, and 0 where the total is 0: nothing counts there."""
+    return parts / xp.where(total == 0, math.inf, total)
+
+
+def _check_outputs(where: str, name: str, array: Array, x: Array) -> None:
+    if tuple(array.shape) != tuple(x.shape[-1:]):
+        raise ValueError(
+            f"{where}: {name} has shape {tuple(array.shape)}, expected {tuple(x.shape[-1:])}, one number for each "
+            f"column of x, shape {tuple(x.shape)}"
+        )
+
+
+def _targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
+    """`t` in the dtype of the outputs `x`, whose shape it must have."""
+    if tuple(t.shape) != tuple(x.shape):
+        raise ValueError(f"{where}: t has shape {tuple(t.shape)}, expected that of the outputs, {tuple(x.shape)}")
+    return t if t.dtype == x.dtype else xp.astype(t, x.dtype)
