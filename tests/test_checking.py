@@ -39,8 +39,8 @@ def wrong(**changes):
                 setattr(self, name, change(getattr(self, name), self))
 
     class WrongDense(Dense):
-        def layer(self, *params):
-            return Wrong(*params)
+        def layer(self, arrays, training):
+            return Wrong(*arrays)
 
     return WrongDense
 
@@ -137,7 +137,7 @@ SQUARE = RNG.normal(size=(4, 4))
         (Transposed, {"W": SQUARE, "b": SQUARE[0]}, [X], "x0"),
         (PassesEverything, {}, [X], "x0"),
         (OneOperand, {}, [X, X[::-1]], "x0"),
-        (wrong(dW=lambda d, _: -d)(4).layer, {"W": SQUARE, "b": SQUARE[0]}, [X], "W"),
+        (lambda *params: wrong(dW=lambda d, _: -d)(4).layer(params, True), {"W": SQUARE, "b": SQUARE[0]}, [X], "W"),
     ],
 )
 def test_a_wrong_layer_is_an_error_that_names_the_array(lib, build, params, inputs, names):

@@ -284,7 +284,7 @@ def test_data_of_another_library_are_refused(lib):
 @pytest.mark.parametrize(
     ("build", "match"),
     [
-        (lambda: TwoLayerNet(4, 5, 3, activation="tanh"), "activation must be one of relu, sigmoid, got 'tanh'"),
+        (lambda: TwoLayerNet(4, 5, 3, activation="step"), "activation must be one of relu, .*, silu, got 'step'"),
         (lambda: TwoLayerNet(0, 5, 3), "input_size must be an integer from 1, got 0"),
         (lambda: TwoLayerNet(4.0, 5, 3), "input_size must be an integer from 1, got 4.0"),
         (lambda: TwoLayerNet(4, -1, 3), "units must be an integer from 1, got -1"),
@@ -305,10 +305,18 @@ def test_a_network_without_a_seed_is_refused(seed):
             build(seed=seed)
 
 
-@pytest.mark.parametrize("extra", [{"state": {"mean": X}}, {"noise": X}, {"noise": 0}])
-def test_state_and_noise_that_no_layer_takes_are_refused(extra):
+@pytest.mark.parametrize(
+    ("extra", "error", "match"),
+    [
+        ({"state": {"mean": X}}, ValueError, r"state has \['mean'\], but this stack's is empty"),
+        ({"noise": {"mask1": X}}, ValueError, r"noise has \['mask1'\], but this stack's is empty"),
+        ({"noise": X}, TypeError, "noise must be a dict of arrays by name, got ndarray"),
+        ({"noise": 0}, TypeError, "noise must be a dict of arrays by name, got int"),
+    ],
+)
+def test_state_and_noise_that_no_layer_takes_are_refused(extra, error, match):
     net = TwoLayerNet(4, 5, 3, like=X)
-    with pytest.raises(ValueError, match="no layer of this stack keeps state or takes noise"):
+    with pytest.raises(error, match=match):
         net.stack.loss_and_gradient(net.params, X, T, **extra)
     assert net.stack.loss_and_gradient(net.params, X, T, state={}, noise=None)[2] == {}
 

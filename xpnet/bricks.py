@@ -57,9 +57,28 @@ class Description:
     ----------
     kind : str
         The layer's name, to which its number is added: "Affine" becomes "Affine1".
+    takes_floats : bool
+        False where samples are integers to look up.
     params, state, masks : tuple of str
         The names of its parameters, of the arrays that it carries from one update to the next, and of the random
         masks that it is given in training. A number is added to each: "W" becomes "W1".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet import Sequential
+    >>> class Square:
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return x * x
+    ...     def backward(self, dout):
+    ...         return dout * 2 * self.x
+    >>> class SquareOf(Description):
+    ...     kind = "Square"
+    ...     def layer(self, arrays, training):
+    ...         return Square()
+    >>> Sequential(SquareOf()).predict({}, np.asarray([3.0]))
+    array([9.])
     """
 
     kind: str

@@ -233,15 +233,15 @@ class MultiLayerNet(Network):
     --------
     >>> net = MultiLayerNet(784, [100, 50], 10, batch_norm=True)
     >>> print(net.summary())
-    layer                    output  parameters
-    Affine1                  (100,)      78,500
-    BatchNormalization1      (100,)         200
-    Relu1                    (100,)           0
-    Affine2                   (50,)       5,050
-    BatchNormalization2       (50,)         100
-    Relu2                     (50,)           0
-    Affine3                   (10,)         510
-    total                                84,360
+    layer                     output  parameters
+    Affine1                   (100,)      78,500
+    BatchNormalization1       (100,)         200
+    Relu1                     (100,)           0
+    Affine2                    (50,)       5,050
+    BatchNormalization2        (50,)         100
+    Relu2                      (50,)           0
+    Affine3                    (10,)         510
+    total                                 84,360
     """
 
     def __init__(

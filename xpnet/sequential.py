@@ -189,6 +189,8 @@ class Sequential:
         """All arrays that layers are built from, by name."""
         arrays = params
         for kind, names, given in (("state", self.state_names, state), ("noise", self.mask_names, noise)):
+            if given is not None and not isinstance(given, dict):
+                raise TypeError(f"Sequential: {kind} must be a dict of arrays by name, got {type(given).__name__}")
             if given and (unknown := set(given) - set(names)):
                 raise ValueError(f"Sequential: {kind} has {sorted(unknown)}, but this stack's is {names or 'empty'}")
             if not names:
@@ -212,11 +214,8 @@ class Sequential:
         self, params: Params, *, state: Params | None = None, noise: Params | None = None, training: bool = False
     ) -> dict[str, Any]:
         """A new layer for each description, by name, for one pass."""
-        arrays = (
-            self._arrays(params, state, noise, training)
-            if self.state_names or self.mask_names or state or noise
-            else params
-        )
+        plain = state is None and noise is None and not self.state_names and not self.mask_names
+        arrays = params if plain else self._arrays(params, state, noise, training)
         return {
             name: description.layer([arrays[key] for key in keys], training) for name, description, keys in self._plan
         }

@@ -271,7 +271,7 @@ def update_step(
         (params, memory, state), (x, t) = carry, batch
         x = transform(x) if transform else x
         if accumulate == 1:
-            loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state, noise=noise)
+            loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, noise=noise or None)
         else:
             loss, gradients, state = in_parts(stack, params, x, t, state, noise, accumulate)
         params, memory = optimizer.update(params, gradients, memory)
