@@ -9,7 +9,26 @@ from conftest import needs
 from test_functions import check
 
 import xpnet
-from xpnet import AddLayer, Affine, IdentityWithLoss, MulLayer, Relu, Sigmoid, SoftmaxWithLoss, check_layer
+from xpnet import check_layer
+from xpnet.layers import (
+    AddLayer,
+    Affine,
+    BatchNormalization,
+    Dropout,
+    Embedding,
+    Flatten,
+    Gelu,
+    IdentityWithLoss,
+    LayerNormalization,
+    LeakyRelu,
+    MulLayer,
+    Relu,
+    Sigmoid,
+    Silu,
+    Softmax,
+    SoftmaxWithLoss,
+    Tanh,
+)
 
 RNG = np.random.default_rng(0)
 W, B, WEIGHT = RNG.normal(size=(6, 4)), RNG.normal(size=4), np.asarray([0.5, 2.0, 1.0, 0.25, 3.0])
@@ -17,6 +36,10 @@ X, SCORES, TARGETS = RNG.normal(size=(5, 6)), RNG.normal(size=(5, 4)), RNG.norma
 LABELS = np.asarray([3, 0, 3, 1, 2])
 ONE_HOT = np.eye(4)[LABELS]
 AWAY = np.where(RNG.random((5, 6)) < 0.5, -1.0, 1.0) * (0.1 + RNG.random((5, 6)))  # from a ReLU's kink
+GAMMA, BETA, MEAN, VAR = 1 + RNG.random(6), RNG.normal(size=6), RNG.normal(size=6), 0.5 + RNG.random(6)
+IDS = np.asarray([[3, 0], [3, 5], [2, 3]])
+KEPT = RNG.random((5, 6)) < 0.5
+NORMALIZED = ("dgamma", "dbeta")
 
 # Each layer: its class, how many of its arguments the constructor takes, which derivatives are kept in attributes,
 # the arguments, and how many of those of `forward` are differentiated.
@@ -27,6 +50,52 @@ LAYERS = {
     "relu-one-sample": (Relu, 0, (), [AWAY[0]], 1),
     "relu-tensor": (Relu, 0, (), [AWAY.reshape(5, 1, 2, 3)], 1),
     "sigmoid": (Sigmoid, 0, (), [X], 1),
+    "leaky_relu": (LeakyRelu, 0, (), [AWAY], 1),
+    "tanh": (Tanh, 0, (), [X], 1),
+    "gelu": (Gelu, 0, (), [X], 1),
+    "silu": (Silu, 0, (), [X], 1),
+    "probabilities": (Softmax, 0, (), [X], 1),
+    "probabilities-one-sample": (Softmax, 0, (), [X[0]], 1),
+    "flatten": (Flatten, 0, (), [X.reshape(5, 1, 2, 3)], 1),
+    "flatten-rows": (Flatten, 0, (), [X], 1),
+    "dropout": (partial(Dropout, 0.25), 1, (), [KEPT, X], 1),
+    "dropout-tensor": (partial(Dropout, 0.25), 1, (), [KEPT.reshape(5, 1, 2, 3), X.reshape(5, 1, 2, 3)], 1),
+    "dropout-none": (partial(Dropout, 0.25), 0, (), [X], 1),
+    "batch_norm": (BatchNormalization, 2, NORMALIZED, [GAMMA, BETA, X], 1),
+    "batch_norm-running": (BatchNormalization, 4, NORMALIZED, [GAMMA, BETA, MEAN, VAR, X], 1),
+    "batch_norm-images": (BatchNormalization, 2, NORMALIZED, [GAMMA[:2], BETA[:2], X.reshape(5, 2, 3, 1)], 1),
+    "batch_norm-inference": (
+        partial(BatchNormalization, training=False),
+        4,
+        NORMALIZED,
+        [GAMMA, BETA, MEAN, VAR, X],
+        1,
+    ),
+    "batch_norm-inference-one-sample": (
+        partial(BatchNormalization, training=False),
+        4,
+        NORMALIZED,
+        [GAMMA, BETA, MEAN, VAR, X[0]],
+        1,
+    ),
+    "batch_norm-inference-images": (
+        partial(BatchNormalization, training=False),
+        4,
+        NORMALIZED,
+        [GAMMA[:2], BETA[:2], MEAN[:2], VAR[:2], X.reshape(5, 2, 3, 1)],
+        1,
+    ),
+    "layer_norm": (LayerNormalization, 2, NORMALIZED, [GAMMA, BETA, X], 1),
+    "layer_norm-one-sample": (LayerNormalization, 2, NORMALIZED, [GAMMA, BETA, X[0]], 1),
+    "layer_norm-tensor": (
+        LayerNormalization,
+        2,
+        NORMALIZED,
+        [GAMMA.reshape(2, 3), BETA.reshape(2, 3), X.reshape(5, 1, 2, 3)],
+        1,
+    ),
+    "embedding": (Embedding, 1, ("dW",), [W, IDS], 0),
+    "embedding-one-id": (Embedding, 1, ("dW",), [W, IDS[0, 0]], 0),
     "affine": (Affine, 2, ("dW", "db"), [W, B, X], 1),
     "affine-one-sample": (Affine, 2, ("dW", "db"), [W, B, X[0]], 1),
     "affine-batch-of-one": (Affine, 2, ("dW", "db"), [W, B, X[:1]], 1),
@@ -41,8 +110,11 @@ LAYERS = {
     "identity-one-sample": (IdentityWithLoss, 0, (), [SCORES[0], TARGETS[0]], 1),
     "identity-weighted": (IdentityWithLoss, 1, (), [WEIGHT, SCORES, TARGETS], 1),
 }
+LOSS_LAYERS = {"softmax": (SoftmaxWithLoss, LABELS), "identity": (IdentityWithLoss, TARGETS)}
 
 layers = pytest.mark.parametrize("name", LAYERS)
+layers_with_params = pytest.mark.parametrize("name", [name for name, case in LAYERS.items() if case[2]])
+loss_layers = pytest.mark.parametrize("name", LOSS_LAYERS)
 
 
 def convert(lib, arrays, dtype):
@@ -58,8 +130,11 @@ def forward(name, arrays):
 
 def backward(name, layer, dout):
     """The derivatives by every differentiable argument, in the order of the table."""
+    _, _, attributes, _, differentiable = LAYERS[name]
     dx = layer.backward(dout)
-    return [*(getattr(layer, a) for a in LAYERS[name][2]), *(dx if isinstance(dx, tuple) else (dx,))]
+    dx = dx if isinstance(dx, tuple) else (dx,)
+    assert all(d is None for d in dx[differentiable:])  # ids have no derivative
+    return [*(getattr(layer, a) for a in attributes), *dx[:differentiable]]
 
 
 def dout_for(lib, y, dtype, seed=1):
@@ -143,6 +218,45 @@ def test_sigmoid_layer_is_the_function_and_saturates_without_a_warning(lib):
         check(lib, dx, 3 * lib.numpy(xpnet.sigmoid_grad(x)), dtype, atol=1e-30)
 
 
+@pytest.mark.parametrize("t", [LABELS, ONE_HOT], ids=["labels", "one-hot"])
+def test_softmax_with_loss_is_the_loss_and_keeps_the_probabilities(lib, t):
+    for dtype in lib.dtypes:
+        x, given_t = convert(lib, [SCORES, t], dtype)
+        layer = SoftmaxWithLoss()
+        expected = np.mean(np.logaddexp.reduce(SCORES, axis=1) - SCORES[np.arange(5), LABELS])
+        y = np.exp(SCORES) / np.exp(SCORES).sum(axis=1, keepdims=True)
+        check(lib, layer.forward(x, given_t), expected, dtype)
+        check(lib, xpnet.softmax_cross_entropy(x, given_t), expected, dtype)
+        check(lib, layer.y, y, dtype)
+        check(lib, layer.backward(), (y - ONE_HOT) / 5, dtype, atol=1e-7 if dtype == "float32" else 1e-16)
+
+
+def test_softmax_with_loss_of_hopeless_scores_still_teaches(lib):
+    for dtype in lib.dtypes:
+        layer = SoftmaxWithLoss()
+        check(lib, layer.forward(*convert(lib, [np.asarray([[1e4, 0.0]]), np.asarray([1])], dtype)), 1e4, dtype)
+        check(lib, layer.backward(), [[1, -1]], dtype)
+
+
+def test_identity_with_loss_is_the_squared_error(lib):
+    for dtype in lib.dtypes:
+        x, t = convert(lib, [SCORES, TARGETS], dtype)
+        layer = IdentityWithLoss()
+        check(lib, layer.forward(x, t), 0.5 * np.sum((SCORES - TARGETS) ** 2) / 5, dtype)
+        check(lib, xpnet.sum_squared_error(x, t), 0.5 * np.sum((SCORES - TARGETS) ** 2) / 5, dtype)
+        check(lib, layer.y, SCORES, dtype)
+        check(lib, layer.backward(), (SCORES - TARGETS) / 5, dtype, atol=1e-7)
+
+
+def test_one_sample_one_hot_is_not_scaled_by_the_number_of_classes(lib):
+    dtype = max(lib.dtypes)
+    x = lib.asarray([0.0, 0.0, 0.0, 0.0])
+    for t in (lib.asarray(1), lib.asarray([0, 1, 0, 0]), lib.asarray([0.0, 1.0, 0.0, 0.0])):
+        layer = SoftmaxWithLoss()
+        check(lib, layer.forward(x, t), math.log(4), dtype)
+        check(lib, layer.backward(), [0.25, -0.75, 0.25, 0.25], dtype)
+
+
 # Backward
 
 
@@ -187,33 +301,75 @@ def test_backward_is_linear_in_dout_and_writes_into_no_argument(lib, name):
             np.testing.assert_array_equal(lib.numpy(value), old)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("affine")])
-def test_backward_params_gives_the_same_without_the_input(lib, name):
+@loss_layers
+def test_the_backward_of_a_loss_takes_a_number_or_an_array_and_is_1_by_default(lib, name):
+    build, t = LOSS_LAYERS[name]
+    for dtype in lib.dtypes:
+        layer = build()
+        layer.forward(*convert(lib, [SCORES, t], dtype))
+        plain = lib.numpy(layer.backward())
+        for dout, factor in [(1.0, 1), (-2.5, -2.5), (0.0, 0), (lib.asarray(3.0, dtype), 3)]:
+            check(lib, layer.backward(dout), factor * plain, dtype)
+
+
+@layers_with_params
+def test_backward_params_gives_the_same_without_the_input_and_gradients_lists_it(lib, name):
+    attributes = LAYERS[name][2]
     for dtype in lib.dtypes:
         arrays = convert(lib, LAYERS[name][3], dtype)
         (whole, y), (half, _) = forward(name, arrays), forward(name, arrays)
         dout = dout_for(lib, y, dtype)
         whole.backward(dout)
         assert half.backward_params(dout) is None
-        check(lib, half.dW, lib.numpy(whole.dW), dtype, rtol=0)
-        check(lib, half.db, lib.numpy(whole.db), dtype, rtol=0)
+        for attribute, one, other in zip(attributes, whole.gradients(), half.gradients(), strict=True):
+            assert one is getattr(whole, attribute)
+            check(lib, other, lib.numpy(one), dtype, rtol=0)
 
 
-@layers
-def test_the_checker_agrees_with_every_layer(lib, name):
+@pytest.mark.parametrize("name", [name for name, case in LAYERS.items() if case[4]])
+def test_the_checker_agrees_with_every_layer_that_has_a_derivative_by_its_input(lib, name):
     build, count, attributes, arrays, _ = LAYERS[name]
     for dtype in lib.dtypes:
+        if count > len(
+            attributes
+        ):  # what else the layer is built from is no parameter, and not widened by the checker
+            dtype = max(lib.dtypes)
         given = convert(lib, arrays, dtype)
-        params = dict(zip(("W", "b"), given, strict=False)) if attributes else {}
-        if count > len(params):  # the weight of the samples is no parameter, and float64 within
-            inputs = convert(lib, arrays[1:], max(lib.dtypes))
-            report = check_layer(partial(build, lib.asarray(arrays[0])), {}, *inputs, sample=10)
-        else:
-            report = check_layer(build, params, *given[count:], sample=10)
+        params = {a.removeprefix("d"): p for a, p in zip(attributes, given, strict=False)}
+        rest = given[len(params) : count]
+        report = check_layer(lambda *params, rest=rest: build(*params, *rest), params, *given[count:], sample=10)
         assert report.ok
         inputs = [row.name for row in report.rows if row.name not in params]
         assert inputs == ["x0", "x1"][: LAYERS[name][4]]
         assert [row.name for row in report.rows][len(inputs) :] == list(params)
+
+
+# The weights of samples
+
+
+@loss_layers
+def test_weights_of_one_are_none(lib, name):
+    build, t = LOSS_LAYERS[name]
+    for dtype in lib.dtypes:
+        for weight in (np.ones(5), np.full(5, 7.0)):  # only their shares count
+            plain, weighted = build(), build(lib.asarray(weight, dtype))
+            x, given_t = convert(lib, [SCORES, t], dtype)
+            check(lib, weighted.forward(x, given_t), float(plain.forward(x, given_t)), dtype)
+            check(lib, weighted.backward(), lib.numpy(plain.backward()), dtype, atol=1e-7)
+
+
+@loss_layers
+def test_a_weight_of_2_is_the_sample_twice_and_of_0_is_the_sample_left_out(lib, name):
+    build, t = LOSS_LAYERS[name]
+    repeats = np.asarray([2, 1, 0, 1, 3])
+    for dtype in lib.dtypes:
+        plain, weighted = build(), build(lib.asarray(repeats, dtype))
+        many = convert(lib, [np.repeat(SCORES, repeats, axis=0), np.repeat(t, repeats, axis=0)], dtype)
+        expected = float(plain.forward(*many))
+        check(lib, weighted.forward(*convert(lib, [SCORES, t], dtype)), expected, dtype)
+        dx = lib.numpy(plain.backward())
+        sums = np.asarray([dx[np.repeat(np.arange(5), repeats) == i].sum(axis=0) for i in range(5)])
+        check(lib, weighted.backward(), sums, dtype, atol=1e-6 if dtype == "float32" else 1e-15)
 
 
 # PyTorch's own functions as an oracle, for every library
@@ -235,10 +391,27 @@ def test_layers_agree_with_pytorchs_own(lib, name):
         each = 0.5 * F.mse_loss(x, t, reduction="none").sum(-1)
         return (each * w).sum() / w.sum()
 
+    def batch_norm(gamma, beta, *rest):
+        *running, x = rest
+        mean, var = [r.clone() for r in running] or (None, None)
+        batch = x if x.ndim > 1 else x[None]
+        y = F.batch_norm(batch, mean, var, gamma, beta, training="inference" not in name)
+        return y.reshape(x.shape)
+
     ones = torch.ones(5, dtype=torch.float64)
     theirs = {
         "relu": F.relu,
         "sigmoid": F.sigmoid,
+        "leaky_relu": F.leaky_relu,
+        "tanh": F.tanh,
+        "gelu": partial(F.gelu, approximate="tanh"),
+        "silu": F.silu,
+        "probabilities": partial(F.softmax, dim=-1),
+        "flatten": torch.nn.Flatten(),
+        "dropout": lambda *a: a[-1] * a[0] / 0.75 if len(a) == 2 else F.dropout(a[0], 0.25, training=False),
+        "batch_norm": batch_norm,
+        "layer_norm": lambda gamma, beta, x: F.layer_norm(x, gamma.shape, gamma, beta),
+        "embedding": lambda W, ids: F.embedding(ids, W),
         "affine": lambda W, b, x: F.linear(x.flatten(1) if x.ndim > 1 else x, W.T, b),
         "softmax": lambda *a: cross_entropy(*(a if len(a) == 3 else (ones[: a[0].numel() // 4], *a))),
         "identity": lambda *a: squared(*(a if len(a) == 3 else (ones[: a[0].numel() // 4], *a))),
@@ -288,8 +461,6 @@ def test_affine_refuses_what_does_not_fit(lib):
     if len(lib.dtypes) > 1:
         with pytest.raises(TypeError, match=r"Affine: x is .*float32 but W is .*float64; cast"):
             Affine(w, b).forward(lib.asarray(X, "float32"))
-        with pytest.raises(TypeError, match=r"Affine: x is .*float64 but W is .*float32; cast"):
-            Affine(lib.asarray(W, "float32"), lib.asarray(B, "float32")).forward(x)
 
 
 @pytest.mark.parametrize("build", [Relu, Sigmoid])
@@ -297,3 +468,27 @@ def test_activations_refuse_integers_and_lists(lib, build):
     for x, match in [(lib.asarray([1, 2]), "x must have a real floating dtype"), ([0.5], "x must be an array")]:
         with pytest.raises(TypeError, match=match):
             build().forward(x)
+
+
+@loss_layers
+def test_loss_layers_refuse_what_does_not_fit(lib, name):
+    build, t = LOSS_LAYERS[name]
+    x, given_t = lib.asarray(SCORES), lib.asarray(t)
+    for args, error, match in [
+        ((x, lib.asarray(TARGETS[:4])), ValueError, r"t has shape \(4, 4\)"),
+        ((lib.asarray(SCORES[:0]), lib.asarray(t[:0])), ValueError, "x is empty"),
+        ((lib.asarray(SCORES[None]), given_t), ValueError, "flatten it first"),
+        ((lib.asarray(SCORES.astype(int)), given_t), TypeError, "x must have a real floating dtype"),
+        ((SCORES.tolist(), given_t), TypeError, "x must be an array"),
+        ((x, t.tolist()), TypeError, "t must be an array"),
+    ]:
+        with pytest.raises(error, match=match):
+            build().forward(*args)
+    for weight, args, error, match in [
+        (lib.asarray(WEIGHT[:4]), (x, given_t), ValueError, r"weight has shape \(4,\), expected one weight for each"),
+        (lib.asarray(WEIGHT[:4]), (x[0, :], given_t[0, ...]), ValueError, "weight has shape"),
+        (lib.asarray([1] * 5), (x, given_t), TypeError, "weight must have a real floating dtype"),
+        ([1.0] * 5, (x, given_t), TypeError, "weight must be an array"),
+    ]:
+        with pytest.raises(error, match=match):
+            build(weight).forward(*args)

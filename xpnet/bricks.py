@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
 from ._array import Array
-from .initializers import He, Normal, Xavier, Zeros
+from .initializers import He, Normal, Xavier, Zeros, generator
 from .layers import (
     Affine,
     AveragePooling,
@@ -144,8 +144,8 @@ class Dense(Description):
 
     units: int
     weight_init: Initializer | None = None
-    kind: ClassVar[str] = "Affine"
-    params: ClassVar[tuple[str, ...]] = ("W", "b")
+    kind = "Affine"
+    params = ("W", "b")
 
     def __post_init__(self) -> None:
         _check_count("Dense", units=self.units)
@@ -229,8 +229,8 @@ class Conv(Description):
     dilation: int | tuple[int, int] = 1
     groups: int = 1
     weight_init: Initializer | None = None
-    kind: ClassVar[str] = "Convolution"
-    params: ClassVar[tuple[str, ...]] = ("W", "b")
+    kind = "Convolution"
+    params = ("W", "b")
 
     def __post_init__(self) -> None:
         _check_count("Conv", filters=self.filters, groups=self.groups)
@@ -331,16 +331,16 @@ class BatchNorm(Description):
 
     momentum: float = 0.9
     eps: float = 1e-5
-    kind: ClassVar[str] = "BatchNormalization"
-    params: ClassVar[tuple[str, ...]] = ("gamma", "beta")
-    state: ClassVar[tuple[str, ...]] = ("mean", "var")
+    kind = "BatchNormalization"
+    params = ("gamma", "beta")
+    state = ("mean", "var")
 
     def init(self, rng: Any, shape: Shape) -> Arrays:
         zeros = Zeros()(rng, shape[:1])
         return 1 + zeros, zeros
 
     def init_state(self, shape: Shape) -> Arrays:
-        zeros = Zeros()(None, shape[:1])
+        zeros = Zeros()(generator(0), shape[:1])
         return zeros, 1 + zeros
 
     def least_batch(self, shape: Shape) -> int:
@@ -361,8 +361,8 @@ class LayerNorm(Description):
     """
 
     eps: float = 1e-5
-    kind: ClassVar[str] = "LayerNormalization"
-    params: ClassVar[tuple[str, ...]] = ("gamma", "beta")
+    kind = "LayerNormalization"
+    params = ("gamma", "beta")
 
     def init(self, rng: Any, shape: Shape) -> Arrays:
         zeros = Zeros()(rng, shape)
@@ -383,8 +383,8 @@ class Drop(Description):
     """
 
     rate: float
-    kind: ClassVar[str] = "Dropout"
-    masks: ClassVar[tuple[str, ...]] = ("mask",)
+    kind = "Dropout"
+    masks = ("mask",)
 
     def __post_init__(self) -> None:
         Dropout(self.rate)
@@ -400,7 +400,7 @@ class Drop(Description):
 class Flat(Description):
     """Description of a `Flatten` layer; `Dense` flattens by itself."""
 
-    kind: ClassVar[str] = "Flatten"
+    kind = "Flatten"
 
     def output_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)
@@ -426,9 +426,9 @@ class Embed(Description):
     count: int
     size: int
     weight_init: Initializer | None = None
-    kind: ClassVar[str] = "Embedding"
-    takes_floats: ClassVar[bool] = False
-    params: ClassVar[tuple[str, ...]] = ("W",)
+    kind = "Embedding"
+    takes_floats = False
+    params = ("W",)
 
     def __post_init__(self) -> None:
         _check_count("Embed", count=self.count, size=self.size)

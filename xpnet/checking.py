@@ -16,7 +16,8 @@ from ._array import (
 )
 from .gradient import default_step, partial_slopes
 from .initializers import Normal, generator
-from .networks import Network, Params
+from .networks import Network
+from .sequential import Params
 
 __all__ = ["GradientCheck", "GradientError", "Row", "check_gradients", "check_layer"]
 

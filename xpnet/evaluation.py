@@ -131,5 +131,5 @@ def evaluate(
         blocks = Blocks(network, measure, transform)(x, t)
         if not network.classifies:
             return Evaluation(mean(blocks, 0))
-        confusion = sum(to_numpy(measured[2]).astype(np.int64) for _, measured in blocks)
+        confusion = np.sum([to_numpy(measured[2]).astype(np.int64) for _, measured in blocks], axis=0)
         return Evaluation(mean(blocks, 0), share(blocks, 1), confusion)

@@ -150,7 +150,7 @@ class Optimizer(ABC):
     def _counting(self) -> bool:
         return self.counts or callable(self.lr)
 
-    def scales(self, step: Array | None) -> tuple[Array | float, ...]:
+    def scales(self, step: Array) -> tuple[Array | float, ...]:
         """The numbers that `rule` is given at this update, the learning rate first.
 
         `step` is how many updates there have been, None where it is not counted.
@@ -165,8 +165,8 @@ class Optimizer(ABC):
     def rule(self, *args: Any) -> tuple[Array, ...]:
         """The update of one parameter.
 
-        Takes the parameter, its gradient, the numbers that `scales` gives, and the arrays that `memory` names. Returns
-        the new parameter and the new arrays.
+        Takes the parameter, its gradient, the numbers that `scales` gives, and the arrays that `memory` names, in
+        this order. Returns the new parameter and the new arrays.
         """
 
 
@@ -285,8 +285,8 @@ class Nesterov(Momentum):
     where they are: p changes by -lr v for q and by lr α v_before - lr α v for what lies ahead, in all by
     -lr (g + α v), as v = α v_before + g.
 
-    This is PyTorch's form. The book's program, in the velocity with the learning rate in it, adds α² v - (1 + α) lr g.
-    That is the same with the velocity before the update for v; the program takes the one after it.
+    This is PyTorch's form. The book's program, whose velocity has the learning rate in it, adds α² v - (1 + α) lr g.
+    That is the same where v is the velocity before the update; the program takes the one after it.
 
     References
     ----------
@@ -470,7 +470,7 @@ class Adam(Optimizer):
         self._check("from 0 to below 1", "beta1", "beta2")
         self._check("positive and finite", "eps")
 
-    def scales(self, step: Array | None) -> tuple[Array | float, ...]:
+    def scales(self, step: Array) -> tuple[Array | float, ...]:
         """The learning rate, and by what m and √v are too small."""
         t = real(step + 1)
         xp = namespace(t=t)

@@ -64,7 +64,8 @@ def number_or_schedule(where: str, name: str, value: Any) -> float | Schedule:
     if isinstance(value, Real):
         return number(where, name, value, "positive and finite")
     if callable(value) and not isinstance(value, type):
-        return value
+        schedule: Schedule = value
+        return schedule
     raise TypeError(f"{where}: {name} must be a number or a schedule, such as CosineDecay(0.1, 1000), got {value!r}")
 
 

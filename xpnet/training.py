@@ -28,9 +28,10 @@ from .evaluation import Blocks, mean, share
 from .functions import accuracy
 from .history import History
 from .initializers import generator
-from .networks import Network, Params, Sequential, TwoLayerNet
+from .networks import Network, TwoLayerNet
 from .optimizers import SGD, Optimizer
 from .progress import Progress
+from .sequential import Params, Sequential
 
 __all__ = ["Diverged", "Result", "fit", "train"]
 

@@ -157,8 +157,8 @@ class Gelu:
     With t = tanh(u), dt/du = 1 - t² and du/dx = sqrt(2/π) (1 + 3 · 0.044715 x²), the product rule gives
     dy/dx = (1 + t)/2 + x/2 (1 - t²) du/dx.
 
-    Beyond -10 and 10, t is -1 and 1 to the last digit. There u is left as it is at the bound, so that x³ does
-    not overflow, and the second term is 0.
+    Beyond -10 and 10, t is -1 and 1 to the last digit: u is computed from z, which is x held between them, so that
+    x³ cannot overflow. There the second term is 0, whether it is written with x or z.
 
     References
     ----------
@@ -178,14 +178,14 @@ class Gelu:
         """The unit's output for `x`, in its shape and floating dtype."""
         xp = namespace(x=x)
         check_floating(xp, "Gelu", x=x)
-        self.x = xp.minimum(xp.maximum(x, -10.0), 10.0)
-        self.t = xp.tanh(_SCALE * self.x * (1 + _CUBIC * self.x * self.x))
+        self.z = xp.minimum(xp.maximum(x, -10.0), 10.0)
+        self.t = xp.tanh(_SCALE * self.z * (1 + _CUBIC * self.z * self.z))
         return 0.5 * x * (1 + self.t)
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        du = _SCALE * (1 + 3 * _CUBIC * self.x * self.x)
-        return dout * (0.5 * (1 + self.t) + 0.5 * self.x * (1 - self.t * self.t) * du)
+        du = _SCALE * (1 + 3 * _CUBIC * self.z * self.z)
+        return dout * (0.5 * (1 + self.t) + 0.5 * self.z * (1 - self.t * self.t) * du)
 
 
 _SCALE, _CUBIC = math.sqrt(2 / math.pi), 0.044715

@@ -74,9 +74,8 @@ class Embedding:
                 f"Embedding: ids must have an integer dtype, got {ids.dtype} of shape {tuple(ids.shape)}; "
                 "cast them, such as xp.astype(ids, xp.int64)"
             )
-        flat = xp.astype(xp.reshape(ids, (-1,)), index_dtype(xp, device(ids)), copy=False)
-        self.ids = flat
-        return xp.reshape(xp.take(self.W, flat, axis=0), (*ids.shape, self.W.shape[1]))
+        self.ids = xp.astype(xp.reshape(ids, (-1,)), index_dtype(xp, device(ids)), copy=False)
+        return xp.reshape(xp.take(self.W, self.ids, axis=0), (*ids.shape, self.W.shape[1]))
 
     def backward(self, dout: Array, /) -> None:
         """Set `dW`. There is no derivative by the ids: None is returned."""

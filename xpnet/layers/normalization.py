@@ -37,7 +37,7 @@ class BatchNormalization:
 
     Notes
     -----
-    Let m be the values of one feature (N, or N·H·W of images), μ their mean, v the mean of (x - μ)² and
+    Let a feature have m values (N, or N·H·W in images), μ be their mean, v the mean of (x - μ)² and
     s = 1 / sqrt(v + eps), so that x̂ = s (x - μ). Then dbeta = Σ dout and dgamma = Σ dout x̂, and with
     g = gamma dout = dL/dx̂ the input acts on the loss in three ways:
 
@@ -68,8 +68,8 @@ class BatchNormalization:
     >>> mean, var
     (array([0.2, 3. ]), array([ 1.1, 80.9]))
     >>> layer = BatchNormalization(gamma, beta, mean, var, training=False)
-    >>> layer.forward(np.asarray([[0.2, 3.0]]))
-    array([[0., 0.]])
+    >>> layer.forward(np.asarray([[1.2, 3.9]])).round(3)
+    array([[0.953, 0.1  ]])
     """
 
     def __init__(
@@ -95,7 +95,9 @@ class BatchNormalization:
             raise ValueError("BatchNormalization: without training=True it needs the running mean and var; pass both")
         if not 0 <= momentum <= 1:
             raise ValueError(f"BatchNormalization: momentum must be from 0 to 1, got {momentum!r}")
-        self.gamma, self.beta, self.mean, self.var = gamma, beta, mean, var
+        self.gamma, self.beta = gamma, beta
+        self.mean: Array = mean
+        self.var: Array = var
         self.training, self.momentum, self.eps = training, float(momentum), _checked("BatchNormalization", eps)
 
     def forward(self, x: Array, /) -> Array:
@@ -118,43 +120,31 @@ class BatchNormalization:
                 f"(N, {D}) or (N, {D}, ...)"
             )
         self.axes = (0, *range(2, x.ndim))
-        self.state: tuple[Array, ...] = () if self.mean is None else (self.mean, self.var)
         if self.training:
-            mean, var = self._batch_statistics(x)
-        else:
-            mean, var = self.state
+            self.m = _values_of_a_feature(x, D)
+        mean = xp.mean(x, axis=self.axes) if self.training else self.mean
+        deviation = x - _of_features(mean, x)
+        var = xp.mean(deviation * deviation, axis=self.axes) if self.training else self.var
+        self.state = self._next_state(mean, var)
         self.s = 1 / xp.sqrt(var + self.eps)
-        self.normalized = (x - _of_features(mean, x)) * _of_features(self.s, x)
+        self.normalized = deviation * _of_features(self.s, x)
         return _of_features(self.gamma, x) * self.normalized + _of_features(self.beta, x)
 
-    def _batch_statistics(self, x: Array) -> tuple[Array, Array]:
-        """Mean and variance of each feature in the batch; moves the running ones towards them."""
-        xp = namespace(x=x)
-        self.m = size(x) // self.gamma.shape[0]
-        if self.m < 2:
-            raise ValueError(
-                f"BatchNormalization: x has shape {tuple(x.shape)}, {self.m} value for each feature, but statistics "
-                "of the batch need at least 2; pass more samples, or the running statistics with training=False"
-            )
-        mean = xp.mean(x, axis=self.axes)
-        deviation = x - _of_features(mean, x)
-        var = xp.mean(deviation * deviation, axis=self.axes)
-        if self.state:
-            batch = (mean, var * (self.m / (self.m - 1)))
-            self.state = tuple(
-                self.momentum * old + (1 - self.momentum) * new for old, new in zip(self.state, batch, strict=True)
-            )
-        return mean, var
+    def _next_state(self, mean: Array, var: Array) -> tuple[Array, ...]:
+        if self.mean is None:
+            return ()
+        if not self.training:
+            return self.mean, self.var
+        old, new = self.momentum, 1 - self.momentum
+        unbiased = var * (self.m / (self.m - 1))
+        return old * self.mean + new * mean, old * self.var + new * unbiased
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`, in the shape of `x`; sets `dgamma` and `dbeta` on the way."""
         self.backward_params(dout)
         if self.training:
-            dout = (
-                dout
-                - _of_features(self.dbeta / self.m, dout)
-                - self.normalized * _of_features(self.dgamma / self.m, dout)
-            )
+            by_mean, by_var = _of_features(self.dbeta / self.m, dout), _of_features(self.dgamma / self.m, dout)
+            dout = dout - by_mean - self.normalized * by_var
         return _of_features(self.gamma * self.s, dout) * dout
 
     def backward_params(self, dout: Array, /) -> None:
@@ -209,12 +199,12 @@ class LayerNormalization:
     --------
     >>> import numpy as np
     >>> layer = LayerNormalization(np.ones(3), np.zeros(3))
-    >>> layer.forward(np.asarray([[1.0, 2.0, 3.0], [30.0, 30.0, 60.0]])).round(3)
+    >>> layer.forward(np.asarray([[1.0, 2.0, 3.0], [30.0, 40.0, 80.0]])).round(3)
     array([[-1.225,  0.   ,  1.225],
-           [-0.707, -0.707,  1.414]])
-    >>> layer.backward(np.asarray([[0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])).round(3) + 0.0
+           [-0.926, -0.463,  1.389]])
+    >>> layer.backward(np.asarray([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])).round(3)
     array([[ 0.204, -0.408,  0.204],
-           [ 0.   ,  0.   ,  0.   ]])
+           [ 0.018, -0.022,  0.004]])
     """
 
     def __init__(self, gamma: Array, beta: Array, /, *, eps: float = 1e-5) -> None:
@@ -275,7 +265,17 @@ def _of_features(v: Array, x: Array) -> Array:
     return v if x.ndim < 3 else namespace(v=v).reshape(v, (-1,) + (1,) * (x.ndim - 2))
 
 
+def _values_of_a_feature(x: Array, D: int) -> int:
+    m = size(x) // D
+    if m < 2:
+        raise ValueError(
+            f"BatchNormalization: x has shape {tuple(x.shape)}, {m} value for each feature, but the statistics of a "
+            "batch need at least 2; pass more samples, or the running statistics with training=False"
+        )
+    return m
+
+
 def _checked(where: str, eps: float) -> float:
-    if not 0 < eps < 1:
-        raise ValueError(f"{where}: eps must be small and positive, got {eps!r}")
+    if not eps > 0:
+        raise ValueError(f"{where}: eps must be positive, got {eps!r}")
     return float(eps)  # a NumPy scalar would widen float32

@@ -1,0 +1,59 @@
+"""What initial weights do to a signal on its way through five layers of 100 units.
+
+Weights with a standard deviation of 1 drive sigmoid and tanh to their ends, where they are flat and no gradient
+passes; with 0.01 all units say the same. Xavier's keep the signal alive through sigmoid and tanh, He's through ReLU,
+which throws half of it away. (Deep Learning from Scratch, section 6.2.)
+
+    python examples/initial_weights.py [FOLDER]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xpnet import Activation, Dense, He, Normal, Relu, Sequential, Sigmoid, Tanh, Xavier
+
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+
+x = np.random.default_rng(1).standard_normal((1000, 100))
+activations = {Sigmoid: (0, 1), Tanh: (-1, 1), Relu: (0, 3)}  # and what is drawn of their values
+initials = {"std 1": Normal(1.0), "std 0.01": Normal(0.01), "Xavier": Xavier(), "He": He()}
+values = {}
+for activation in activations:
+    for name, initial in initials.items():
+        stack = Sequential(*[Dense(100, initial), Activation(activation)] * 5)
+        signal, seen = x, []
+        for layer in stack.layers(stack.init(np.random.default_rng(0), (100,))).values():
+            signal = layer.forward(signal)
+            if isinstance(layer, activation):
+                seen.append(signal)
+        values[activation, name] = seen
+
+# Each histogram stands on the line of its layer, as high as its largest bin; the last bin also holds what is beyond.
+fig = Figure(figsize=(10, 7.5), layout="constrained", dpi=120)
+axes = fig.subplots(len(activations), len(initials), sharey=True)
+for ax, ((activation, name), seen) in zip(axes.flat, values.items(), strict=True):
+    low, high = activations[activation]
+    for number, signal in enumerate(seen, 1):
+        count, edges = np.histogram(np.clip(signal, low, high), bins=40, range=(low, high))
+        ax.stairs(0.8 * count / count.max() - number, edges, baseline=-number, fill=True, color=f"C{number - 1}")
+        ax.text(1.02, 0.2 - number, f"{signal.std():.2g}", transform=ax.get_yaxis_transform(), fontsize="x-small")
+    ax.set(title=f"{activation.__name__}, {name}", xticks=[low, (low + high) / 2, high], ylim=(-5.1, 0))
+    ax.set_yticks(range(-5, 0), [f"layer {number}" for number in range(5, 0, -1)])
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+fig.supxlabel("output of a unit (small numbers: the standard deviation of a layer's outputs)")
+fig.savefig(folder / "initial_weights.png")
+
+print("standard deviation of the outputs, layer by layer")
+for (activation, name), seen in values.items():
+    print(f"{activation.__name__:<8} {name:<9}", *(f"{signal.std():9.2g}" for signal in seen))
+
+last = {key: seen[-1].std() for key, seen in values.items()}
+assert np.mean(abs(values[Sigmoid, "std 1"][-1] - 0.5) > 0.4) > 0.5, "most sigmoids are at their ends"
+assert last[Tanh, "std 0.01"] < 1e-4 and last[Relu, "std 0.01"] < 1e-4, "small weights: the signal dies out"
+assert 0.2 < last[Tanh, "Xavier"] < 0.6
+assert 0.5 < last[Relu, "He"] / values[Relu, "He"][0].std() < 2, "He keeps the size of the signal through ReLU"
+assert last[Relu, "Xavier"] < 0.5 * last[Relu, "He"]
