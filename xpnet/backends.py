@@ -5,7 +5,8 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,14 @@ Draw: TypeAlias = Callable[[int], dict[str, np.ndarray[Any, Any]]]
 
 class BackendUnavailable(RuntimeError):
     """A known backend cannot be used on this machine; the message says why and how to get it."""
+
+
+class Functions(NamedTuple):
+    """A convolution of images, and its derivatives by the images and by the filters, see `layers.convolution`."""
+
+    convolve: Callable[..., Array]
+    by_images: Callable[..., Array]
+    by_filters: Callable[..., Array]
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,23 @@ class Backend:
             return x.index_select(0, index)
         return namespace(x=x, index=index).take(x, index, axis=0)
 
+    @property
+    def block_size(self) -> int:
+        """How many numbers to make at a time where more would be too many: NumPy's are to stay in a core's cache."""
+        return 1 << (18 if self.name == "numpy" else 26)
+
+    def convolution(self) -> Functions | None:
+        """The library's own convolution; None where it has none, and xpnet's is taken."""
+        match self.name:
+            case "torch":
+                torch = importlib.import_module("torch")
+                grad = torch.nn.grad
+                return Functions(torch.nn.functional.conv2d, grad.conv2d_input, grad.conv2d_weight)
+            case "jax":
+                return _jax_convolution(importlib.import_module("jax"))
+            case _:
+                return None
+
     def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
         """Many steps, one after the other, in the way that is fastest on this backend.
 
@@ -205,6 +231,29 @@ class Backend:
                 yield carry, loss
 
         return run
+
+
+@cache
+def _jax_convolution(jax: Any) -> Functions:
+    def product(x: Array, W: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
+        both = [(p, p) for p in padding]
+        return jax.lax.conv_general_dilated(
+            x, W, stride, both, rhs_dilation=dilation, feature_group_count=groups, preferred_element_type=x.dtype
+        )
+
+    def transposed(function: Callable[[Array], Array], shape: Any, dout: Array) -> Array:
+        return jax.linear_transpose(function, jax.ShapeDtypeStruct(tuple(shape), dout.dtype))(dout)[0]
+
+    def convolve(x: Array, W: Array, b: Array, **options: Any) -> Array:
+        return product(x, W, **options) + b[:, None, None]
+
+    def by_images(shape: Any, W: Array, dout: Array, **options: Any) -> Array:
+        return transposed(lambda x: product(x, W, **options), shape, dout)
+
+    def by_filters(x: Array, shape: Any, dout: Array, **options: Any) -> Array:
+        return transposed(lambda W: product(x, W, **options), shape, dout)
+
+    return Functions(convolve, by_images, by_filters)
 
 
 def _keep_freed_memory() -> None:

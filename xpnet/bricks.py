@@ -28,7 +28,7 @@ from .layers import (
     Tanh,
     dropout_mask,
 )
-from .layers.convolution import output_size, pair
+from .layers.windows import output_size, pair
 
 __all__ = [
     "Activation",

@@ -13,11 +13,12 @@ from .._array import Array
 from .activations import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
 from .affine import Affine, Flatten
 from .arithmetic import AddLayer, MulLayer
-from .convolution import AveragePooling, Convolution, MaxPooling
+from .convolution import Convolution
 from .dropout import Dropout, dropout_mask
 from .embedding import Embedding
 from .losses import HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 from .normalization import BatchNormalization, LayerNormalization
+from .pooling import AveragePooling, MaxPooling
 from .residual import Residual
 
 __all__ = [

@@ -1,0 +1,78 @@
+"""Windows that move over images, arrays of shape (N, C, H, W): what convolution and pooling are made of."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from .._array import Array, Namespace, check_floating, device
+
+__all__ = ["Pair", "check_images", "output_size", "pad", "pair", "spread", "windows"]
+
+Pair: TypeAlias = tuple[int, int]
+
+
+def pair(where: str, name: str, value: Any, least: int) -> Pair:
+    """An option for height and width: one integer for both, or two."""
+    both = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(both) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both):
+        raise ValueError(f"{where}: {name} must be an integer from {least}, or two of them, got {value!r}")
+    return both[0], both[1]
+
+
+def output_size(
+    where: str, sides: Sequence[int], size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
+) -> Pair:
+    """Height and width of what comes out where a window of `size` moves over an image of height and width `sides`."""
+    options = (("size", size, 1), ("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))
+    k, s, p, d = (pair(where, name, value, least) for name, value, least in options)
+    out = [1 + (sides[i] + 2 * p[i] - d[i] * (k[i] - 1) - 1) // s[i] for i in (0, 1)]
+    if min(out) < 1:
+        raise ValueError(
+            f"{where}: a window of {k[0]} x {k[1]} (dilation {d[0]} x {d[1]}) does not fit into an image of "
+            f"{sides[0]} x {sides[1]} with padding {p[0]} x {p[1]}; choose a smaller one, or more padding"
+        )
+    return out[0], out[1]
+
+
+def check_images(xp: Namespace, where: str, x: Array) -> None:
+    """Raise unless `x` is images of a real floating dtype; `where` is the name of the layer."""
+    check_floating(xp, where, x=x)
+    if x.ndim != 4:
+        raise ValueError(f"{where}: x must be images of shape (N, C, H, W), got {tuple(x.shape)}")
+
+
+def pad(xp: Namespace, x: Array, top: int, bottom: int, left: int, right: int, value: float = 0.0) -> Array:
+    """Add rows and columns of `value` around images; negative numbers take some away."""
+    x = x[..., max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
+    for axis, before, after in ((3, left, right), (2, top, bottom)):
+        sides = []
+        for width in (before, after):
+            shape = (*x.shape[:axis], max(width, 0), *x.shape[axis + 1 :])
+            sides.append(xp.full(shape, value, dtype=x.dtype, device=device(x)))
+        if before > 0 or after > 0:
+            x = xp.concat([sides[0], x, sides[1]], axis=axis)
+    return x
+
+
+def spread(xp: Namespace, x: Array, stride: Pair) -> Array:
+    """Put stride - 1 rows and columns of zeros after each row and column."""
+    n, c, h, w = x.shape
+    if stride == (1, 1):
+        return x
+    x = xp.reshape(x, (n, c, h, 1, w, 1))
+    for axis, s in ((3, stride[0]), (5, stride[1])):
+        shape = (*x.shape[:axis], s - 1, *x.shape[axis + 1 :])
+        x = xp.concat([x, xp.zeros(shape, dtype=x.dtype, device=device(x))], axis=axis)
+    return xp.reshape(x, (n, c, h * stride[0], w * stride[1]))
+
+
+def windows(x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[Array]:
+    """For each place in a window, row by row, what it sees as the window moves: slices of shape (N, C, *out)."""
+    return [
+        x[
+            ...,
+            i * dilation[0] : i * dilation[0] + stride[0] * (out[0] - 1) + 1 : stride[0],
+            j * dilation[1] : j * dilation[1] + stride[1] * (out[1] - 1) + 1 : stride[1],
+        ]
+        for i in range(size[0])
+        for j in range(size[1])
+    ]
