@@ -96,21 +96,17 @@ class MaxPooling(_Pooling):
         """
         xp = namespace(x=x)
         check_images(xp, "MaxPooling", x)
-        self.windows = self._windows(xp, x, float("-inf"))
-        y = self.windows[0]
-        for window in self.windows[1:]:
-            y = xp.maximum(y, window)
-        self.y = y
-        return y
+        self.seen = xp.stack(self._windows(xp, x, float("-inf")), axis=0)
+        self.y = xp.max(self.seen, axis=0)
+        return self.y
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
         xp = namespace(dout=dout, y=self.y)
         slices = []
-        for window in self.windows:
-            won = window == self.y
-            slices.append(xp.where(won, dout, 0.0))
-            dout = xp.where(won, 0.0, dout)  # given away: the next of equals gets nothing
+        for i in range(self.seen.shape[0]):
+            slices.append(dout * xp.astype(self.seen[i, ...] == self.y, dout.dtype))
+            dout = dout - slices[-1]  # given away: the next of equals gets nothing
         return self._back(xp, slices)
 
 
