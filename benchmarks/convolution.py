@@ -5,11 +5,10 @@ of 100. A step is the loss, the gradients and SGD. A layer is its forward pass a
 needs no derivative by the images. xpnet on a library's arrays is held against that library's own convolution.
 """
 
-import os
 import time
 
 import numpy as np
-from harness import arguments, bars, compare, in_turn, report
+from harness import arguments, bars, compare, in_turn, one_thread, report
 
 import xpnet
 
@@ -18,6 +17,7 @@ SHAPES = {
     "1 to 30 channels, 5 x 5": (1, 30, 5, 28),
     "16 to 16 channels, 3 x 3": (16, 16, 3, 28),
     "32 to 32 channels, 3 x 3": (32, 32, 3, 14),
+    "64 to 64 channels, 3 x 3": (64, 64, 3, 7),
 }
 BATCH = 100
 
@@ -214,8 +214,7 @@ class Timed:
 
 def main():
     rounds = arguments(__doc__).rounds or 15
-    if hasattr(os, "sched_setaffinity"):  # one core for all, as threads that wait for one another would tell nothing
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    one_thread()
     contenders = {name: build(1) for name, build in CONTENDERS.items()}
     parts = []
     for title in ("the book's network", *SHAPES):
@@ -224,7 +223,7 @@ def main():
             for name, c in contenders.items()
         }
         times = in_turn(once, rounds, "steps", count=3)
-        most = 1.0 if title in ("the book's network", next(iter(SHAPES))) else 2.5
+        most = 1.0 if title == "the book's network" else 2.5
         limits = [
             ("xpnet, NumPy", "PyTorch", most),
             ("xpnet, PyTorch", "PyTorch", 1.1),

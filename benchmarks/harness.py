@@ -21,18 +21,31 @@ HERE = Path(__file__).parent
 REST = 0.1  # seconds between two turns, in which the threads of the one before go to sleep
 
 
+def environment(threads):
+    """The variables of a process that computes with so many threads."""
+    kinds = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")
+    return {**os.environ, **{f"{kind}_NUM_THREADS": str(threads) for kind in kinds}}
+
+
+def one_thread():
+    """Go on with one thread, on one core; starts this program again where its libraries were told otherwise."""
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment(1))
+    if hasattr(os, "sched_setaffinity"):  # no setting keeps JAX to one thread, but this does
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 class Worker:
     """The process of a contender."""
 
     def __init__(self, name, threads):
         count = str(threads)
-        one = {f"{kind}_NUM_THREADS": count for kind in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
         self.name, self.threads = name, threads
         self.process = subprocess.Popen(
             [sys.executable, __file__, name, "--threads", count],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **one},
+            env=environment(threads),
             cwd=HERE,
             text=True,
         )
@@ -227,8 +240,8 @@ def answer(contender, request):
 
 
 def serve(name, threads):
-    if threads == 1 and hasattr(os, "sched_setaffinity"):  # no setting keeps JAX to one thread, but this does
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
+    if threads == 1:
+        one_thread()
     from contenders import CONTENDERS
 
     contender = None
