@@ -78,12 +78,13 @@ def test_the_options_reach_train(monkeypatch, capsys):
 
     def train(dataset: Any, **kwargs: Any) -> xpnet.Result:
         seen.update(kwargs, dataset=dataset)
-        return xpnet.Result(None, History(test_accuracy=[0.1, 0.25]))
+        return xpnet.Result(None, History(test_accuracy=[0.1, 0.25, 0.2], best_epoch=1))
 
     monkeypatch.setattr(cli, "train", train)
     line = (
         "train --backend numpy --device cpu --dtype float64 --epochs 3 --batch-size 7 --lr 0.25 --hidden 11 "
-        "--activation sigmoid --sampling replacement --seed 5 --quiet --data there"
+        "--activation sigmoid --sampling replacement --seed 5 --quiet --data there --optimizer adam "
+        "--validation 0.2 --patience 3"
     )
     assert main(line.split()) == 0
     assert seen == {
@@ -93,14 +94,16 @@ def test_the_options_reach_train(monkeypatch, capsys):
         "dtype": "float64",
         "epochs": 3,
         "batch_size": 7,
-        "learning_rate": 0.25,
+        "optimizer": xpnet.Adam(0.25),
+        "validation": 0.2,
+        "patience": 3,
         "hidden_size": 11,
         "activation": "sigmoid",
         "sampling": "replacement",
         "seed": 5,
         "progress": False,
     }
-    assert capsys.readouterr().out.startswith("test accuracy 0.2500  (")
+    assert capsys.readouterr().out.startswith("test accuracy 0.2500, of epoch 1  (")
 
 
 def test_the_defaults_are_those_of_train(monkeypatch):
@@ -108,7 +111,29 @@ def test_the_defaults_are_those_of_train(monkeypatch):
     monkeypatch.setattr(cli, "train", lambda *args, **kwargs: seen.update(kwargs) or xpnet.Result(None, History()))
     assert main(["train"]) == 0
     defaults = {name: p.default for name, p in inspect.signature(xpnet.train).parameters.items()}
-    assert seen == {**{name: defaults[name] for name in seen}, "backend": "numpy", "device": "cpu"}
+    optimizer = xpnet.SGD(defaults["learning_rate"])
+    given = {"backend": "numpy", "device": "cpu", "optimizer": optimizer}
+    assert seen == {**{name: defaults[name] for name in seen}, **given}
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"])
+def test_each_optimizer_trains_with_its_own_learning_rate(folder, monkeypatch, capsys, name):
+    real = xpnet.train
+    seen: list[xpnet.Result] = []
+    monkeypatch.setattr(cli, "train", lambda *args, **kwargs: seen.append(real(*args, **kwargs)) or seen[-1])
+    assert main(["train", "--data", folder, "--epochs", "1", "--quiet", "--optimizer", name]) == 0
+    kind = next(kind for kind in cli.OPTIMIZERS.values() if kind.__name__.lower() == name)
+    assert seen[0].history.loss == real(folder, optimizer=kind(), epochs=1, progress=False).history.loss
+
+
+def test_with_patience_the_last_line_is_of_the_network_that_is_kept(folder, capsys):
+    options = ["--epochs", "60", "--lr", "8", "--validation", "0.3", "--patience", "2"]
+    assert main(["train", "--data", folder, *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = re.match(r"test accuracy (\d\.\d{4}), of epoch (\d+)  \(", lines[-1])
+    assert found
+    assert f"test {found[1]}" in lines[int(found[2])]
+    assert int(found[2]) == len(lines) - 2 - 2 < 60
 
 
 @needs("matplotlib")
@@ -172,6 +197,8 @@ def test_divergence_ends_with_1_and_still_saves_the_history(folder, tmp_path, ca
         (["--batch-size", "0"], "batch_size must be an integer from 1, got 0"),
         (["--lr", "0"], "must be positive and finite"),
         (["--lr", "nan"], "must be positive and finite"),
+        (["--patience", "2"], "patience needs validation samples"),
+        (["--validation", "1"], "validation must be a share"),
         (["--hidden", "0"], "must be an integer from 1, got 0"),
         (["--seed", "-1"], "seed must be"),
         (["--device", "cuda:9"], "device 'cuda:9' .*choose one of cpu"),
@@ -193,7 +220,7 @@ def test_a_value_that_does_not_fit_ends_with_2_and_one_line(folder, capsys, argu
         ["sing"],
         ["train", "--backend", "tensorflow"],
         ["train", "--dtype", "int32"],
-        ["train", "--activation", "tanh"],
+        ["train", "--activation", "swish"],
         ["train", "--sampling", "x"],
         ["train", "--epochs", "many"],
         ["train", "--nonsense"],

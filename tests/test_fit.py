@@ -162,8 +162,9 @@ def test_a_callback_sees_each_epoch_and_may_end_the_run(lib):
     assert not history.interrupted
     never = fit(net, data, epochs=3, callbacks=[lambda *_: 1], progress=False).history  # only True ends it
     assert len(never.updates) == 4
-    before = fit(net, data, epochs=3, callbacks=[lambda *_: True], progress=False).history
-    assert before.updates == [0]
+    for true in (True, np.bool_(True)):
+        before = fit(net, data, epochs=3, callbacks=[lambda *_, true=true: true], progress=False).history
+        assert before.updates == [0]
 
 
 @pytest.mark.parametrize(

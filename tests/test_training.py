@@ -24,6 +24,7 @@ import xpnet
 from xpnet import (
     SGD,
     Activation,
+    Adam,
     Dense,
     Diverged,
     IdentityWithLoss,
@@ -465,6 +466,8 @@ def test_mixed_libraries_and_mixed_devices_are_refused(name, capsys):
         ({"seed": None}, TypeError, "seed must be .*got None"),
         ({"seed": -1}, TypeError, "seed must be .*got -1"),
         ({"seed": 1.0}, TypeError, "seed must be .*got 1.0"),
+        ({"learning_rate": 1.0, "optimizer": Adam()}, ValueError, r"learning_rate=1.0 is for .* Adam\(1.0\)"),
+        ({"hidden_size": 5, "network": Sequential(Dense(10))}, ValueError, "hidden_size, .* are of the two-layer"),
         ({"learning_rate": 0}, ValueError, "(lr|learning_rate) must be positive and finite, got 0"),
         ({"learning_rate": -0.1}, ValueError, "(lr|learning_rate) must be positive and finite, got -0.1"),
         ({"learning_rate": math.nan}, ValueError, "(lr|learning_rate) must be positive and finite, got nan"),

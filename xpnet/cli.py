@@ -14,12 +14,16 @@ from .checking import GradientError, check_gradients
 from .datasets import load_mnist
 from .history import check_output
 from .networks import ACTIVATIONS, TwoLayerNet
+from .optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from .progress import Progress
 from .training import Diverged, train
 
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64")
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    kind.__name__.lower(): kind for kind in (SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, AdamW)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,13 +101,29 @@ def _parser() -> argparse.ArgumentParser:
     add_common(sub, "float32")
     add(sub, "--epochs", "passes over the training set", type=int, default=17, metavar="N")
     add(sub, "--batch-size", "samples of a mini-batch", type=int, default=100, metavar="N")
-    add(sub, "--lr", "learning rate", type=float, default=0.1, metavar="RATE")
+    add(sub, "--optimizer", "the rule of the updates", default="sgd", choices=OPTIMIZERS)
+    add(sub, "--lr", "learning rate; else 0.1 for sgd, and the optimizer's own default", type=float, metavar="RATE")
     add(
         sub,
         "--sampling",
         "batches: a permutation cut up, or drawn with replacement",
         default="shuffle",
         choices=("shuffle", "replacement"),
+    )
+    add(
+        sub,
+        "--validation",
+        "share of the training samples to keep out of training and to evaluate",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+    )
+    add(
+        sub,
+        "--patience",
+        "end after N epochs without a smaller validation loss, and keep the best network",
+        type=int,
+        metavar="N",
     )
     add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
     add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
@@ -147,13 +167,15 @@ def _train(options: argparse.Namespace) -> int:
             backend=options.backend,
             device=device,
             dtype=options.dtype,
+            optimizer=OPTIMIZERS[options.optimizer](**({} if options.lr is None else {"lr": options.lr})),
             hidden_size=options.hidden,
             activation=options.activation,
             epochs=options.epochs,
             batch_size=options.batch_size,
-            learning_rate=options.lr,
             sampling=options.sampling,
             seed=options.seed,
+            validation=options.validation,
+            patience=options.patience,
             progress=not options.quiet,
         ).history
     except Diverged as error:  # what there is of the run is kept
@@ -164,7 +186,13 @@ def _train(options: argparse.Namespace) -> int:
         history.plot(options.plot)
     if diverged:
         raise diverged
-    score = f"test accuracy {history.test_accuracy[-1]:.4f}" if history.test_accuracy else "no accuracy yet"
+    kept = history.best_epoch if options.patience and not history.interrupted else None
+    if not history.test_accuracy:
+        score = "no accuracy yet"
+    elif kept is None:
+        score = f"test accuracy {history.test_accuracy[-1]:.4f}"
+    else:
+        score = f"test accuracy {history.test_accuracy[kept]:.4f}, of epoch {kept}"
     print(f"{score}  ({time.perf_counter() - start:.1f} s; {_place(backend, device, options.dtype)})")
     return 130 if history.interrupted else 0
 

@@ -208,8 +208,9 @@ def fit(
     def ends(epoch: int) -> bool:
         """Whether this was the last epoch, by patience or a callback."""
         asked = [callback(network, history) for callback in callbacks]
+        stop = any(isinstance(answer, (bool, np.bool_)) and answer for answer in asked)
         impatient = patience is not None and epoch - (history.best_epoch or 0) >= patience
-        return impatient or any(answer is True for answer in asked)
+        return impatient or stop
 
     index_name = dtype_name(index_dtype(xp, where))
     run = backend.repeat(update_step(network.stack, optimizer, transform, accumulate))
@@ -451,11 +452,12 @@ def train(
     dtype : {"float32", "float64"}, default "float32"
         Of parameters and arithmetic.
     hidden_size, activation, weight_init_std : int, str and float, default 50, "relu" and 0.01
-        Of the two-layer network, see `TwoLayerNet`.
+        Of the two-layer network, see `TwoLayerNet`; for that alone.
     epochs : int, default 17
     batch_size : int, default 100
         The last mini-batch of an epoch holds what is left.
     learning_rate : float, default 0.1
+        Of SGD, where no optimizer is given.
     sampling : {"shuffle", "replacement"}, default "shuffle"
         A new permutation each epoch, cut into batches; or samples drawn at random, with replacement.
     seed : int or numpy.random.Generator, default 0
@@ -490,6 +492,16 @@ def train(
     >>> result.history.test_accuracy[-1] > 0.9
     True
     """
+    if network is not None and (hidden_size, activation, weight_init_std) != (50, "relu", 0.01):
+        raise ValueError(
+            "hidden_size, activation and weight_init_std are of the two-layer network, but a network is given, which "
+            "has its own; leave them out"
+        )
+    if optimizer is not None and learning_rate != 0.1:
+        raise ValueError(
+            f"learning_rate={learning_rate!r} is for plain SGD, but an optimizer is given; give that one the rate, "
+            f"as in {type(optimizer).__name__}({learning_rate!r})"
+        )
     optimizer, rng = optimizer or SGD(learning_rate), generator(seed)
     floats = network is None or network.takes_floats
     if isinstance(dataset, (str, os.PathLike)):
