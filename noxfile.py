@@ -199,7 +199,7 @@ def pythons(session):
 
 @nox.session(python=False)
 def examples(session):
-    """Every example, each drawing its picture into a temporary directory."""
+    """Every example, each drawing its picture into a temporary directory, and the Python of the README."""
     with outcome(session, "examples"):
         scripts = sorted(Path("examples").glob("*.py"))
         if not scripts:
@@ -209,6 +209,11 @@ def examples(session):
         pictures = str(Path(session.create_tmp()).resolve())
         for script in scripts:
             matrix.run(session, str(script), pictures)
+        readme = Path(session.create_tmp()).resolve() / "readme.py"
+        blocks = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.DOTALL)
+        readme.write_text("\n".join(blocks), encoding="utf-8")
+        session.chdir(pictures)  # it writes files
+        matrix.run(session, str(readme))
 
 
 @nox.session(reuse_venv=False)

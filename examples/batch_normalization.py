@@ -1,7 +1,9 @@
 """Batch normalisation makes training forgive bad initial weights.
 
 A network of five hidden layers learns 1,000 digits, from initial weights of several sizes, with and without
-normalisation over the mini-batch. (Deep Learning from Scratch, section 6.3.)
+normalisation over the mini-batch. Without, one size in eight suits it: from larger ones the loss overflows, from
+smaller ones it learns little or nothing. With it, it learns from all of them, best from small ones. (Deep Learning
+from Scratch, section 6.3.)
 
     python examples/batch_normalization.py [FOLDER]
 """
@@ -9,7 +11,6 @@ normalisation over the mini-batch. (Deep Learning from Scratch, section 6.3.)
 import sys
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from xpnet import SGD, Diverged, MultiLayerNet, Normal, fit, load_mnist
@@ -28,8 +29,9 @@ for ax, std in zip(axes, sizes, strict=True):
         network = MultiLayerNet(784, [100] * 5, 10, weight_init=Normal(std), batch_norm=batch_norm)
         try:
             history = fit(network, data, SGD(0.01), epochs=20, batch_size=100, progress=False).history
-        except Diverged as error:
+        except Diverged as error:  # its history has the accuracy before training
             history = error.history
+            ax.annotate("without: overflow", (0, history.train_accuracy[0]), xytext=(4, 0.03), color="C1")
         accuracy = history.train_accuracy
         ends[batch_norm].append(accuracy[-1])
         label = "with batch normalisation" if batch_norm else "without"
@@ -43,6 +45,5 @@ fig.supylabel("accuracy on the training images")
 fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, ncols=2, loc="outside upper center")
 fig.savefig(folder / "batch_normalization.png")
 
-assert all(with_it > without - 0.02 for with_it, without in zip(ends[True], ends[False], strict=True))
-assert np.count_nonzero(np.asarray(ends[True]) > 0.7) >= 6, "normalised, it learns from almost any initial weights"
-assert ends[False][-1] < 0.3, "without, it does not from small ones"
+assert min(ends[True]) > 0.4, "normalised, it learns from all of them"
+assert sum(without < 0.3 for without in ends[False]) == 6, "without, it does not from most"

@@ -1,4 +1,4 @@
-"""What a convolutional network learns to look for, and which digits it still confuses.
+"""What a convolutional network learns to look for, and which digits it gets wrong.
 
 The filters of its first layer are noise in the beginning; after a little training they are edges and blobs. (Deep
 Learning from Scratch, sections 7.5 and 7.6.)
@@ -47,12 +47,13 @@ def mosaic(filters):
     return framed.reshape(5, 6, 6, 6).swapaxes(1, 2).reshape(30, 36)[1:, 1:]
 
 
-fig, axes = figure(2, width=4.2, height=3.9)
+fig, axes = figure(2, width=4.4, height=3.9)
 for ax, filters, title in zip(axes, (before, after), ("before training", "after training"), strict=True):
     largest = float(np.max(np.abs(filters)))
     ax.imshow(mosaic(filters), cmap="gray", vmin=-largest, vmax=largest)
     ax.set_title(f"{title}: weights of ±{largest:.2g}")
     ax.set_axis_off()
+fig.get_layout_engine().set(wspace=0.1)
 fig.savefig(folder / "learned_filters.png")
 
 found = evaluate(network, *test)
@@ -67,6 +68,15 @@ for i, row in enumerate(found.confusion):
 ax.set(xlabel="taken for", ylabel="digit", xticks=range(10), yticks=range(10), title=f"{found.accuracy:.1%} right")
 ax.spines[:].set_visible(False)
 fig.savefig(folder / "confusion.png")
+
+guesses = np.argmax(network.predict(test[0]), axis=1)
+wrong = np.flatnonzero(guesses != test[1])[:12]
+fig, axes = figure(len(wrong), width=0.8, height=1.2)
+for ax, i in zip(axes, wrong, strict=True):
+    ax.imshow(test[0][i, 0], cmap="gray_r")
+    ax.set_title(f"{guesses[i]}, not {test[1][i]}")
+    ax.set_axis_off()
+fig.savefig(folder / "misclassified.png")
 
 assert found.accuracy > 0.9
 assert found.confusion.sum() == len(test[0]) and np.isclose(np.trace(found.confusion), found.accuracy * len(test[0]))

@@ -31,6 +31,8 @@ MAY_IMPORT = {
     "_array": set(),
     "functions": {"_array"},
     **{f"layers/{name}": {"_array", "functions"} for name in LAYERS_OWN},
+    "layers/convolution": {"_array", "backends", "windows"},
+    "layers/pooling": {"_array", "windows"},
     "layers/__init__": {"_array", *LAYERS_OWN},
     "gradient": {"_array"},
     "initializers": set(),
@@ -39,7 +41,7 @@ MAY_IMPORT = {
     "bricks": {"_array", "initializers", "layers"},
     "sequential": {"_array", "bricks", "initializers", "layers"},
     "networks": {"_array", "bricks", "functions", "gradient", "initializers", "layers", "sequential"},
-    "checking": {"_array", "gradient", "initializers", "networks"},
+    "checking": {"_array", "gradient", "initializers", "networks", "sequential"},
     "backends": {"_array"},
 }
 SHELLS = {"cli", "__main__"}

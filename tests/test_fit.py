@@ -116,6 +116,21 @@ def test_parts_share_masks_and_pass_state_on(lib):
         np.testing.assert_allclose(lib.numpy(state[name]), lib.numpy(s), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.only("numpy", "torch", "jax", "cupy")
+@pytest.mark.parametrize(("layers", "least"), [(5, 0.9), (20, 0.5)])
+def test_deep_networks_train_where_batches_are_normalised(lib, layers, least):
+    data = arrays(lib)
+    shares = {}
+    for batch_norm in (True, False):
+        net = MultiLayerNet(
+            49, [50] * (layers - 1), 10, batch_norm=batch_norm, weight_init=Normal(0.05), like=data[0][0]
+        )
+        history = fit(net, data, SGD(0.1), batch_size=50, epochs=20, progress=False).history
+        shares[batch_norm] = history.train_accuracy[-1]
+    assert shares[True] > least
+    assert shares[False] < 0.3
+
+
 def test_validation_samples_are_kept_out_of_training(lib):
     data = arrays(lib)
     net = MultiLayerNet(49, [8], 10, like=data[0][0])

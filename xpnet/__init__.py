@@ -1,6 +1,6 @@
 """Neural-network building blocks with hand-written backpropagation, on any array-API library.
 
-After chapters 4 and 5 of "Deep Learning from Scratch" (Saito, 2016). Functions, layers, networks and training take
+After chapters 4 to 7 of "Deep Learning from Scratch" (Saito, 2016). Functions, layers, networks and training take
 the namespace from their arrays: the same code runs on NumPy, CuPy, PyTorch, JAX, Dask and array-api-strict.
 
 >>> import xpnet

@@ -167,7 +167,8 @@ def check_layer(
     build : callable
         The layer's class: takes `params` in their order, returns a layer.
     params : dict of arrays
-        By name; ``{"W": W, "b": b}`` are compared with the layer's ``dW`` and ``db`` after `backward`.
+        By name; ``{"W": W, "b": b}`` are compared with the layer's ``dW`` and ``db`` after `backward`, or, where it
+        has no such attributes, with its ``gradients()`` in their order.
     *inputs : array
         What `forward` takes. The first ones are compared with what `backward` returns; targets beyond are not.
     sample, seed
@@ -199,7 +200,9 @@ def check_layer(
     dout = from_host(host, xp, inputs[0].dtype, device(inputs[0])) if out.shape else 1.5
     back = layer.backward(dout)
     back = back if isinstance(back, tuple) else (back,)
-    gradients = {f"x{i}": dx for i, dx in enumerate(back)} | {name: getattr(layer, f"d{name}") for name in params}
+    gradients = {f"x{i}": dx for i, dx in enumerate(back)}
+    for i, name in enumerate(params):
+        gradients[name] = getattr(layer, f"d{name}") if hasattr(layer, f"d{name}") else layer.gradients()[i]
 
     def loss(arrays: Params) -> Array:
         dtype = arrays["x0"].dtype
