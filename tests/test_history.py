@@ -21,13 +21,24 @@ HISTORY = History(
     seconds=[0.5, 1.5, 2.0],
     interrupted=True,
 )
+WATCHED = History(
+    loss=[2.3, 0.1],
+    updates=[0, 2],
+    train_accuracy=[0.125, 0.5],
+    test_accuracy=[0.1, 0.4],
+    validation_loss=[2.4, 0.3],
+    validation_accuracy=[0.2, 0.6],
+    best_epoch=1,
+    seconds=[0.5, 1.5],
+)
 REGRESSION = History(loss=[2.0, 1.0], updates=[0, 2], seconds=[0.0, 1.0])
 
 
 def test_json_holds_every_attribute_and_reads_back_as_the_same_history(tmp_path):
     path = tmp_path / "run.json"
-    HISTORY.save(path)
-    assert History(**json.loads(path.read_text(encoding="utf-8"))) == HISTORY
+    for history in (WATCHED, HISTORY):
+        history.save(path)
+        assert History(**json.loads(path.read_text(encoding="utf-8"))) == history
     assert path.read_text().endswith("}\n")
 
 
@@ -35,12 +46,18 @@ def test_csv_has_a_row_before_training_and_one_per_update(tmp_path):
     path = tmp_path / "run.csv"
     HISTORY.save(str(path))
     assert path.read_bytes().decode() == (
-        "update,loss,train_accuracy,test_accuracy,seconds\n"
-        "0,,0.125,0.1,0.5\n"
-        "1,2.3,,,\n"
-        "2,0.1,0.5,0.4,1.5\n"
-        f"3,{1 / 3},0.75,0.7,2.0\n"
+        "update,loss,train_accuracy,test_accuracy,validation_loss,validation_accuracy,seconds\n"
+        "0,,0.125,0.1,,,0.5\n"
+        "1,2.3,,,,,\n"
+        "2,0.1,0.5,0.4,,,1.5\n"
+        f"3,{1 / 3},0.75,0.7,,,2.0\n"
     )
+    WATCHED.save(path)
+    assert path.read_text().splitlines()[1:] == [
+        "0,,0.125,0.1,2.4,0.2,0.5",
+        "1,2.3,,,,,",
+        "2,0.1,0.5,0.4,0.3,0.6,1.5",
+    ]
 
 
 def test_csv_reads_back_to_the_last_bit(tmp_path):
@@ -56,10 +73,12 @@ def test_csv_reads_back_to_the_last_bit(tmp_path):
 
 def test_csv_without_accuracies_leaves_them_empty(tmp_path):
     REGRESSION.save(tmp_path / "run.csv")
-    assert (tmp_path / "run.csv").read_text().splitlines()[1:] == ["0,,,,0.0", "1,2.0,,,", "2,1.0,,,1.0"]
+    assert (tmp_path / "run.csv").read_text().splitlines()[1:] == ["0,,,,,,0.0", "1,2.0,,,,,", "2,1.0,,,,,1.0"]
 
 
-@pytest.mark.parametrize("history", [History(), HISTORY, REGRESSION], ids=["empty", "classes", "regression"])
+@pytest.mark.parametrize(
+    "history", [History(), HISTORY, REGRESSION, WATCHED], ids=["empty", "classes", "regression", "validation"]
+)
 @pytest.mark.parametrize("name", ["a.csv", "a.json", "A.CSV", "b.JSON"])
 def test_any_history_can_be_saved_and_leaves_one_file(tmp_path, history, name):
     history.save(tmp_path / name)

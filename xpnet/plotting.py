@@ -39,8 +39,10 @@ def figure(columns: int = 1, *, width: float = 5.0, height: float = 3.6) -> tupl
 def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
     """Draw a training run into an image file, of the kind that the suffix names.
 
-    The loss of every update, with its mean over 50 updates, and the accuracies after each epoch.
+    The loss of every update, with its mean over 50 updates, and the accuracies after each epoch;
+    those of the validation set, where there is one.
     """
+    marks = {"color": "C2", "marker": "^", "markersize": 3, "label": "validation"}
     fig, axes = figure(2 if history.train_accuracy else 1)
     loss = np.asarray(history.loss)
     axes[0].plot(np.arange(1, loss.size + 1), loss, color="0.8", linewidth=0.6, label="each update")
@@ -50,12 +52,20 @@ def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
         axes[0].plot(np.arange(width, loss.size + 1), mean, color="C0", label=f"mean of {width}")
     if loss.size and loss.min() > 0:
         axes[0].set_yscale("log")
+    if history.validation_loss:
+        axes[0].plot(
+            history.updates, history.validation_loss, color="C2", marker="^", markersize=3, label="validation"
+        )
     axes[0].set(xlabel="update", ylabel="loss on the mini-batch")
     axes[0].legend(frameon=False)
     if history.train_accuracy:
         epochs = np.arange(len(history.train_accuracy))
         axes[1].plot(epochs, history.train_accuracy, color="C0", marker="o", markersize=3, label="training set")
         axes[1].plot(epochs, history.test_accuracy, color="C1", marker="s", markersize=3, label="test set")
+        if history.validation_accuracy:
+            axes[1].plot(
+                epochs, history.validation_accuracy, color="C2", marker="^", markersize=3, label="validation"
+            )
         axes[1].set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
         axes[1].xaxis.get_major_locator().set_params(integer=True)
         axes[1].grid(alpha=0.3)
