@@ -41,6 +41,8 @@ INSTALL = {
     "dask": EXTRAS["dask"],
     "cupy": EXTRAS[CUPY],
 }
+# What the tests compare with, whichever backend they are on.
+ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
 VARIANTS = {
     "numpy": "numpy,numpy-readonly",
     "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64",
@@ -48,8 +50,16 @@ VARIANTS = {
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
 COLUMNS = ("tests", "gradcheck", "train")
 CHECKS = ("lint", "typing", "examples", "package")
-# On a machine with other work, several threads for products this small can cost ten times what they gain.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# On a machine with other work, several threads for products this small can cost ten times what they gain. What JAX
+# compiles, which is most of its time here, is shared among the processes.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".nox" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 # Run where none of them is installed, so it is the attempt that is looked for.
 IMPORTS_ONLY_NUMPY = """
@@ -94,7 +104,7 @@ class Environment:
         self.installed = set()  # by this run of nox
 
     def run(self, session, *args, **options):
-        return session.run(self.python, *args, external=True, env=ONE_THREAD, **options)
+        return session.run(self.python, *args, external=True, env=ENVIRONMENT, **options)
 
     def install(self, session, *requirements):
         if not self.installed:
@@ -127,7 +137,7 @@ matrix = Environment()
 def run_pytest(session, python, backends, *args):
     """The tests on some backends, on all cores: one process for each, with one thread."""
     command = [python, "-m", "pytest", "-n", "auto", f"--backends={backends}", *args, *session.posargs]
-    session.run(*command, env=ONE_THREAD, external=True)
+    session.run(*command, env=ENVIRONMENT, external=True)
 
 
 @nox.session
@@ -157,6 +167,7 @@ def tests(session, backend):
                 matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/test_cupy_absent.py")
                 why += "; only what needs none was tested: its import, its error, the names it has"
             skip(session, backend, "tests", why)
+        matrix.install(session, *ORACLES)
         where = ["--doctest-modules", "tests", "xpnet"] if backend == "numpy" else ["tests"]
         run_pytest(session, matrix.python, VARIANTS.get(backend, backend), *where)
 
@@ -231,7 +242,7 @@ def package(session):
         session.install("--quiet", str(wheel))
         session.chdir(work)
         session.run("python", "-c", IMPORTS_ONLY_NUMPY)
-        session.run("xpnet", "train", "--epochs", "1", env=ONE_THREAD)
+        session.run("xpnet", "train", "--epochs", "1", env=ENVIRONMENT)
 
 
 @nox.session(python=False, default=False)
