@@ -1,6 +1,7 @@
 """Layers: forward against NumPy, backward against differences taken here, and the book's known numbers."""
 
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -32,6 +33,7 @@ from xpnet.layers import (
     Softmax,
     SoftmaxWithLoss,
     Tanh,
+    dropout_mask,
 )
 
 RNG = np.random.default_rng(0)
@@ -45,6 +47,7 @@ IDS = np.asarray([[3, 0], [3, 5], [2, 3]])
 KEPT = RNG.random((5, 6)) < 0.5
 NORMALIZED = ("dgamma", "dbeta")
 SQUARE = RNG.normal(size=(6, 6))
+EXTREME = [-1e38, -1e30, -1e4, -100.0, -1e-30, 0.0, 1e-30, 100.0, 1e4, 1e30, 1e38]
 FILTERS, IMAGES = RNG.normal(size=(4, 1, 2, 3)), RNG.permutation(60).reshape(1, 2, 6, 5) / 10.0
 
 # Each layer: its class, how many of its arguments the constructor takes, which derivatives are kept in attributes,
@@ -296,26 +299,52 @@ def test_backward_params_gives_the_same_without_the_input_and_gradients_lists_it
 def test_the_checker_agrees_with_every_layer_that_has_a_derivative_by_its_input(lib, name):
     build, count, attributes, arrays, _ = LAYERS[name]
     for dtype in lib.dtypes:
-        if count > len(
-            attributes
-        ):  # what else the layer is built from is no parameter, and not widened by the checker
+        if count > len(attributes):  # what else it is built from is no parameter: the checker does not widen it
             dtype = max(lib.dtypes)
         given = convert(lib, arrays, dtype)
         params = {a.removeprefix("d"): p for a, p in zip(attributes, given, strict=False)}
         rest = given[len(params) : count]
-        report = check_layer(lambda *params, rest=rest: build(*params, *rest), params, *given[count:], sample=10)
+        sample = 10 if lib.backend.name == "dask" else None  # its graph of each element takes a while
+        report = check_layer(lambda *params, rest=rest: build(*params, *rest), params, *given[count:], sample=sample)
         assert report.ok
+        assert all(row.checked == row.total for row in report.rows) or sample
         inputs = [row.name for row in report.rows if row.name not in params]
         assert inputs == ["x0", "x1"][: LAYERS[name][4]]
         assert [row.name for row in report.rows][len(inputs) :] == list(params)
 
 
+def test_the_checker_agrees_with_every_element_of_an_embedding(lib):
+    ids = lib.asarray(IDS)
+
+    class Rows:
+        """The layer as a function of its table, which is what is moved."""
+
+        def forward(self, W):
+            self.layer = Embedding(W)
+            return self.layer.forward(ids)
+
+        def backward(self, dout):
+            self.layer.backward(dout)
+            return self.layer.dW
+
+    for dtype in lib.dtypes:
+        (row,) = check_layer(Rows, {}, lib.asarray(W, dtype)).rows
+        assert (row.checked, row.wrong) == (W.size, 0)
+
+
+def test_the_checker_goes_over_the_kink_of_a_relu(lib):
+    near = 1e-6 if "float64" in lib.dtypes else 1e-3  # within the first step, beyond the second
+    x = lib.asarray([-1.0, -near, near, 1.0])
+    for layer in (Relu, LeakyRelu, partial(LeakyRelu, slope=-2.0)):
+        (row,) = check_layer(layer, {}, x).rows
+        assert (row.checked, row.kinks, row.wrong) == (4, 2, 0)
+
+
 # PyTorch's own functions as an oracle, for every library
 
 
-@needs("torch")
-@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("mul", "add")])
-def test_layers_agree_with_pytorchs_own(lib, name):
+def theirs_of(name):
+    """PyTorch's function of all arguments of a layer of the table."""
     import torch
     from torch.nn import functional as F  # noqa: N812
 
@@ -337,7 +366,7 @@ def test_layers_agree_with_pytorchs_own(lib, name):
         return y.reshape(x.shape)
 
     ones = torch.ones(5, dtype=torch.float64)
-    theirs = {
+    return {
         "relu": F.relu,
         "sigmoid": F.sigmoid,
         "leaky_relu": F.leaky_relu,
@@ -359,12 +388,18 @@ def test_layers_agree_with_pytorchs_own(lib, name):
         "identity": lambda *a: squared(*(a if len(a) == 3 else (ones[: a[0].numel() // 4], *a))),
     }[name.partition("-")[0]]
 
+
+@needs("torch")
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in ("mul", "add")])
+def test_layers_agree_with_pytorchs_own(lib, name):
+    import torch
+
     _, count, attributes, arrays, differentiable = LAYERS[name]
     tensors = [torch.asarray(a.copy()) for a in arrays]
     wanted = [*tensors[: len(attributes)], *tensors[count : count + differentiable]]
     for tensor in wanted:
         tensor.requires_grad_()
-    out = theirs(*tensors)
+    out = theirs_of(name)(*tensors)
     dtype = max(lib.dtypes)
     layer, y = forward(name, convert(lib, arrays, dtype))
     dout = dout_for(lib, y, dtype)
@@ -373,6 +408,44 @@ def test_layers_agree_with_pytorchs_own(lib, name):
     check(lib, y, out.detach().numpy(), dtype, atol=atol)
     for got, grad in zip(backward(name, layer, dout), expected, strict=True):
         check(lib, got, grad.numpy(), dtype, atol=atol)
+
+
+@needs("torch")
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu", "probabilities"])
+def test_activations_of_the_largest_and_the_smallest_numbers_are_pytorchs(lib, name):
+    import torch
+
+    tensor = torch.tensor(EXTREME, dtype=torch.float64, requires_grad=True)
+    expected = theirs_of(name)(tensor)
+    (slope,) = torch.autograd.grad(expected, tensor, torch.ones_like(expected))
+    for dtype in lib.dtypes:
+        layer = LAYERS[name][0]()
+        check(lib, layer.forward(lib.asarray(EXTREME, dtype)), expected.detach().numpy(), dtype, atol=1e-37)
+        dx = layer.backward(lib.asarray(np.ones(len(EXTREME)), dtype))
+        check(lib, dx, slope.numpy(), dtype, atol=1e-37)
+
+
+def test_large_and_small_numbers_pass_through_the_other_layers(lib):
+    for dtype in lib.dtypes:
+        for size in (1e30, 1e4, 1e-30):
+            w, b, x, table = (lib.asarray(size * v, dtype) for v in (W, 0 * B, X, W))
+            ones, kept = lib.asarray(np.ones((6, 4)), dtype), lib.asarray(KEPT)
+            for layer, given, expected in [
+                (Affine(ones, b), x, size * X @ np.ones((6, 4))),
+                (Affine(w, b), lib.asarray(X, dtype), size * X @ W),
+                (Dropout(0.75, kept), x, 4 * size * X * KEPT),
+                (Residual([Dropout(0.5)]), x, 2 * size * X),
+                (Flatten(), x, size * X),
+                (Embedding(table), lib.asarray(IDS), size * W[IDS]),
+            ]:
+                check(lib, layer.forward(given), expected, dtype, atol=1e-5 * size)
+
+
+def test_options_that_are_numpy_numbers_do_not_widen(lib):
+    half = np.float64(0.5)
+    for layer in (LeakyRelu(slope=half), Dropout(half), Dropout(half, lib.asarray(KEPT))):
+        for value in (layer.forward(lib.asarray(X, "float32")), layer.backward(lib.asarray(X, "float32"))):
+            assert lib.numpy(value).dtype == "float32"
 
 
 # What is refused
@@ -407,8 +480,98 @@ def test_affine_refuses_what_does_not_fit(lib):
             Affine(lib.asarray(W, "float32"), lib.asarray(B, "float32")).forward(x)
 
 
-@pytest.mark.parametrize("build", [Relu, Sigmoid])
-def test_activations_refuse_integers_and_lists(lib, build):
+@pytest.mark.parametrize("build", [Relu, LeakyRelu, Sigmoid, Tanh, Gelu, Silu, Softmax, partial(Dropout, 0.5)])
+def test_layers_of_one_input_refuse_integers_and_lists(lib, build):
     for x, match in [(lib.asarray([1, 2]), "x must have a real floating dtype"), ([0.5], "x must be an array")]:
         with pytest.raises(TypeError, match=match):
             build().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "match"),
+    [
+        (partial(LeakyRelu, slope=math.nan), ValueError, "LeakyRelu: slope must be finite, got nan"),
+        (partial(LeakyRelu, slope=-math.inf), ValueError, "LeakyRelu: slope must be finite, got -inf"),
+        (partial(LeakyRelu, slope="0.1"), TypeError, "must be real number, not str"),
+        (partial(Softmax, axis=0.5), TypeError, "Softmax: axis must be a Python int, got 0.5"),
+        (partial(Softmax, axis=None), TypeError, "Softmax: axis must be a Python int, got None"),
+        (partial(Softmax, axis=(0, 1)), TypeError, r"Softmax: axis must be a Python int, got \(0, 1\)"),
+        (partial(Dropout, -0.1), ValueError, "Dropout: rate .* from 0 and below 1; got -0.1"),
+        (partial(Dropout, 1), ValueError, "from 0 and below 1; got 1"),
+        (partial(Dropout, math.nan), ValueError, "from 0 and below 1; got nan"),
+        (
+            partial(dropout_mask, np.random.default_rng(0), 1.5, (2,)),
+            ValueError,
+            "dropout_mask: rate .* got 1.5",
+        ),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_when_the_layer_is_built(build, error, match):
+    with pytest.raises(error, match=match):
+        build()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_options_that_a_layer_does_not_have_are_refused(name):
+    build, count, _, arrays, _ = LAYERS[name]
+    with pytest.raises(TypeError, match="unexpected keyword argument|takes no arguments"):
+        build(*arrays[:count], slop=0.1)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((5, 6), 2), ((5, 6), -3), ((), -1)])
+def test_softmax_refuses_an_axis_that_is_not_there(lib, shape, axis):
+    with pytest.raises(ValueError, match=rf"Softmax: x has shape {re.escape(str(shape))} and no axis {axis}; choose"):
+        Softmax(axis=axis).forward(lib.asarray(np.ones(shape)))
+
+
+def test_dropout_refuses_a_mask_that_does_not_fit(lib):
+    x = lib.asarray(X)
+    for mask, error, match in [
+        (lib.asarray(KEPT.astype("float64")), TypeError, "Dropout: mask must be of bool, got .*float"),
+        (lib.asarray(KEPT.astype("int32"), "int32"), TypeError, "Dropout: mask must be of bool, got .*int32"),
+        (lib.asarray(KEPT[:, :5]), ValueError, r"Dropout: mask has shape \(5, 5\), but x \(5, 6\); draw"),
+        (lib.asarray(KEPT[0]), ValueError, r"mask has shape \(6,\)"),
+        (KEPT.tolist(), TypeError, "mask must be an array"),
+    ]:
+        with pytest.raises(error, match=match):
+            Dropout(0.5, mask).forward(x)
+    if lib.backend.name != "numpy":
+        with pytest.raises(TypeError, match=r"different libraries: .*mask is numpy\.ndarray"):
+            Dropout(0.5, KEPT).forward(x)
+
+
+def test_embedding_refuses_what_does_not_fit(lib):
+    w, ids = lib.asarray(W), lib.asarray(IDS)
+    for shape in [(4,), (2, 3, 4), ()]:
+        with pytest.raises(ValueError, match=rf"Embedding: W has shape {re.escape(str(shape))}; expected \(V, D\)"):
+            Embedding(lib.asarray(np.ones(shape)))
+    for table, given, match in [
+        (
+            w,
+            lib.asarray(IDS.astype("float64")),
+            r"Embedding: ids must have an integer dtype, got .* shape \(3, 2\); cast",
+        ),
+        (w, lib.asarray(IDS > 2), "ids must have an integer dtype, got .*bool"),
+        (w, IDS.tolist(), "ids must be an array"),
+        (lib.asarray(np.ones((6, 4), int)), ids, "Embedding: W must have a real floating dtype"),
+    ]:
+        with pytest.raises(TypeError, match=match):
+            Embedding(table).forward(given)
+
+
+def test_ids_of_any_integer_dtype_name_the_same_rows(lib):
+    dtype, table, ids = max(lib.dtypes), RNG.normal(size=(300, 2)), np.asarray([[0, 255], [7, 0]])
+    for integer in lib.xp.__array_namespace_info__().dtypes(device=lib.device, kind="integral"):
+        if np.iinfo(integer).max < 255:
+            continue
+        layer = Embedding(lib.asarray(table))
+        check(lib, layer.forward(lib.asarray(ids, integer)), table[ids], dtype, name=integer)
+        layer.backward(lib.asarray(np.ones((2, 2, 2)), dtype))
+        assert np.flatnonzero(lib.numpy(layer.dW)[:, 0]).tolist() == [0, 7, 255]
+
+
+def test_residual_refuses_what_cannot_be_added(lib):
+    w, b, x = (lib.asarray(a) for a in (W, B, X))
+    for layers, shortcut in [([Affine(w, b)], []), ([], [Affine(w, b)])]:
+        with pytest.raises(ValueError, match=r"Residual: the layers made \(5, .\) of \(5, 6\), and the shortcut"):
+            Residual(layers, shortcut).forward(x)

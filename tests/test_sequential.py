@@ -318,6 +318,13 @@ def test_options_that_cannot_be_are_refused_at_once(build, match):
         build()
 
 
+def test_what_looks_integers_up_can_only_come_first():
+    with pytest.raises(ValueError, match=r"layer 2 is Embed\(.*can only be the first"):
+        Sequential(Dense(4), Embed(7, 3))
+    with pytest.raises(ValueError, match="Skip: .* can only be the first"):
+        Skip(Embed(7, 3))
+
+
 def test_what_is_no_description_is_refused():
     with pytest.raises(TypeError, match=r"layer 2 is .*Relu.*expected a description of a layer"):
         Sequential(Dense(3), Relu)

@@ -327,6 +327,13 @@ class BatchNorm(Description):
     ----------
     momentum, eps : float
         As in `BatchNormalization`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gamma, beta = BatchNorm().init(np.random.default_rng(0), (30, 24, 24))
+    >>> gamma.shape, BatchNorm().output_shape((30, 24, 24))
+    ((30,), (30, 24, 24))
     """
 
     momentum: float = 0.9
@@ -340,8 +347,8 @@ class BatchNorm(Description):
         return 1 + zeros, zeros
 
     def init_state(self, shape: Shape) -> Arrays:
-        zeros = Zeros()(generator(0), shape[:1])
-        return zeros, 1 + zeros
+        ones, zeros = self.init(generator(0), shape)
+        return zeros, ones
 
     def least_batch(self, shape: Shape) -> int:
         return 1 if math.prod(shape[1:]) > 1 else 2
@@ -358,6 +365,13 @@ class LayerNorm(Description):
     ----------
     eps : float
         As in `LayerNormalization`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gamma, beta = LayerNorm().init(np.random.default_rng(0), (100,))
+    >>> gamma.shape
+    (100,)
     """
 
     eps: float = 1e-5
@@ -380,6 +394,13 @@ class Drop(Description):
     ----------
     rate : float
         The share of units that are dropped in training, from 0 to below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> (mask,) = Drop(0.25).draw(np.random.default_rng(0), (100, 50))
+    >>> print(mask.shape, mask.mean().round(2))
+    (100, 50) 0.75
     """
 
     rate: float
@@ -398,7 +419,13 @@ class Drop(Description):
 
 @dataclass(frozen=True)
 class Flat(Description):
-    """Description of a `Flatten` layer; `Dense` flattens by itself."""
+    """Description of a `Flatten` layer; `Dense` flattens by itself.
+
+    Examples
+    --------
+    >>> Flat().output_shape((16, 7, 7))
+    (784,)
+    """
 
     kind = "Flatten"
 
@@ -421,6 +448,11 @@ class Embed(Description):
         The length of a vector.
     weight_init : callable, optional
         As in `Dense`; standard normal where not given.
+
+    Examples
+    --------
+    >>> Embed(1000, 16).output_shape((20,))  # 20 words of a text
+    (20, 16)
     """
 
     count: int
@@ -466,6 +498,8 @@ class Skip(Description):
     def __init__(self, *descriptions: Description, shortcut: Sequence[Description] = ()) -> None:
         self.descriptions, self.shortcut = choose_weights(descriptions), choose_weights(shortcut)
         both = [*self.descriptions, *self.shortcut]
+        if not all(d.takes_floats for d in both):
+            raise ValueError("Skip: what looks integers up can only be the first of a stack, not in a Skip")
         self.params = tuple(name for d in both for name in d.params)
         self.state = tuple(name for d in both for name in d.state)
         self.masks = tuple(name for d in both for name in d.masks)

@@ -42,6 +42,16 @@ class Network:
         The pure function underneath.
     input_shape, output_shape : tuple of int
         The shapes of one sample and of its scores.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet import Activation, Dense, Relu, Sequential
+    >>> net = Network(Sequential(Dense(3), Activation(Relu), Dense(2)), (4,))
+    >>> net.predict(np.ones((5, 4), dtype="float32")).shape
+    (5, 2)
+    >>> net.gradient(np.ones((5, 4), dtype="float32"), np.asarray([0, 1, 1, 0, 1]))["W2"].shape
+    (3, 2)
     """
 
     def __init__(

@@ -53,9 +53,7 @@ def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
     if loss.size and loss.min() > 0:
         axes[0].set_yscale("log")
     if history.validation_loss:
-        axes[0].plot(
-            history.updates, history.validation_loss, color="C2", marker="^", markersize=3, label="validation"
-        )
+        axes[0].plot(history.updates, history.validation_loss, **marks)
     axes[0].set(xlabel="update", ylabel="loss on the mini-batch")
     axes[0].legend(frameon=False)
     if history.train_accuracy:
@@ -63,9 +61,7 @@ def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
         axes[1].plot(epochs, history.train_accuracy, color="C0", marker="o", markersize=3, label="training set")
         axes[1].plot(epochs, history.test_accuracy, color="C1", marker="s", markersize=3, label="test set")
         if history.validation_accuracy:
-            axes[1].plot(
-                epochs, history.validation_accuracy, color="C2", marker="^", markersize=3, label="validation"
-            )
+            axes[1].plot(epochs, history.validation_accuracy, **marks)
         axes[1].set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
         axes[1].xaxis.get_major_locator().set_params(integer=True)
         axes[1].grid(alpha=0.3)

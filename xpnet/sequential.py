@@ -69,6 +69,10 @@ class Sequential:
                     f"Sequential: layer {i} is {description!r}, expected a description of a layer, such as Dense(50) "
                     "or Activation(Relu)"
                 )
+            if i > 1 and not description.takes_floats:
+                raise ValueError(
+                    f"Sequential: layer {i} is {description!r}, which looks integers up, and can only be the first"
+                )
         self.descriptions, self.loss_class = choose_weights(descriptions), loss
         count: Counter[str] = Counter()
 

@@ -81,7 +81,12 @@ class LeakyRelu:
     Parameters
     ----------
     slope : float, default 0.01
-        The slope below 0. With one that is not 0 no unit is ever cut off from learning.
+        The slope below 0, finite. With one that is not 0 no unit is ever cut off from learning.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the slope is not a finite number, or `x` is not a real floating array.
 
     Notes
     -----
@@ -102,6 +107,8 @@ class LeakyRelu:
     """
 
     def __init__(self, *, slope: float = 0.01) -> None:
+        if not math.isfinite(slope):
+            raise ValueError(f"LeakyRelu: slope must be finite, got {slope!r}")
         self.slope = float(slope)  # a NumPy scalar would widen float32
 
     def forward(self, x: Array, /) -> Array:
@@ -234,6 +241,11 @@ class Softmax:
     axis : int, default -1
         The axis of the classes.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the axis is not an integer, or `x` has no such axis or is not a real floating array.
+
     Notes
     -----
     dy_k/dx_j = y_k (1 - y_j) where j = k, and -y_k y_j elsewhere. With dout_k = dL/dy_k therefore
@@ -254,11 +266,17 @@ class Softmax:
     """
 
     def __init__(self, *, axis: int = -1) -> None:
+        if not isinstance(axis, int):
+            raise TypeError(f"Softmax: axis must be a Python int, got {axis!r}")
         self.axis = axis
 
     def forward(self, x: Array, /) -> Array:
         """The softmax of `x`, in its shape and floating dtype."""
         check_floating(namespace(x=x), "Softmax", x=x)
+        if not -x.ndim <= self.axis < x.ndim:
+            raise ValueError(
+                f"Softmax: x has shape {tuple(x.shape)} and no axis {self.axis}; choose one of its {x.ndim} axes"
+            )
         self.y = softmax(x, axis=self.axis)
         return self.y
 

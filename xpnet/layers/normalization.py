@@ -266,7 +266,7 @@ def _of_features(v: Array, x: Array) -> Array:
 
 
 def _values_of_a_feature(x: Array, D: int) -> int:
-    m = size(x) // D
+    m = size(x) // max(D, 1)
     if m < 2:
         raise ValueError(
             f"BatchNormalization: x has shape {tuple(x.shape)}, {m} value for each feature, but the statistics of a "
