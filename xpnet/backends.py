@@ -159,6 +159,10 @@ class Backend:
             return x.index_select(0, index)
         return namespace(x=x, index=index).take(x, index, axis=0)
 
+    def joined(self, x: Array) -> Array:
+        """`x`, of samples along its first axis; Dask's pieces, one for each slice that it was made of, become one."""
+        return x.rechunk(dict.fromkeys(range(1, x.ndim), -1)) if self.name == "dask" else x
+
     @property
     def block_size(self) -> int:
         """How many numbers to make at a time where more would be too many: NumPy's are to stay in a core's cache."""

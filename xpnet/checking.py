@@ -14,6 +14,7 @@ from ._array import (
     namespace,
     size,
 )
+from .backends import to_numpy
 from .gradient import default_step, partial_slopes
 from .initializers import Normal, generator
 from .networks import Network
@@ -234,15 +235,15 @@ def _check(
     precision = 1e3 * float(xp.finfo(first.dtype).eps)
 
     def row(name: str) -> Row:
-        x, analytic = wide[name], _widen(xp, gradients[name])
-        if tuple(analytic.shape) != tuple(x.shape):
-            raise ValueError(f"the gradient by {name} has shape {tuple(analytic.shape)}, expected {tuple(x.shape)}")
+        x, analytic = wide[name], to_numpy(_widen(xp, gradients[name]))
+        if analytic.shape != tuple(x.shape):
+            raise ValueError(f"the gradient by {name} has shape {analytic.shape}, expected {tuple(x.shape)}")
         total = size(x)
         elements = (
             range(total) if sample is None or sample >= total else sorted(rng.choice(total, sample, False).tolist())
         )
-        flat = xp.reshape(analytic, (-1,))
-        scale = float(xp.max(xp.abs(analytic)))
+        flat = analytic.ravel()
+        scale = float(abs(flat).max())
         step = default_step(x)
         steps = xp.reshape(step, (-1,))
 

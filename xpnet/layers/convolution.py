@@ -184,11 +184,11 @@ def _columns(
 
     They hold each number as many times as windows see it, so they are made for some images at a time.
     """
-    xp, (count, channels, *_) = namespace(x=x), x.shape
-    at_once = max(1, backend_of(x).block_size // (channels * size[0] * size[1] * out[0] * out[1]))
+    xp, backend, (count, channels, *_) = namespace(x=x), backend_of(x), x.shape
+    at_once = max(1, backend.block_size // (channels * size[0] * size[1] * out[0] * out[1]))
     for start in range(0, max(count, 1), at_once):
         part = slice(start, min(start + at_once, count))
-        seen = xp.stack(windows(x[part, ...], size, stride, dilation, out), axis=2)
+        seen = backend.joined(xp.stack(windows(x[part, ...], size, stride, dilation, out), axis=2))
         seen = xp.reshape(seen, (seen.shape[0], groups, channels // groups, size[0] * size[1], *out))
         yield xp.reshape(seen, (seen.shape[0], groups, -1, out[0] * out[1])), part
 

@@ -1,6 +1,7 @@
 """Pooling of images, arrays of shape (N, C, H, W)."""
 
 from .._array import Array, Namespace, device, namespace
+from ..backends import backend_of
 from .windows import Pair, check_images, output_size, pad, pair, windows
 
 __all__ = ["AveragePooling", "MaxPooling"]
@@ -48,7 +49,7 @@ class _Pooling:
                 by_column.append(sum(shifted[1:], start=shifted[0]))
             by_row.append(xp.stack(by_column, axis=-1))
         n, c, height, width = self.shape
-        sums = xp.stack(by_row, axis=3)  # (N, C, rows, sh, columns, sw)
+        sums = backend_of(by_row[0]).joined(xp.stack(by_row, axis=3))  # (N, C, rows, sh, columns, sw)
         rows, columns = sums.shape[2] * sh, sums.shape[4] * sw
         (down, right) = self.padding
         whole = xp.reshape(sums, (n, c, rows, columns))

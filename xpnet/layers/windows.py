@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from .._array import Array, Namespace, check_floating, device
+from ..backends import backend_of
 
 __all__ = ["Pair", "check_images", "output_size", "pad", "pair", "spread", "windows"]
 
@@ -50,7 +51,7 @@ def pad(xp: Namespace, x: Array, top: int, bottom: int, left: int, right: int, v
             sides.append(xp.full(shape, value, dtype=x.dtype, device=device(x)))
         if before > 0 or after > 0:
             x = xp.concat([sides[0], x, sides[1]], axis=axis)
-    return x
+    return backend_of(x).joined(x)
 
 
 def spread(xp: Namespace, x: Array, stride: Pair) -> Array:
@@ -62,7 +63,7 @@ def spread(xp: Namespace, x: Array, stride: Pair) -> Array:
     for axis, s in ((3, stride[0]), (5, stride[1])):
         shape = (*x.shape[:axis], s - 1, *x.shape[axis + 1 :])
         x = xp.concat([x, xp.zeros(shape, dtype=x.dtype, device=device(x))], axis=axis)
-    return xp.reshape(x, (n, c, h * stride[0], w * stride[1]))
+    return xp.reshape(backend_of(x).joined(x), (n, c, h * stride[0], w * stride[1]))
 
 
 def windows(x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[Array]:
