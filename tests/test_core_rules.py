@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "functions": {"_array"},
     **{f"layers/{name}": {"_array", "functions"} for name in LAYERS_OWN},
     "layers/convolution": {"_array", "backends", "windows"},
-    "layers/pooling": {"_array", "windows"},
+    "layers/pooling": {"_array", "backends", "windows"},
+    "layers/windows": {"_array", "backends"},
     "layers/__init__": {"_array", *LAYERS_OWN},
     "gradient": {"_array"},
     "initializers": set(),
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "bricks": {"_array", "initializers", "layers"},
     "sequential": {"_array", "bricks", "initializers", "layers"},
     "networks": {"_array", "bricks", "functions", "gradient", "initializers", "layers", "sequential"},
-    "checking": {"_array", "gradient", "initializers", "networks", "sequential"},
+    "checking": {"_array", "backends", "gradient", "initializers", "networks", "sequential"},
     "backends": {"_array"},
 }
 SHELLS = {"cli", "__main__"}
