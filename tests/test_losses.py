@@ -14,13 +14,14 @@ from test_functions import check
 from test_layers import convert
 
 import xpnet
-from xpnet.layers import HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
+from xpnet.layers import ExponentialWithLoss, HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 
 RNG = np.random.default_rng(0)
 SCORES, TARGETS = 2 * RNG.normal(size=(5, 4)), RNG.normal(size=(5, 4))
 LABELS = np.asarray([3, 0, 3, 1, 2])
 HOLES = np.asarray([3, -1, 0, -1, 3])
 ONE_HOT, P = np.eye(4)[LABELS], RNG.dirichlet(np.ones(4), size=5)
+COUNTED = RNG.poisson(2.0, size=(5, 4)).astype("float64")
 YES = (RNG.random((5, 4)) < 0.5).astype("float64")
 WEIGHT, C = np.asarray([0.5, 2.0, 1.0, 0.25, 3.0]), np.asarray([0.5, 2.0, 1.0, 3.0])
 
@@ -49,6 +50,9 @@ CASES = {
     "identity": (IdentityWithLoss, {}, {}, SCORES, TARGETS),
     "identity-weighted": (IdentityWithLoss, {}, {"weight": WEIGHT}, SCORES, TARGETS),
     "identity-one-sample": (IdentityWithLoss, {}, {}, SCORES[0], TARGETS[0]),
+    "exponential": (ExponentialWithLoss, {}, {}, SCORES, COUNTED),
+    "exponential-weighted": (ExponentialWithLoss, {}, {"weight": WEIGHT}, SCORES, COUNTED),
+    "exponential-one-sample": (ExponentialWithLoss, {}, {}, SCORES[0], COUNTED[0]),
     "huber": (HuberLoss, {}, {}, SCORES, TARGETS),
     "huber-delta": (HuberLoss, {"delta": 2.5}, {}, SCORES, TARGETS),
     "huber-weighted": (HuberLoss, {"delta": 0.5}, {"weight": WEIGHT}, SCORES, TARGETS),
@@ -62,6 +66,7 @@ LOSSES = {
     "softmax-options": (partial(SoftmaxWithLoss, smoothing=0.2, ignore=1), LABELS),
     "sigmoid": (SigmoidWithLoss, YES),
     "identity": (IdentityWithLoss, TARGETS),
+    "exponential": (ExponentialWithLoss, COUNTED),
     "huber": (partial(HuberLoss, delta=0.5), TARGETS),
 }
 losses = pytest.mark.parametrize("name", LOSSES)
@@ -135,6 +140,14 @@ def their_identity(x, t, weight=None):
     return their_mean(0.5 * mse_loss(x, t, reduction="none"), weight)
 
 
+def their_exponential(x, t, weight=None):
+    import torch
+    from torch.nn.functional import poisson_nll_loss
+
+    at_its_least = torch.xlogy(t, t) - t
+    return their_mean(poisson_nll_loss(x, t, log_input=True, reduction="none") + at_its_least, weight)
+
+
 def their_huber(x, t, weight=None, delta=1.0):
     from torch.nn.functional import huber_loss
 
@@ -145,6 +158,7 @@ THEIRS = {
     SoftmaxWithLoss: their_softmax,
     SigmoidWithLoss: their_sigmoid,
     IdentityWithLoss: their_identity,
+    ExponentialWithLoss: their_exponential,
     HuberLoss: their_huber,
 }
 
@@ -200,6 +214,8 @@ def problems(draw, build):
             t = t / t.sum(axis=1, keepdims=True)
     elif build is SigmoidWithLoss:
         t = draw(arrays("float64", shape, elements=st.sampled_from([0.0, 1.0]) | st.floats(0, 1)))
+    elif build is ExponentialWithLoss:
+        x, t = x / 4, draw(arrays("float64", shape, elements=st.just(0.0) | st.floats(1e-3, 20)))
     else:
         t = draw(arrays("float64", shape, elements=NUMBERS))
     if build is HuberLoss:
@@ -221,7 +237,9 @@ def counted(build, numbers, options, x, t):
 
 
 @needs("torch")
-@pytest.mark.parametrize("build", [SoftmaxWithLoss, SigmoidWithLoss, IdentityWithLoss, HuberLoss])
+@pytest.mark.parametrize(
+    "build", [SoftmaxWithLoss, SigmoidWithLoss, IdentityWithLoss, ExponentialWithLoss, HuberLoss]
+)
 def test_losses_of_any_shape_and_options_agree_with_pytorchs_own(build):
     seen = {True: 0, False: 0}
 
@@ -566,6 +584,7 @@ def test_options_that_are_numpy_numbers_do_not_widen(lib):
         (SigmoidWithLoss, [50.0], [1], 1.928749847963918e-22, [0]),
         (SigmoidWithLoss, [-50.0], [0], 1.928749847963918e-22, [1.928749847963918e-22]),
         (IdentityWithLoss, [1e4, -1e4], [0, 0], 1e8, [1e4, -1e4]),
+        (ExponentialWithLoss, [-1e4, -1e4], [0, 1], 9999, [0, -1]),
         (HuberLoss, [1e4, -1e4], [0, 0], 19999, [1, -1]),
         (HuberLoss, [1e30, -1e30], [0, 0], 2e30, [1, -1]),
     ],
@@ -580,7 +599,7 @@ def test_extreme_scores_have_their_loss_and_still_teach(lib, build, x, t, loss, 
 EXTREME = st.floats(-1e4, 1e4, width=32) | st.sampled_from([-1e4, 0.0, 1e4])
 
 
-@losses
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "exponential"])  # exp(1e4) is infinite
 @settings(max_examples=50)
 @given(x=arrays(np.float32, (5, 4), elements=EXTREME), outputs=st.booleans())
 def test_any_scores_have_a_finite_loss_of_0_or_more_and_a_finite_derivative(name, x, outputs):
@@ -620,7 +639,7 @@ def test_losses_refuse_what_does_not_fit(lib, name):
             build(weight).forward(*args)
 
 
-@pytest.mark.parametrize("build", [SigmoidWithLoss, IdentityWithLoss, HuberLoss])
+@pytest.mark.parametrize("build", [SigmoidWithLoss, IdentityWithLoss, ExponentialWithLoss, HuberLoss])
 def test_targets_of_outputs_have_their_shape(lib, build):
     for x, t in [(SCORES, LABELS), (SCORES[:, :1], YES[:, 0]), (SCORES[0], YES[:1])]:
         with pytest.raises(ValueError, match=rf"{build.__name__}: t has shape \(.*\), expected that of the outputs"):

@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # a name is loaded when it is first used; the same names stan
         Convolution,
         Dropout,
         Embedding,
+        ExponentialWithLoss,
         Flatten,
         Gelu,
         HuberLoss,
@@ -109,6 +110,7 @@ __all__ = [
     "Embed",
     "Embedding",
     "Evaluation",
+    "ExponentialWithLoss",
     "Flat",
     "Flatten",
     "Gelu",
@@ -189,9 +191,9 @@ _HOMES = {
     "gradient": "gradient_descent numerical_diff numerical_gradient numerical_gradient_rows",
     "history": "History",
     "initializers": "He Normal Orthogonal Xavier Zeros",
-    "layers": "AddLayer Affine AveragePooling BatchNormalization Convolution Dropout Embedding Flatten Gelu "
-    "HuberLoss IdentityWithLoss LayerNormalization LeakyRelu MaxPooling MulLayer Relu Residual "
-    "Sigmoid SigmoidWithLoss Silu Softmax SoftmaxWithLoss Tanh",
+    "layers": "AddLayer Affine AveragePooling BatchNormalization Convolution Dropout Embedding "
+    "ExponentialWithLoss Flatten Gelu HuberLoss IdentityWithLoss LayerNormalization LeakyRelu MaxPooling MulLayer "
+    "Relu Residual Sigmoid SigmoidWithLoss Silu Softmax SoftmaxWithLoss Tanh",
     "networks": "MultiLayerNet Network SimpleNet TwoLayerNet",
     "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov RMSProp",
     "schedules": "CosineDecay StepDecay WarmUp",

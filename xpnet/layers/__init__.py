@@ -16,7 +16,7 @@ from .arithmetic import AddLayer, MulLayer
 from .convolution import Convolution
 from .dropout import Dropout, dropout_mask
 from .embedding import Embedding
-from .losses import HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
+from .losses import ExponentialWithLoss, HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 from .normalization import BatchNormalization, LayerNormalization
 from .pooling import AveragePooling, MaxPooling
 from .residual import Residual
@@ -29,6 +29,7 @@ __all__ = [
     "Convolution",
     "Dropout",
     "Embedding",
+    "ExponentialWithLoss",
     "Flatten",
     "Gelu",
     "HuberLoss",

@@ -5,7 +5,7 @@ import math
 from .._array import Array, Namespace, check_floating, device, index_dtype, namespace
 from ..functions import as_targets, batch_size, check_batch, sigmoid
 
-__all__ = ["HuberLoss", "IdentityWithLoss", "SigmoidWithLoss", "SoftmaxWithLoss"]
+__all__ = ["ExponentialWithLoss", "HuberLoss", "IdentityWithLoss", "SigmoidWithLoss", "SoftmaxWithLoss"]
 
 
 class SoftmaxWithLoss:
@@ -269,6 +269,67 @@ class IdentityWithLoss:
 
     def backward(self, dout: Array = 1.0, /) -> Array:
         """The derivative by the outputs, in their shape."""
+        return self.error * (dout * self.share)
+
+
+class ExponentialWithLoss:
+    """Exponential and Poisson deviance in one, for counts: the mean of Σ (t log(t/y) - t + y) over the batch.
+
+    Parameters
+    ----------
+    weight : array of the dtype of the scores, shape (N,), optional
+        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+
+    Attributes
+    ----------
+    y : array, shape of the scores
+        Expected counts, y = exp(x), after `forward`.
+
+    Notes
+    -----
+    With log y = x, dL/dx = -t + exp(x) = y - t, as for the other pairs. The loss is 0 where y = t, and t log t is 0
+    where t is 0.
+
+    PyTorch's ``PoissonNLLLoss`` is the same without t log t - t, which no derivative sees. scikit-learn calls it half
+    the Poisson deviance.
+
+    References
+    ----------
+    McCullagh and Nelder (1989), Generalized Linear Models, sections 2.3 and 6.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = ExponentialWithLoss()
+    >>> print(layer.forward(np.asarray([[0.0, 0.0]]), np.asarray([[1, 3]])).round(6))
+    1.295837
+    >>> layer.backward()
+    array([[ 0., -2.]])
+    """
+
+    def __init__(self, weight: Array | None = None, /) -> None:
+        self.weight = weight
+
+    def forward(self, x: Array, t: Array, /) -> Array:
+        """The loss, an array of shape (), of scores `x` and counts `t`.
+
+        Parameters
+        ----------
+        x : array of real floating dtype, shape (N, K) or (K,)
+            Logarithms of the expected counts; of a single output (N, 1).
+        t : array, shape of `x`
+            Counts, not negative; cast to the dtype of `x`.
+        """
+        xp = namespace(x=x, t=t, weight=self.weight)
+        self.share = _share(xp, "ExponentialWithLoss", x, self.weight)
+        self.y = xp.exp(x)
+        t = _targets(xp, "ExponentialWithLoss", x, t)
+        self.error = self.y - t
+        surprise = xp.log(xp.where(t > 0, t, 1.0)) - x
+        return xp.sum((t * surprise + self.error) * self.share)
+
+    def backward(self, dout: Array = 1.0, /) -> Array:
+        """The derivative by the scores, in their shape."""
         return self.error * (dout * self.share)
 
 
