@@ -715,11 +715,11 @@ def test_ctrl_c_at_any_line_and_instruction_leaves_a_whole_result(lib, opcodes):
 
 @pytest.fixture
 def sigint():
-    """Ctrl-C as in a program; without garbage collection, since JAX's callback there swallows what it is hit by."""
+    """Ctrl-C as in a program; without JAX's callback to garbage collection, which swallows what it is hit by."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    gc.disable()
+    callbacks, gc.callbacks[:] = gc.callbacks[:], []
     yield
-    gc.enable()
+    gc.callbacks[:] = callbacks
     signal.signal(signal.SIGINT, before)
 
 

@@ -45,12 +45,12 @@ def pad(xp: Namespace, x: Array, top: int, bottom: int, left: int, right: int, v
     """Add rows and columns of `value` around images; negative numbers take some away."""
     x = x[..., max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
     for axis, before, after in ((3, left, right), (2, top, bottom)):
-        sides = []
-        for width in (before, after):
-            shape = (*x.shape[:axis], max(width, 0), *x.shape[axis + 1 :])
-            sides.append(xp.full(shape, value, dtype=x.dtype, device=device(x)))
-        if before > 0 or after > 0:
-            x = xp.concat([sides[0], x, sides[1]], axis=axis)
+        sides = [x]
+        for place, width in ((0, before), (2, after)):
+            if width > 0:  # Dask makes no empty arrays
+                shape = (*x.shape[:axis], width, *x.shape[axis + 1 :])
+                sides.insert(place, xp.full(shape, value, dtype=x.dtype, device=device(x)))
+        x = xp.concat(sides, axis=axis) if len(sides) > 1 else x
     return backend_of(x).joined(x)
 
 
@@ -62,7 +62,7 @@ def spread(xp: Namespace, x: Array, stride: Pair) -> Array:
     x = xp.reshape(x, (n, c, h, 1, w, 1))
     for axis, s in ((3, stride[0]), (5, stride[1])):
         shape = (*x.shape[:axis], s - 1, *x.shape[axis + 1 :])
-        x = xp.concat([x, xp.zeros(shape, dtype=x.dtype, device=device(x))], axis=axis)
+        x = xp.concat([x, xp.zeros(shape, dtype=x.dtype, device=device(x))], axis=axis) if s > 1 else x
     return xp.reshape(backend_of(x).joined(x), (n, c, h * stride[0], w * stride[1]))
 
 
