@@ -306,14 +306,19 @@ def in_parts(
 def _batches(
     rng: np.random.Generator, rows: np.ndarray[Any, Any], batch_size: int, sampling: str
 ) -> Iterator[np.ndarray[Any, np.dtype[np.integer[Any]]]]:
-    """The samples of an epoch's mini-batches: those of full size, then the last one where it is shorter."""
+    """The samples of an epoch's mini-batches, see `in_batches`."""
     if sampling == "shuffle":
         order = rng.permutation(rows)
     else:
         order = rows[rng.integers(0, len(rows), size=batch_size * math.ceil(len(rows) / batch_size))]
-    whole = len(order) // batch_size * batch_size
+    return in_batches(order, batch_size)
+
+
+def in_batches(order: np.ndarray[Any, Any], size: int) -> Iterator[np.ndarray[Any, np.dtype[np.integer[Any]]]]:
+    """`order` cut into mini-batches: those of full size, one to a row, then the last one where it is shorter."""
+    whole = len(order) // size * size
     if whole:
-        yield order[:whole].reshape(-1, batch_size)
+        yield order[:whole].reshape(-1, size)
     if whole < len(order):
         yield order[None, whole:]
 
