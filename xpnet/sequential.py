@@ -81,7 +81,7 @@ class Sequential:
             return f"{name}{count[name]}"
 
         self.names = [numbered(d.kind) for d in descriptions]
-        self.param_names, self._state, self._masks = (
+        self.param_names, self.carried_names, self._masks = (
             (
                 [tuple(numbered(name) for name in names) for names in kinds]
                 for kinds in zip(*((d.params, d.state, d.masks) for d in descriptions), strict=True)
@@ -89,13 +89,13 @@ class Sequential:
             if descriptions
             else ([], [], [])
         )
-        self.state_names = [name for names in self._state for name in names]
+        self.state_names = [name for names in self.carried_names for name in names]
         self.mask_names = [name for names in self._masks for name in names]
         self._first = next((i for i, names in enumerate(self.param_names) if names), len(descriptions))
         self._plan = [
             (name, description, (*params, *state, *masks))
             for name, description, params, state, masks in zip(
-                self.names, self.descriptions, self.param_names, self._state, self._masks, strict=True
+                self.names, self.descriptions, self.param_names, self.carried_names, self._masks, strict=True
             )
         ]
 
@@ -148,7 +148,7 @@ class Sequential:
         return {
             name: array
             for i, description, shape in self._inputs(input_shape)
-            for name, array in zip(self._state[i], description.init_state(shape), strict=True)
+            for name, array in zip(self.carried_names[i], description.init_state(shape), strict=True)
         }
 
     def draw(self, rng: Any, batch_shape: Shape, /) -> Params:
@@ -299,24 +299,50 @@ class Sequential:
             x = layer.forward(x)
         last = self.loss_class(weight)
         loss = last.forward(x, t)
+        _, gradients = self.backward(layers, last.backward(), to_input=False)
+        return loss, gradients, self.next_state(layers), layers
 
-        dout = last.backward()
-        passed = list(layers.values())
-        for layer in reversed(passed[self._first + 1 :]):
+    def backward(
+        self, layers: dict[str, Any], dout: Array, *, to_input: bool = True
+    ) -> tuple[Array | None, Params]:
+        """Backpropagation through layers that recorded a pass.
+
+        Parameters
+        ----------
+        layers : dict of layers
+            Of `layers`, after the `forward` of each.
+        dout : array
+            dL/dy, in the shape of the outputs.
+        to_input : bool, default True
+            Whether to go down to the input. Without, nothing is computed below the first layer with parameters.
+
+        Returns
+        -------
+        dx : array or None
+            dL/dx; None without `to_input`, and for integers that are looked up.
+        gradients : dict of arrays, shaped as the parameters
+        """
+        passed, dx = list(layers.values()), None
+        for layer in reversed(passed[0 if to_input else self._first + 1 :]):
             dout = layer.backward(dout)
-        for layer in passed[self._first : self._first + 1]:
-            getattr(layer, "backward_params", layer.backward)(dout)
-
+        if to_input:
+            dx = dout
+        else:
+            for layer in passed[self._first : self._first + 1]:
+                getattr(layer, "backward_params", layer.backward)(dout)
         gradients = {
             key: gradient
             for keys, layer in zip(self.param_names, passed, strict=True)
             if keys
             for key, gradient in zip(keys, layer.gradients(), strict=True)
         }
-        next_state = {
+        return dx, gradients
+
+    def next_state(self, layers: dict[str, Any]) -> Params:
+        """What layers that recorded a pass carry to the next update."""
+        return {
             key: value
-            for keys, layer in zip(self._state, passed, strict=True)
+            for keys, layer in zip(self.carried_names, layers.values(), strict=True)
             if keys
             for key, value in zip(keys, layer.state, strict=False)
         }
-        return loss, gradients, next_state, layers

@@ -1,0 +1,76 @@
+"""xpnet inside JAX: layers, losses and networks as functions whose derivative is xpnet's own backward.
+
+Needs JAX: the extra `jax`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy
+
+from ._array import Array
+from .passes import Pass, pass_of
+
+__all__ = ["as_function"]
+
+
+def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
+    """A layer, a loss or a stack as a `jax.custom_vjp` function, differentiated by xpnet's own backward.
+
+    Parameters
+    ----------
+    thing : layer class, loss class or Sequential
+    **options
+        What the class takes by keyword; for a stack ``training=True``.
+
+    Returns
+    -------
+    callable
+        For a class ``f(params, *inputs)``, where `params` is the tuple of arrays that it is built from, such as
+        ``(W, b)``, and the inputs are those of its `forward`. For a stack ``f(params, x, state=None, noise=None)``;
+        in training it returns the output and the next state. Works under `jax.jit`, `jax.vmap` and `jax.grad`, in
+        reverse mode.
+
+    Notes
+    -----
+    The backward pass makes the forward pass anew from parameters and inputs, which are all that is kept. Under
+    `jax.jit` the compiler sees that both are the same and computes one.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from xpnet import SoftmaxWithLoss
+    >>> loss = as_function(SoftmaxWithLoss, smoothing=0.1)
+    >>> jax.grad(lambda x: loss((), x, jnp.asarray([1])))(jnp.zeros((1, 2)))
+    Array([[ 0.45, -0.45]], dtype=float32)
+    """
+    one_pass = pass_of(thing, options)
+
+    def run(params: Any, inputs: tuple[Any, ...]) -> Pass:
+        params, inputs = jax.tree.map(jax.numpy.asarray, (params, inputs))  # JAX hands NumPy arrays on as they are
+        return one_pass(params, *inputs)
+
+    def outputs(params: Any, inputs: tuple[Any, ...]) -> Any:
+        made = run(params, inputs)
+        return (made.y, made.state) if options.get("training") else made.y
+
+    def forward(params: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+        return outputs(params, inputs), (params, inputs)
+
+    def backward(kept: Any, dout: Any) -> tuple[Any, Any]:
+        dout = dout[0] if options.get("training") else dout
+        result: tuple[Any, Any] = run(*kept).back(jax.numpy.asarray(dout))
+        return result
+
+    differentiable = jax.custom_vjp(outputs)
+    differentiable.defvjp(forward, backward)
+
+    def function(params: Any, *inputs: Array, **carried: Any) -> Any:
+        if carried:
+            inputs = (*inputs, carried.get("state"), carried.get("noise"))
+            if unknown := set(carried) - {"state", "noise"}:
+                raise TypeError(f"{thing}: unknown arguments {sorted(unknown)}; expected state, noise")
+        return differentiable(params, inputs)
+
+    return function

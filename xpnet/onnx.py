@@ -1,0 +1,399 @@
+"""Networks to ONNX and back: prediction and whole training steps, made by passing traced arrays through xpnet.
+
+Needs ndonnx and onnx: the extra `onnx`. Models run in onnxruntime, which the extra brings too.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import ndonnx
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from ._array import Array, dtype_name
+from .backends import to_numpy
+from .bricks import (
+    Activation,
+    AvgPool,
+    BatchNorm,
+    Conv,
+    Dense,
+    Description,
+    Drop,
+    Embed,
+    Flat,
+    LayerNorm,
+    MaxPool,
+    Shape,
+    Skip,
+)
+from .layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
+from .networks import Network
+from .optimizers import Optimizer
+from .sequential import Params, Sequential
+
+__all__ = ["from_onnx", "to_onnx", "training_to_onnx"]
+
+Path: TypeAlias = str | os.PathLike[str]
+
+
+def to_onnx(network: Network, path: Path | None = None, *, probabilities: bool = False) -> onnx.ModelProto:
+    """A network's prediction as an ONNX model for batches of any size.
+
+    Parameters
+    ----------
+    network : Network
+        On any library; of float32 or float64.
+    path : path, optional
+        A file to write, which is replaced at once when the model is whole.
+    probabilities : bool, default False
+        Whether the output is `Network.predict_proba`, not `predict`.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Takes ``x``, shape (N, ...), in the dtype of the parameters, or int64 where integers are looked up; gives ``y``,
+        shape (N, K).
+
+    Notes
+    -----
+    The arrays that go through `forward` here record what is done to them (ndonnx). A model is made of simple operators,
+    and not of ONNX's own for whole layers.
+
+    Examples
+    --------
+    >>> import onnxruntime
+    >>> from xpnet import TwoLayerNet
+    >>> net = TwoLayerNet(4, 3, 2)
+    >>> session = onnxruntime.InferenceSession(to_onnx(net).SerializeToString())
+    >>> x = np.ones((5, 4), dtype="float32")
+    >>> bool(np.allclose(session.run(["y"], {"x": x})[0], net.predict(x)))
+    True
+    """
+    host = {name: to_numpy(array) for name, array in (network.params | network.state).items()}
+    params, state = ({name: ndonnx.asarray(host[name]) for name in given} for given in (network.params, network.state))
+    x = ndonnx.argument(shape=("N", *network.input_shape), dtype=_input_dtype(network, host))
+    stack = network.stack
+    layers = stack.layers(params, state=state)
+    y = _chain(stack.descriptions, list(layers.values()), x, network.input_shape)
+    if probabilities:
+        y = Softmax().forward(y)
+    return _written(ndonnx.build({"x": x}, {"y": y}), path)
+
+
+def _chain(descriptions: Sequence[Description], layers: Sequence[Any], x: Array, shape: Shape) -> Array:
+    """The outputs for `x`, samples of `shape`; which is told to ndonnx, that loses it where the batch is unknown."""
+    for description, layer in zip(descriptions, layers, strict=True):
+        if isinstance(description, Skip):
+            ways = ((description.descriptions, layer.layers), (description.shortcut, layer.shortcut))
+            out, short = (_chain(inner, passed, x, shape) for inner, passed in ways)
+            y = out + short
+        else:
+            y = layer.forward(x)
+        shape = description.output_shape(shape)
+        x = ndonnx.reshape(y, (-1, *shape))
+    return x
+
+
+def training_to_onnx(
+    network: Network, optimizer: Optimizer, path: Path | None = None, *, batch_size: int = 100
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]:
+    """A whole training step, forward, backward and update, as one ONNX model.
+
+    Parameters
+    ----------
+    network : Network
+        On any library; of float32 or float64.
+    optimizer : Optimizer
+    path : path, optional
+        A file to write, which is replaced at once when the model is whole.
+    batch_size : int, default 100
+        Of the mini-batches that it takes.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        Takes the mini-batch, ``x`` and ``t`` (int64 labels, or for other losses outputs), the masks of dropout, as
+        `Sequential.draw` names them, and what one step hands to the next. Gives ``loss``, and then that anew, in the
+        same order, each name followed by ``_next``.
+    start : dict of numpy.ndarray
+        What the first step is handed: parameters, the optimizer's state and that of the network.
+
+    Examples
+    --------
+    >>> import onnxruntime
+    >>> from xpnet import SGD, TwoLayerNet
+    >>> model, carried = training_to_onnx(TwoLayerNet(4, 3, 2), SGD(lr=0.1), batch_size=2)
+    >>> session = onnxruntime.InferenceSession(model.SerializeToString())
+    >>> batch = {"x": np.ones((2, 4), dtype="float32"), "t": np.asarray([0, 1])}
+    >>> for _ in range(3):
+    ...     loss, *after = session.run(None, batch | carried)
+    ...     carried = dict(zip(carried, after))
+    >>> list(carried), round(float(loss), 4)
+    (['W1', 'b1', 'W2', 'b2'], 0.6931)
+    """
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size must be an integer from 1, got {batch_size!r}")
+    stack, host = network.stack, {name: to_numpy(p) for name, p in network.params.items()}
+    memory = {name: to_numpy(m) for name, m in optimizer.init(host).items()}
+    state = {name: to_numpy(s) for name, s in network.state.items()}
+    start = host | memory | state
+    masks = stack.draw(np.random.default_rng(0), (batch_size, *network.input_shape))
+    carried, noise = (
+        {name: ndonnx.argument(shape=a.shape, dtype=_dtype(a)) for name, a in arrays.items()}
+        for arrays in (start, masks)
+    )
+    x = ndonnx.argument(shape=(batch_size, *network.input_shape), dtype=_input_dtype(network, host))
+    if network.classifies:
+        t = ndonnx.argument(shape=(batch_size,), dtype=ndonnx.int64)
+    else:
+        t = ndonnx.argument(shape=(batch_size, *network.output_shape), dtype=_dtype(next(iter(host.values()))))
+
+    params = {name: carried[name] for name in host}
+    loss, gradients, after = stack.loss_and_gradient(
+        params, x, t, state={name: carried[name] for name in state} or None, noise=noise or None
+    )
+    params, moved = optimizer.update(params, gradients, {name: carried[name] for name in memory})
+    results: Params = params | moved | after
+    outputs = {"loss": loss} | {f"{name}_next": results[name] for name in start}
+    return _written(ndonnx.build({"x": x, "t": t} | noise | carried, outputs), path), start
+
+
+def _dtype(host: np.ndarray[Any, Any]) -> Any:
+    return getattr(ndonnx, dtype_name(host.dtype))
+
+
+def _input_dtype(network: Network, host: Params) -> Any:
+    return _dtype(next(iter(host.values()))) if network.stack.takes_floats else ndonnx.int64
+
+
+def _written(model: onnx.ModelProto, path: Path | None) -> onnx.ModelProto:
+    if path is not None:
+        partial = f"{os.fspath(path)}.partial"
+        onnx.save(model, partial)
+        os.replace(partial, path)
+    return model
+
+
+# From ONNX
+
+
+class _Layer(NamedTuple):
+    """A description with its parameters and its state, and the name of the tensor that comes out of it."""
+
+    tensor: str
+    description: Description
+    params: tuple[np.ndarray[Any, Any], ...] = ()
+    state: tuple[np.ndarray[Any, Any], ...] = ()
+
+
+def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
+    """The network of an ONNX model that is made of layers that xpnet has.
+
+    Parameters
+    ----------
+    model : path or onnx.ModelProto
+        With one input, of samples along its first axis, whose other sides are known, and one output. Its layers follow
+        each other; ``Add`` of two ways is a `Skip`. Known are Gemm and MatMul with Add, Conv, MaxPool, AveragePool,
+        BatchNormalization, LayerNormalization, Relu, LeakyRelu, Sigmoid, Tanh, Gelu (by tanh), Swish and x · Sigmoid(x),
+        Softmax, Flatten and Reshape to rows, Dropout, Identity, Gather (the first, an embedding).
+    loss : callable, optional
+        What the network is trained with, as in `Sequential`.
+
+    Returns
+    -------
+    Network
+        On NumPy, in the dtype of the weights. Its outputs are those of the model; where this ends with a Softmax, so
+        does the network.
+
+    Raises
+    ------
+    ValueError
+        If something in the model is none of these; names the operator and what is expected.
+
+    Examples
+    --------
+    >>> from onnx import TensorProto, helper
+    >>> nodes = [helper.make_node("Gemm", ["x", "W", "b"], ["s"]), helper.make_node("Relu", ["s"], ["y"])]
+    >>> weights = [numpy_helper.from_array(np.ones(shape, "float32"), name) for name, shape in (("W", (4, 2)), ("b", 2))]
+    >>> x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", size]) for n, size in (("x", 4), ("y", 2)))
+    >>> from_onnx(helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights))).stack
+    Sequential(Dense(units=2, weight_init=He()), Activation(Relu), loss=SoftmaxWithLoss)
+    """
+    graph = (model if isinstance(model, onnx.ModelProto) else onnx.load(os.fspath(model))).graph
+    reader = _Reader(graph)
+    layers = reader.way_to(graph.output[0].name)
+    stack = Sequential(*(layer.description for layer in layers), **({"loss": loss} if loss else {}))
+    network = Network(stack, reader.input_shape, dtype=reader.dtype)
+    params = [p for layer in layers for p in layer.params]
+    state = [s for layer in layers for s in layer.state]
+    for given, named in ((network.params, params), (network.state, state)):
+        for (name, old), new in zip(given.items(), named, strict=True):
+            if old.shape != new.shape:
+                raise ValueError(f"the model's {name} has shape {new.shape}, but its layer expects {old.shape}")
+            given[name] = new.astype(old.dtype)
+    return network
+
+
+class _Reader:
+    """What leads from a graph's input to one of its tensors, as layers."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.producers: dict[str, onnx.NodeProto] = {}
+        for node in graph.node:
+            if node.op_type == "Constant":
+                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            else:
+                self.producers[node.output[0]] = node
+        inputs = [value for value in graph.input if value.name not in self.constants]
+        if len(inputs) != 1 or len(graph.output) != 1:
+            raise ValueError(
+                f"the model has inputs {[value.name for value in inputs]} and outputs "
+                f"{[value.name for value in graph.output]}; expected one of each"
+            )
+        self.input = inputs[0].name
+        sides = [side.dim_value for side in inputs[0].type.tensor_type.shape.dim[1:]]
+        if not all(sides):
+            raise ValueError(f"the model's input {self.input} has unknown sides {sides}; export it with known ones")
+        self.input_shape = tuple(sides)
+        floats = [a.dtype for a in self.constants.values() if a.dtype.kind == "f"]
+        self.dtype = str(floats[0]) if floats else "float32"
+
+    def way_to(self, tensor: str) -> list[_Layer]:
+        """The layers from the input to a tensor."""
+        if tensor == self.input:
+            return []
+        if tensor not in self.producers:
+            raise ValueError(f"tensor {tensor!r} comes from no node and is not the model's input")
+        node = self.producers[tensor]
+        data = [name for name in node.input if name and name not in self.constants]
+        if len(data) == 2:
+            return self._joined(node, data)
+        before = self.way_to(data[0])
+        found = self._layer(node, data[0])
+        if found is None:  # it changes nothing, or only completes the layer before
+            return [*before[:-1], self._completed(before[-1], node)] if node.op_type == "Add" else before
+        description, *arrays = found
+        return [*before, _Layer(tensor, description, *arrays)]
+
+    def _joined(self, node: onnx.NodeProto, data: list[str]) -> list[_Layer]:
+        """Two ways that come together: a residual connection, or x · Sigmoid(x)."""
+        ways = [self.way_to(name) for name in data]
+        names = [[self.input, *(layer.tensor for layer in way)] for way in ways]
+        shared = 0
+        while all(shared + 1 < len(way) for way in names) and names[0][shared + 1] == names[1][shared + 1]:
+            shared += 1
+        before, (one, other) = ways[0][:shared], [way[shared:] for way in ways]
+        if node.op_type == "Mul":
+            short, long = sorted((one, other), key=len)
+            if not short and len(long) == 1 and _is(long[0].description, Sigmoid):
+                return [*before, _Layer(node.output[0], Activation(Silu))]
+        elif node.op_type == "Add":
+            if not one:
+                one, other = other, one
+            skip = Skip(*(layer.description for layer in one), shortcut=[layer.description for layer in other])
+            params = tuple(p for layer in (*one, *other) for p in layer.params)
+            state = tuple(s for layer in (*one, *other) for s in layer.state)
+            return [*before, _Layer(node.output[0], skip, params, state)]
+        raise _unknown(node, "which joins two ways")
+
+    def _completed(self, layer: _Layer, node: onnx.NodeProto) -> _Layer:
+        """A product with the bias that is added to it."""
+        (bias,) = (self.constants[name] for name in node.input if name in self.constants)
+        if not (isinstance(layer.description, Dense) and self.producers[layer.tensor].op_type == "MatMul"):
+            raise _unknown(node, "of a constant to something that is no MatMul")
+        W, b = layer.params
+        return _Layer(node.output[0], layer.description, (W, b + bias.reshape(-1)))
+
+    def _layer(self, node: onnx.NodeProto, data: str) -> Any:
+        """A node's description with parameters and state; None where it is no layer of its own."""
+        options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        arrays = [self.constants[name] for name in node.input if name in self.constants]
+        match node.op_type:
+            case "Identity" | "Cast":
+                return None
+            case "Add":
+                return None
+            case "Dropout":
+                return (Drop(float(arrays[0]) if arrays else options.get("ratio", 0.5)),)
+            case "Flatten" | "Reshape":
+                rows = options.get("axis", 1) == 1 if node.op_type == "Flatten" else len(arrays[0].ravel()) == 2
+                if not rows:
+                    raise _unknown(node, "to something else than one row a sample")
+                return (Flat(),)
+            case "MatMul":
+                if node.input[0] != data or arrays[0].ndim != 2:
+                    raise _unknown(node, "whose second factor is no matrix of weights")
+                W = arrays[0]
+                return Dense(W.shape[1]), (W, np.zeros(W.shape[1], W.dtype))
+            case "Gemm":
+                if options.get("transA", 0) or len(arrays) < 1:
+                    raise _unknown(node, "with transA")
+                W = options.get("alpha", 1.0) * (arrays[0].T if options.get("transB", 0) else arrays[0])
+                b = options.get("beta", 1.0) * arrays[1] if len(arrays) > 1 else 0
+                return Dense(W.shape[1]), (W, np.broadcast_to(np.reshape(b, -1), W.shape[1:]))
+            case "Conv":
+                W, *rest = arrays
+                window = _window(node, options, W.shape[2:])
+                conv = Conv(W.shape[0], W.shape[2:], groups=options.get("group", 1), **window)
+                return conv, (W, rest[0] if rest else np.zeros(W.shape[0], W.dtype))
+            case "MaxPool" | "AveragePool":
+                size = tuple(options["kernel_shape"])
+                window = _window(node, options, size)
+                if window.pop("dilation") != (1, 1) or options.get("ceil_mode", 0):
+                    raise _unknown(node, "with dilations or ceil_mode")
+                if node.op_type == "AveragePool" and options.get("count_include_pad", 0) and any(window["padding"]):
+                    raise _unknown(node, "that counts its padding")
+                return ((MaxPool if node.op_type == "MaxPool" else AvgPool)(size, **window),)
+            case "BatchNormalization":
+                gamma, beta, mean, var = arrays
+                return BatchNorm(momentum=options.get("momentum", 0.9), eps=options.get("epsilon", 1e-5)), (
+                    gamma,
+                    beta,
+                ), (mean, var)
+            case "LayerNormalization":
+                gamma, *rest = arrays
+                norm = LayerNorm(eps=options.get("epsilon", 1e-5))
+                return norm, (gamma, rest[0] if rest else np.zeros_like(gamma))
+            case "Gather":
+                if node.input[1] != data or data != self.input or options.get("axis", 0):
+                    raise _unknown(node, "which is no look-up of the model's input in rows of weights")
+                return Embed(*arrays[0].shape), (arrays[0],)
+            case "LeakyRelu":
+                return (Activation(LeakyRelu, slope=options.get("alpha", 0.01)),)
+            case "Softmax":
+                return (Activation(Softmax, axis=options.get("axis", -1)),)
+            case "Gelu" if options.get("approximate", b"none") == b"tanh":
+                return (Activation(Gelu),)
+            case "Swish" if options.get("alpha", 1.0) == 1:
+                return (Activation(Silu),)
+            case "Relu" | "Sigmoid" | "Tanh":
+                return (Activation({"Relu": Relu, "Sigmoid": Sigmoid, "Tanh": Tanh}[node.op_type]),)
+            case _:
+                raise _unknown(node, "")
+
+
+def _is(description: Description, layer_class: type) -> bool:
+    return isinstance(description, Activation) and description.layer_class is layer_class
+
+
+def _window(node: onnx.NodeProto, options: dict[str, Any], size: Sequence[int]) -> dict[str, Any]:
+    """Stride, padding and dilation of a node with a window."""
+    pads = options.get("pads", [0, 0, 0, 0])
+    if len(size) != 2 or options.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID") or pads[:2] != pads[2:]:
+        raise _unknown(node, f"of window {tuple(size)}, auto_pad or pads {pads}, expected images and equal pads")
+    return {
+        "stride": tuple(options.get("strides", (1, 1))),
+        "padding": tuple(pads[:2]),
+        "dilation": tuple(options.get("dilations", (1, 1))),
+    }
+
+
+def _unknown(node: onnx.NodeProto, what: str) -> ValueError:
+    return ValueError(
+        f"the model has {node.op_type}({', '.join(node.input)}) {what}, for which xpnet has no layer; "
+        "see from_onnx for what it knows"
+    )

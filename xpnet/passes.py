@@ -1,0 +1,83 @@
+"""One pass of a layer, a loss or a stack in a single form, from which other libraries' derivatives are built."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from ._array import Array
+from .sequential import Params, Sequential
+
+__all__ = ["Pass", "pass_of"]
+
+Arrays: TypeAlias = tuple[Array, ...] | Params
+
+
+class Pass(NamedTuple):
+    """A pass that went forward.
+
+    Attributes
+    ----------
+    y : array
+        The output.
+    state : dict of arrays
+        What a stack carries to the next update; empty for a layer.
+    layers : list of layers
+        Which recorded the pass.
+    back : callable
+        From dL/dy to the derivatives by the parameters, in the form that these were given in, and by the inputs, a
+        tuple; None for what has none.
+    """
+
+    y: Array
+    state: Params
+    layers: list[Any]
+    back: Callable[[Array], tuple[Any, tuple[Array | None, ...]]]
+
+
+def pass_of(thing: Any, options: dict[str, Any]) -> Callable[..., Pass]:
+    """A function of parameters and inputs that makes a `Pass`.
+
+    Parameters
+    ----------
+    thing : Sequential or layer class
+        Or any callable that builds a layer from its parameters.
+    options : dict
+        What the class takes by keyword; for a stack `training`.
+    """
+    return _of_stack(thing, **options) if isinstance(thing, Sequential) else _of_layer(thing, options)
+
+
+def _of_layer(build: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Pass]:
+    def run(params: tuple[Array, ...], *inputs: Array) -> Pass:
+        layer, counts = build(*params, **options), (len(params), len(inputs))
+        y = layer.forward(*inputs)
+
+        def back(dout: Array) -> tuple[Any, tuple[Array | None, ...]]:
+            dx = layer.backward(dout)
+            by_inputs = dx if isinstance(dx, tuple) else (dx,)
+            by_params = layer.gradients() if hasattr(layer, "gradients") else ()
+            return _filled(by_params, counts[0]), _filled(by_inputs, counts[1])
+
+        return Pass(y, {}, [layer], back)
+
+    return run
+
+
+def _of_stack(stack: Sequential, training: bool = False) -> Callable[..., Pass]:
+    def run(params: Params, x: Array, state: Params | None = None, noise: Params | None = None) -> Pass:
+        layers = stack.layers(params, state=state, noise=noise, training=training)
+        y = x
+        for layer in layers.values():
+            y = layer.forward(y)
+
+        def back(dout: Array) -> tuple[Params, tuple[Array | None, ...]]:
+            dx, gradients = stack.backward(layers, dout)
+            return gradients, (dx, None, None)
+
+        return Pass(y, stack.next_state(layers) if training else {}, list(layers.values()), back)
+
+    return run
+
+
+def _filled(values: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    """With None for those that have no derivative, which come last."""
+    return (*values, *(None,) * (count - len(values)))
