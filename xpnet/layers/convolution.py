@@ -186,11 +186,12 @@ def _columns(
     """
     xp, backend, (count, channels, *_) = namespace(x=x), backend_of(x), x.shape
     at_once = max(1, backend.block_size // (channels * size[0] * size[1] * out[0] * out[1]))
-    for start in range(0, max(count, 1), at_once):
-        part = slice(start, min(start + at_once, count))
+    starts = range(0, count, at_once) if count else [0]  # a traced batch may not know its size: all at a time
+    for start in starts:
+        part = slice(start, start + at_once) if count else slice(None)
         seen = backend.joined(xp.stack(windows(x[part, ...], size, stride, dilation, out), axis=2))
-        seen = xp.reshape(seen, (seen.shape[0], groups, channels // groups, size[0] * size[1], *out))
-        yield xp.reshape(seen, (seen.shape[0], groups, -1, out[0] * out[1])), part
+        rows = channels // groups * size[0] * size[1]
+        yield xp.reshape(seen, (-1, groups, rows, out[0] * out[1])), part
 
 
 def _joined(blocks: list[Array]) -> Array:

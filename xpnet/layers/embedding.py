@@ -75,7 +75,8 @@ class Embedding:
                 "cast them, such as xp.astype(ids, xp.int64)"
             )
         self.ids = xp.astype(xp.reshape(ids, (-1,)), index_dtype(xp, device(ids)), copy=False)
-        return xp.reshape(xp.take(self.W, self.ids, axis=0), (*ids.shape, self.W.shape[1]))
+        batch = (-1, *ids.shape[1:]) if ids.ndim else ()  # a traced batch may not know its size
+        return xp.reshape(xp.take(self.W, self.ids, axis=0), (*batch, self.W.shape[1]))
 
     def backward(self, dout: Array, /) -> None:
         """Set `dW`. There is no derivative by the ids: None is returned."""

@@ -45,12 +45,9 @@ def pad(xp: Namespace, x: Array, top: int, bottom: int, left: int, right: int, v
     """Add rows and columns of `value` around images; negative numbers take some away."""
     x = x[..., max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
     for axis, before, after in ((3, left, right), (2, top, bottom)):
-        sides = [x]
-        for place, width in ((0, before), (2, after)):
-            if width > 0:  # Dask makes no empty arrays
-                shape = (*x.shape[:axis], width, *x.shape[axis + 1 :])
-                sides.insert(place, xp.full(shape, value, dtype=x.dtype, device=device(x)))
-        x = xp.concat(sides, axis=axis) if len(sides) > 1 else x
+        if before > 0 or after > 0:  # a traced batch may not know its size: the shape of a line comes from x
+            line = xp.full_like(x[:, :, :, :1] if axis == 3 else x[:, :, :1, :], value)
+            x = xp.concat([line] * before + [x] + [line] * after, axis=axis)
     return backend_of(x).joined(x)
 
 
