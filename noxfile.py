@@ -247,7 +247,7 @@ def package(session):
 
 @nox.session(python=False, default=False)
 def bench(session):
-    """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes about half an hour."""
+    """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes about an hour."""
     questions = ["steps", "style", "time_to_accuracy", "growth", "footprint", "convolution", "networks"]
     options = [word for word in session.posargs if word not in questions]
     for backend in ("numpy", "torch", "jax", "cupy"):

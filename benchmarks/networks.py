@@ -1,8 +1,9 @@
-"""How far and how fast do deeper networks get on MNIST? Time to 0.99 with convolutions, and 5 and 20 layers.
+"""How far and how fast do deeper networks get on MNIST? 0.99 with convolutions, and 5 and 20 layers.
 
 The convolutional network is Conv(8, 5), ReLU, MaxPool(2), Conv(16, 5), ReLU, MaxPool(2), Dense(100), ReLU, Dense(10),
-trained by Adam with a learning rate of 0.002, in mini-batches of 100, until 99% of the test set are right. PyTorch's
-has the same layers and starts from the same weights. Both sets are evaluated after each epoch, as part of the time.
+trained for 5 epochs by Adam with a learning rate that falls from 0.003 to 0 as a cosine, in mini-batches of 100.
+PyTorch's has the same layers and starts from the same weights. Both sets are evaluated after each epoch, as part of
+the time.
 
 The others are affine layers of 100 units with ReLU, two epochs of SGD with a learning rate of 0.1, with batch
 normalisation before each ReLU and without.
@@ -15,9 +16,10 @@ import numpy as np
 from harness import arguments, one_thread, report, table
 
 import xpnet
-from xpnet import Activation, Adam, Conv, Dense, MaxPool, MultiLayerNet, Relu, Sequential
+from xpnet import Activation, Adam, Conv, CosineDecay, Dense, MaxPool, MultiLayerNet, Relu, Sequential
 
-TARGET, MOST, LR, BATCH = 0.99, 15, 0.002, 100
+EPOCHS, LR, BATCH = 5, 0.003, 100
+STEPS = EPOCHS * 60_000 // BATCH
 DIGITS = Sequential(
     Conv(8, 5),
     Activation(Relu),
@@ -32,18 +34,11 @@ DIGITS = Sequential(
 
 
 def ours(backend, seed):
-    """Seconds and epochs until the target."""
-    history = xpnet.train(
-        network=DIGITS,
-        optimizer=Adam(LR),
-        backend=backend,
-        epochs=MOST,
-        batch_size=BATCH,
-        seed=seed,
-        callbacks=[lambda _, history: history.test_accuracy[-1] >= TARGET],
-        progress=False,
-    ).history
-    return history.seconds[-1] - history.seconds[0], len(history.seconds) - 1, history.test_accuracy[-1]
+    """Seconds, and the test accuracy after each epoch."""
+    optimizer = Adam(CosineDecay(LR, steps=STEPS))
+    options = {"backend": backend, "epochs": EPOCHS, "batch_size": BATCH, "seed": seed, "progress": False}
+    history = xpnet.train(network=DIGITS, optimizer=optimizer, **options).history
+    return history.seconds[-1] - history.seconds[0], history.test_accuracy[1:]
 
 
 def numpy(seed):
@@ -78,6 +73,7 @@ def pytorch(seed):
             own.copy_(torch.tensor(given if own.ndim != 2 else given.T))
     sets = [(torch.tensor(x).reshape(-1, 1, 28, 28), torch.tensor(t.astype("int64"))) for x, t in xpnet.load_mnist()]
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     x, t = sets[0]
 
     def accuracies():
@@ -89,47 +85,42 @@ def pytorch(seed):
             ]
 
     torch.manual_seed(seed)
-    start, epoch, test = time.perf_counter(), 0, 0.0
-    while test < TARGET and epoch < MOST:
-        epoch += 1
+    start, reached = time.perf_counter(), []
+    for _ in range(EPOCHS):
         for index in torch.randperm(len(x)).split(BATCH):
             loss = nn.functional.cross_entropy(model(x[index]), t[index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        _, test = accuracies()
-    return time.perf_counter() - start, epoch, test
+            schedule.step()
+        reached.append(accuracies()[1])
+    return time.perf_counter() - start, reached
 
 
 CONTENDERS = {"xpnet, NumPy": numpy, "xpnet, PyTorch": torch_arrays, "PyTorch": pytorch}
 
 
-def time_to_target(seeds):
+def convolutional(seeds):
     """The table of the convolutional network."""
     results = {name: [] for name in CONTENDERS}
     for seed in range(seeds):
         for name, train in CONTENDERS.items():
             results[name].append(train(seed))
-            seconds, epochs, test = results[name][-1]
-            print(f"  seed {seed}  {name:<15} {seconds:6.1f} s  {epochs} epochs  {test:.4f}")
-    base = statistics.median(seconds for seconds, _, _ in results["xpnet, NumPy"])
-    base_epoch = statistics.median(seconds / epochs for seconds, epochs, _ in results["xpnet, NumPy"])
+            seconds, reached = results[name][-1]
+            print(f"  seed {seed}  {name:<15} {seconds:6.1f} s  {reached}")
     rows = []
     for name, runs in results.items():
-        seconds = statistics.median(s for s, _, _ in runs)
-        epoch = statistics.median(s / e for s, e, _ in runs)
+        ratios = [ours / theirs for (ours, _), (theirs, _) in zip(results["xpnet, NumPy"], runs, strict=True)]
         rows.append(
             [
                 name,
-                f"{seconds:.0f}",
-                ", ".join(f"{e} ({a:.4f})" for _, e, a in runs),
-                f"{epoch:.1f}",
-                f"{base / seconds:.2f}",
-                f"{base_epoch / epoch:.2f}",
+                ", ".join(f"{reached[-1]:.4f}" for _, reached in runs),
+                f"{statistics.median(seconds for seconds, _ in runs):.0f}",
+                f"{statistics.median(ratios):.2f}",
+                f"{min(ratios):.2f} to {max(ratios):.2f}",
             ]
         )
-    head = ["", "seconds, median", "epochs (test accuracy)", "seconds an epoch", "NumPy : this", "an epoch"]
-    return table(head, rows)
+    return table(["", "test accuracy", "seconds, median", "xpnet, NumPy : this", "least to most"], rows)
 
 
 def depths():
@@ -152,8 +143,8 @@ def main():
         "networks",
         "Deeper networks on MNIST",
         __doc__.partition("\n")[2].strip(),
-        f"One thread, one after the other; seeds 0 to {seeds - 1}; at most {MOST} epochs.",
-        f"## Time to a test accuracy of {TARGET}\n\n{time_to_target(seeds)}",
+        f"One thread, one after the other; seeds 0 to {seeds - 1}.",
+        f"## A convolutional network, {EPOCHS} epochs\n\n{convolutional(seeds)}",
         f"## Depth, on NumPy, seed 0\n\n{depths()}",
     )
 
