@@ -5,10 +5,8 @@ of 100. A step is the loss, the gradients and SGD. A layer is its forward pass a
 needs no derivative by the images. xpnet on a library's arrays is held against that library's own convolution.
 """
 
-import time
-
 import numpy as np
-from harness import arguments, bars, compare, in_turn, one_thread, report
+from harness import Timed, arguments, bars, compare, in_turn, one_thread, report
 
 import xpnet
 
@@ -197,19 +195,6 @@ CONTENDERS = {
     "PyTorch": Torch,
     "JAX": Jax,
 }
-
-
-class Timed:
-    """A contender in this process, as `in_turn` asks for it."""
-
-    def __init__(self, once):
-        self.once = once
-
-    def ask(self, command, count):
-        start = time.perf_counter()
-        for _ in range(count):
-            self.once()
-        return (time.perf_counter() - start) / count
 
 
 def main():

@@ -85,6 +85,19 @@ def start(names, threads, *, hidden=50, batch=100, seed=0):
     return workers, absent
 
 
+class Timed:
+    """A contender in this process, as `in_turn` asks for it."""
+
+    def __init__(self, once):
+        self.once = once
+
+    def ask(self, command, count):
+        start = time.perf_counter()
+        for _ in range(count):
+            self.once()
+        return (time.perf_counter() - start) / count
+
+
 def in_turn(workers, rounds, command, warm_up=True, **options):
     """The answers of each worker to the command, A B C A B C ...; to warm up, a turn before that is not counted."""
     answers = {name: [] for name in workers}

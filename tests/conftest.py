@@ -1,6 +1,7 @@
 """One suite, run per backend: ``pytest --backends=numpy,torch``. A bare ``pytest`` runs what is installed."""
 
 import importlib.util
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 
 import xpnet
 from xpnet.backends import BACKENDS, Backend
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # for scikit-learn's array API dispatch, before SciPy is imported
 
 hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("xpnet")

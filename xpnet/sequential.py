@@ -302,9 +302,7 @@ class Sequential:
         _, gradients = self.backward(layers, last.backward(), to_input=False)
         return loss, gradients, self.next_state(layers), layers
 
-    def backward(
-        self, layers: dict[str, Any], dout: Array, *, to_input: bool = True
-    ) -> tuple[Array | None, Params]:
+    def backward(self, layers: dict[str, Any], dout: Array, *, to_input: bool = True) -> tuple[Array | None, Params]:
         """Backpropagation through layers that recorded a pass.
 
         Parameters

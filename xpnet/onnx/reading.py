@@ -1,20 +1,14 @@
-"""Networks to ONNX and back: prediction and whole training steps, made by passing traced arrays through xpnet.
-
-Needs ndonnx and onnx: the extra `onnx`. Models run in onnxruntime, which the extra brings too.
-"""
+"""From ONNX: the layers of a model that another library wrote."""
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import ndonnx
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ._array import Array, dtype_name
-from .backends import to_numpy
-from .bricks import (
+from ..bricks import (
     Activation,
     AvgPool,
     BatchNorm,
@@ -26,158 +20,14 @@ from .bricks import (
     Flat,
     LayerNorm,
     MaxPool,
-    Shape,
     Skip,
 )
-from .layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
-from .networks import Network
-from .optimizers import Optimizer
-from .sequential import Params, Sequential
+from ..layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
+from ..networks import Network
+from ..sequential import Sequential
+from .writing import Path
 
-__all__ = ["from_onnx", "to_onnx", "training_to_onnx"]
-
-Path: TypeAlias = str | os.PathLike[str]
-
-
-def to_onnx(network: Network, path: Path | None = None, *, probabilities: bool = False) -> onnx.ModelProto:
-    """A network's prediction as an ONNX model for batches of any size.
-
-    Parameters
-    ----------
-    network : Network
-        On any library; of float32 or float64.
-    path : path, optional
-        A file to write, which is replaced at once when the model is whole.
-    probabilities : bool, default False
-        Whether the output is `Network.predict_proba`, not `predict`.
-
-    Returns
-    -------
-    onnx.ModelProto
-        Takes ``x``, shape (N, ...), in the dtype of the parameters, or int64 where integers are looked up; gives ``y``,
-        shape (N, K).
-
-    Notes
-    -----
-    The arrays that go through `forward` here record what is done to them (ndonnx). A model is made of simple operators,
-    and not of ONNX's own for whole layers.
-
-    Examples
-    --------
-    >>> import onnxruntime
-    >>> from xpnet import TwoLayerNet
-    >>> net = TwoLayerNet(4, 3, 2)
-    >>> session = onnxruntime.InferenceSession(to_onnx(net).SerializeToString())
-    >>> x = np.ones((5, 4), dtype="float32")
-    >>> bool(np.allclose(session.run(["y"], {"x": x})[0], net.predict(x)))
-    True
-    """
-    host = {name: to_numpy(array) for name, array in (network.params | network.state).items()}
-    params, state = ({name: ndonnx.asarray(host[name]) for name in given} for given in (network.params, network.state))
-    x = ndonnx.argument(shape=("N", *network.input_shape), dtype=_input_dtype(network, host))
-    stack = network.stack
-    layers = stack.layers(params, state=state)
-    y = _chain(stack.descriptions, list(layers.values()), x, network.input_shape)
-    if probabilities:
-        y = Softmax().forward(y)
-    return _written(ndonnx.build({"x": x}, {"y": y}), path)
-
-
-def _chain(descriptions: Sequence[Description], layers: Sequence[Any], x: Array, shape: Shape) -> Array:
-    """The outputs for `x`, samples of `shape`; which is told to ndonnx, that loses it where the batch is unknown."""
-    for description, layer in zip(descriptions, layers, strict=True):
-        if isinstance(description, Skip):
-            ways = ((description.descriptions, layer.layers), (description.shortcut, layer.shortcut))
-            out, short = (_chain(inner, passed, x, shape) for inner, passed in ways)
-            y = out + short
-        else:
-            y = layer.forward(x)
-        shape = description.output_shape(shape)
-        x = ndonnx.reshape(y, (-1, *shape))
-    return x
-
-
-def training_to_onnx(
-    network: Network, optimizer: Optimizer, path: Path | None = None, *, batch_size: int = 100
-) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]:
-    """A whole training step, forward, backward and update, as one ONNX model.
-
-    Parameters
-    ----------
-    network : Network
-        On any library; of float32 or float64.
-    optimizer : Optimizer
-    path : path, optional
-        A file to write, which is replaced at once when the model is whole.
-    batch_size : int, default 100
-        Of the mini-batches that it takes.
-
-    Returns
-    -------
-    model : onnx.ModelProto
-        Takes the mini-batch, ``x`` and ``t`` (int64 labels, or for other losses outputs), the masks of dropout, as
-        `Sequential.draw` names them, and what one step hands to the next. Gives ``loss``, and then that anew, in the
-        same order, each name followed by ``_next``.
-    start : dict of numpy.ndarray
-        What the first step is handed: parameters, the optimizer's state and that of the network.
-
-    Examples
-    --------
-    >>> import onnxruntime
-    >>> from xpnet import SGD, TwoLayerNet
-    >>> model, carried = training_to_onnx(TwoLayerNet(4, 3, 2), SGD(lr=0.1), batch_size=2)
-    >>> session = onnxruntime.InferenceSession(model.SerializeToString())
-    >>> batch = {"x": np.ones((2, 4), dtype="float32"), "t": np.asarray([0, 1])}
-    >>> for _ in range(3):
-    ...     loss, *after = session.run(None, batch | carried)
-    ...     carried = dict(zip(carried, after))
-    >>> list(carried), round(float(loss), 4)
-    (['W1', 'b1', 'W2', 'b2'], 0.6931)
-    """
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size must be an integer from 1, got {batch_size!r}")
-    stack, host = network.stack, {name: to_numpy(p) for name, p in network.params.items()}
-    memory = {name: to_numpy(m) for name, m in optimizer.init(host).items()}
-    state = {name: to_numpy(s) for name, s in network.state.items()}
-    start = host | memory | state
-    masks = stack.draw(np.random.default_rng(0), (batch_size, *network.input_shape))
-    carried, noise = (
-        {name: ndonnx.argument(shape=a.shape, dtype=_dtype(a)) for name, a in arrays.items()}
-        for arrays in (start, masks)
-    )
-    x = ndonnx.argument(shape=(batch_size, *network.input_shape), dtype=_input_dtype(network, host))
-    if network.classifies:
-        t = ndonnx.argument(shape=(batch_size,), dtype=ndonnx.int64)
-    else:
-        t = ndonnx.argument(shape=(batch_size, *network.output_shape), dtype=_dtype(next(iter(host.values()))))
-
-    params = {name: carried[name] for name in host}
-    loss, gradients, after = stack.loss_and_gradient(
-        params, x, t, state={name: carried[name] for name in state} or None, noise=noise or None
-    )
-    params, moved = optimizer.update(params, gradients, {name: carried[name] for name in memory})
-    results: Params = params | moved | after
-    outputs = {"loss": loss} | {f"{name}_next": results[name] for name in start}
-    return _written(ndonnx.build({"x": x, "t": t} | noise | carried, outputs), path), start
-
-
-def _dtype(host: np.ndarray[Any, Any]) -> Any:
-    return getattr(ndonnx, dtype_name(host.dtype))
-
-
-def _input_dtype(network: Network, host: Params) -> Any:
-    return _dtype(next(iter(host.values()))) if network.stack.takes_floats else ndonnx.int64
-
-
-def _written(model: onnx.ModelProto, path: Path | None) -> onnx.ModelProto:
-    if path is not None:
-        partial = f"{os.fspath(path)}.partial"
-        onnx.save(model, partial)
-        os.replace(partial, path)
-    return model
-
-
-# From ONNX
+__all__ = ["from_onnx"]
 
 
 class _Layer(NamedTuple):
@@ -195,10 +45,10 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     Parameters
     ----------
     model : path or onnx.ModelProto
-        With one input, of samples along its first axis, whose other sides are known, and one output. Its layers follow
-        each other; ``Add`` of two ways is a `Skip`. Known are Gemm and MatMul with Add, Conv, MaxPool, AveragePool,
-        BatchNormalization, LayerNormalization, Relu, LeakyRelu, Sigmoid, Tanh, Gelu (by tanh), Swish and x · Sigmoid(x),
-        Softmax, Flatten and Reshape to rows, Dropout, Identity, Gather (the first, an embedding).
+        With one input, of samples along its first axis, whose other sides are known, and one output. Its layers
+        follow each other; ``Add`` of two ways is a `Skip`. Known are Gemm and MatMul with Add, Conv, MaxPool,
+        AveragePool, BatchNormalization, LayerNormalization, Relu, LeakyRelu, Sigmoid, Tanh, Gelu (by tanh), Swish and
+        x · Sigmoid(x), Softmax, Flatten and Reshape to rows, Dropout, Identity, Gather (the first, an embedding).
     loss : callable, optional
         What the network is trained with, as in `Sequential`.
 
@@ -217,7 +67,7 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     --------
     >>> from onnx import TensorProto, helper
     >>> nodes = [helper.make_node("Gemm", ["x", "W", "b"], ["s"]), helper.make_node("Relu", ["s"], ["y"])]
-    >>> weights = [numpy_helper.from_array(np.ones(shape, "float32"), name) for name, shape in (("W", (4, 2)), ("b", 2))]
+    >>> weights = [numpy_helper.from_array(np.ones(s, "float32"), name) for name, s in (("W", (4, 2)), ("b", 2))]
     >>> x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", size]) for n, size in (("x", 4), ("y", 2)))
     >>> from_onnx(helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights))).stack
     Sequential(Dense(units=2, weight_init=He()), Activation(Relu), loss=SoftmaxWithLoss)
@@ -313,9 +163,7 @@ class _Reader:
         options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         arrays = [self.constants[name] for name in node.input if name in self.constants]
         match node.op_type:
-            case "Identity" | "Cast":
-                return None
-            case "Add":
+            case "Identity" | "Add":
                 return None
             case "Dropout":
                 return (Drop(float(arrays[0]) if arrays else options.get("ratio", 0.5)),)
@@ -350,10 +198,14 @@ class _Reader:
                 return ((MaxPool if node.op_type == "MaxPool" else AvgPool)(size, **window),)
             case "BatchNormalization":
                 gamma, beta, mean, var = arrays
-                return BatchNorm(momentum=options.get("momentum", 0.9), eps=options.get("epsilon", 1e-5)), (
-                    gamma,
-                    beta,
-                ), (mean, var)
+                return (
+                    BatchNorm(momentum=options.get("momentum", 0.9), eps=options.get("epsilon", 1e-5)),
+                    (
+                        gamma,
+                        beta,
+                    ),
+                    (mean, var),
+                )
             case "LayerNormalization":
                 gamma, *rest = arrays
                 norm = LayerNorm(eps=options.get("epsilon", 1e-5))
@@ -370,8 +222,12 @@ class _Reader:
                 return (Activation(Gelu),)
             case "Swish" if options.get("alpha", 1.0) == 1:
                 return (Activation(Silu),)
-            case "Relu" | "Sigmoid" | "Tanh":
-                return (Activation({"Relu": Relu, "Sigmoid": Sigmoid, "Tanh": Tanh}[node.op_type]),)
+            case "Relu":
+                return (Activation(Relu),)
+            case "Sigmoid":
+                return (Activation(Sigmoid),)
+            case "Tanh":
+                return (Activation(Tanh),)
             case _:
                 raise _unknown(node, "")
 

@@ -1,0 +1,9 @@
+"""Networks to ONNX and back: prediction and whole training steps.
+
+Needs ndonnx and onnx: the extra `onnx`, which brings onnxruntime too, in which models run.
+"""
+
+from .reading import from_onnx
+from .writing import to_onnx, training_to_onnx
+
+__all__ = ["from_onnx", "to_onnx", "training_to_onnx"]

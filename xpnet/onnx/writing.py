@@ -1,0 +1,161 @@
+"""To ONNX: traced arrays pass through the ordinary code of prediction, or of a whole training step."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import ndonnx
+import numpy as np
+import onnx
+
+from .._array import Array, dtype_name
+from ..backends import to_numpy
+from ..bricks import Description, Shape, Skip
+from ..layers import Softmax
+from ..networks import Network
+from ..optimizers import Optimizer
+from ..sequential import Params
+
+__all__ = ["Path", "to_onnx", "training_to_onnx"]
+
+Path: TypeAlias = str | os.PathLike[str]
+
+
+def to_onnx(network: Network, path: Path | None = None, *, probabilities: bool = False) -> onnx.ModelProto:
+    """A network's prediction as an ONNX model for batches of any size.
+
+    Parameters
+    ----------
+    network : Network
+        On any library; of float32 or float64.
+    path : path, optional
+        A file to write, which is replaced at once when the model is whole.
+    probabilities : bool, default False
+        Whether the output is `Network.predict_proba`, not `predict`.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Takes ``x``, shape (N, ...), in the dtype of the parameters, or int64 where integers are looked up; gives
+        ``y``, shape (N, K).
+
+    Notes
+    -----
+    The arrays that go through `forward` here record what is done to them (ndonnx). So a model is made of simple
+    operators, not of those that ONNX has for whole layers, and `from_onnx` does not read it back.
+
+    Examples
+    --------
+    >>> import onnxruntime
+    >>> from xpnet import TwoLayerNet
+    >>> net = TwoLayerNet(4, 3, 2)
+    >>> session = onnxruntime.InferenceSession(to_onnx(net).SerializeToString())
+    >>> x = np.ones((5, 4), dtype="float32")
+    >>> bool(np.allclose(session.run(["y"], {"x": x})[0], net.predict(x)))
+    True
+    """
+    host = {name: to_numpy(array) for name, array in (network.params | network.state).items()}
+    params, state = (
+        {name: ndonnx.asarray(host[name]) for name in given} for given in (network.params, network.state)
+    )
+    x = ndonnx.argument(shape=("N", *network.input_shape), dtype=_input_dtype(network, host))
+    stack = network.stack
+    layers = stack.layers(params, state=state)
+    y = _chain(stack.descriptions, list(layers.values()), x, network.input_shape)
+    if probabilities:
+        y = Softmax().forward(y)
+    return _written(ndonnx.build({"x": x}, {"y": y}), path)
+
+
+def _chain(descriptions: Sequence[Description], layers: Sequence[Any], x: Array, shape: Shape) -> Array:
+    """The outputs for `x`, samples of `shape`; which is told to ndonnx, that loses it where the batch is unknown."""
+    for description, layer in zip(descriptions, layers, strict=True):
+        if isinstance(description, Skip):
+            ways = ((description.descriptions, layer.layers), (description.shortcut, layer.shortcut))
+            out, short = (_chain(inner, passed, x, shape) for inner, passed in ways)
+            y = out + short
+        else:
+            y = layer.forward(x)
+        shape = description.output_shape(shape)
+        x = ndonnx.reshape(y, (-1, *shape))
+    return x
+
+
+def training_to_onnx(
+    network: Network, optimizer: Optimizer, path: Path | None = None, *, batch_size: int = 100
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]:
+    """A whole training step, forward, backward and update, as one ONNX model.
+
+    Parameters
+    ----------
+    network : Network
+        On any library; of float32 or float64.
+    optimizer : Optimizer
+    path : path, optional
+        A file to write, which is replaced at once when the model is whole.
+    batch_size : int, default 100
+        Of the mini-batches that it takes.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        Takes the mini-batch, ``x`` and ``t`` (int64 labels, or for other losses outputs), the masks of dropout, as
+        `Sequential.draw` names them, and what one step hands to the next. Gives ``loss``, and then that anew, in the
+        same order, each name followed by ``_next``.
+    start : dict of numpy.ndarray
+        What the first step is handed: parameters, the optimizer's state and that of the network.
+
+    Examples
+    --------
+    >>> import onnxruntime
+    >>> from xpnet import SGD, TwoLayerNet
+    >>> model, carried = training_to_onnx(TwoLayerNet(4, 3, 2), SGD(lr=0.1), batch_size=2)
+    >>> session = onnxruntime.InferenceSession(model.SerializeToString())
+    >>> batch = {"x": np.ones((2, 4), dtype="float32"), "t": np.asarray([0, 1])}
+    >>> for _ in range(3):
+    ...     loss, *after = session.run(None, batch | carried)
+    ...     carried = dict(zip(carried, after))
+    >>> list(carried), round(float(loss), 4)
+    (['W1', 'b1', 'W2', 'b2'], 0.6931)
+    """
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size must be an integer from 1, got {batch_size!r}")
+    stack, host = network.stack, {name: to_numpy(p) for name, p in network.params.items()}
+    memory = {name: to_numpy(m) for name, m in optimizer.init(host).items()}
+    state = {name: to_numpy(s) for name, s in network.state.items()}
+    start = host | memory | state
+    masks = stack.draw(np.random.default_rng(0), (batch_size, *network.input_shape))
+    carried, noise = (
+        {name: ndonnx.argument(shape=a.shape, dtype=_dtype(a)) for name, a in arrays.items()}
+        for arrays in (start, masks)
+    )
+    x = ndonnx.argument(shape=(batch_size, *network.input_shape), dtype=_input_dtype(network, host))
+    if network.classifies:
+        t = ndonnx.argument(shape=(batch_size,), dtype=ndonnx.int64)
+    else:
+        t = ndonnx.argument(shape=(batch_size, *network.output_shape), dtype=_dtype(next(iter(host.values()))))
+
+    params = {name: carried[name] for name in host}
+    loss, gradients, after = stack.loss_and_gradient(
+        params, x, t, state={name: carried[name] for name in state} or None, noise=noise or None
+    )
+    params, moved = optimizer.update(params, gradients, {name: carried[name] for name in memory})
+    results: Params = params | moved | after
+    outputs = {"loss": loss} | {f"{name}_next": results[name] for name in start}
+    return _written(ndonnx.build({"x": x, "t": t} | noise | carried, outputs), path), start
+
+
+def _dtype(host: np.ndarray[Any, Any]) -> Any:
+    return getattr(ndonnx, dtype_name(host.dtype))
+
+
+def _input_dtype(network: Network, host: Params) -> Any:
+    return _dtype(next(iter(host.values()))) if network.stack.takes_floats else ndonnx.int64
+
+
+def _written(model: onnx.ModelProto, path: Path | None) -> onnx.ModelProto:
+    if path is not None:
+        partial = f"{os.fspath(path)}.partial"
+        onnx.save(model, partial)
+        os.replace(partial, path)
+    return model

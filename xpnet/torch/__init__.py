@@ -1,0 +1,9 @@
+"""xpnet inside PyTorch: layers, losses and networks among PyTorch's own, and parameters to and from its layers.
+
+Needs PyTorch: the extra `torch`.
+"""
+
+from .function import Module, as_function
+from .weights import load_state_dict, state_dict
+
+__all__ = ["Module", "as_function", "load_state_dict", "state_dict"]

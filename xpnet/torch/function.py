@@ -1,0 +1,167 @@
+"""Layers, losses and networks whose forward and backward PyTorch's autograd takes from xpnet."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .._array import Array
+from ..initializers import generator
+from ..networks import Network
+from ..passes import Pass, pass_of
+from .weights import tensor
+
+__all__ = ["Module", "as_function"]
+
+
+def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
+    """A layer, a loss or a stack as a function of PyTorch tensors, differentiated by xpnet's own backward.
+
+    Parameters
+    ----------
+    thing : layer class, loss class or Sequential
+    **options
+        What the class takes by keyword; for a stack ``training=True``.
+
+    Returns
+    -------
+    callable
+        For a class ``f(params, *inputs)``, where `params` is the tuple of arrays that it is built from, such as
+        ``(W, b)``, and the inputs are those of its `forward`. For a stack ``f(params, x, state=None, noise=None)``;
+        in training it returns the output and the next state.
+
+    Notes
+    -----
+    What a layer recorded is kept by autograd: an input that is changed in place before `backward` is an error, and
+    nothing is kept longer than the graph. A second derivative is an error; PyTorch differentiates xpnet's own
+    functions without this bridge, which takes more memory.
+
+    Examples
+    --------
+    >>> from xpnet import Affine
+    >>> affine = as_function(Affine)
+    >>> x, W, b = torch.ones(2, 3), torch.ones(3, 1, requires_grad=True), torch.zeros(1)
+    >>> affine((W, b), x).sum().backward()
+    >>> W.grad
+    tensor([[2.],
+            [2.],
+            [2.]])
+    """
+    run = pass_of(thing, options)
+
+    def function(params: Any, *inputs: Any, **carried: Any) -> Any:
+        names = list(params) if isinstance(params, dict) else None
+        count = len(params)
+        state: dict[str, Array] = {}
+
+        def flat(*tensors: Array) -> Pass:
+            given: Any = tensors[:count]
+            made = run(dict(zip(names, given, strict=True)) if names else given, *tensors[count:], **carried)
+            state.update(made.state)
+            return made
+
+        values = params.values() if isinstance(params, dict) else params
+        y = _Function.apply(flat, *values, *inputs)
+        return (y, state) if options.get("training") else y
+
+    return function
+
+
+class _Function(torch.autograd.Function):
+    """One pass of xpnet's; what its layers recorded is kept by autograd between forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[..., Pass], *tensors: Array) -> Array:
+        y, _, ctx.layers, ctx.back = run(*tensors)
+        ctx.places = list(_recorded(ctx.layers))
+        ctx.save_for_backward(*(holder[key] for holder, key in ctx.places))
+        _fill(ctx.places, [None] * len(ctx.places))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Array) -> tuple[Array | None, ...]:
+        _fill(ctx.places, ctx.saved_tensors)
+        by_params, by_inputs = ctx.back(dout)
+        _fill(ctx.places, [None] * len(ctx.places))
+        values = by_params.values() if isinstance(by_params, dict) else by_params
+        return (None, *values, *by_inputs)
+
+
+def _recorded(layers: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Where layers, and layers in layers, hold tensors."""
+    for layer in layers:
+        for key, value in vars(layer).items():
+            if isinstance(value, torch.Tensor):
+                yield vars(layer), key
+            elif isinstance(value, list):
+                yield from _recorded([inner for inner in value if hasattr(inner, "forward")])
+
+
+def _fill(places: list[tuple[Any, Any]], values: Any) -> None:
+    for (holder, key), value in zip(places, values, strict=True):
+        holder[key] = value
+
+
+class Module(torch.nn.Module):
+    """A network as a PyTorch module, to stand among others.
+
+    Parameters
+    ----------
+    network : Network
+        Its parameters, from any library, are copied.
+    seed : int or numpy.random.Generator, default 0
+        Draws the masks of dropout.
+    dtype : torch.dtype, optional
+        As the network's parameters where not given.
+    device : torch.device or str, optional
+
+    Attributes
+    ----------
+    stack : Sequential
+
+    Notes
+    -----
+    Parameters and running statistics keep xpnet's names and shapes, such as ``W1`` of shape (inputs, units).
+    `state_dict` of this module and `load_state_dict` of this file translate to and from PyTorch's layers.
+
+    Examples
+    --------
+    >>> from xpnet import MultiLayerNet
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), Module(MultiLayerNet(8, [16], 3)))
+    >>> model(torch.ones(2, 4)).sum().backward()
+    >>> [tuple(p.grad.shape) for p in model[1].parameters()]
+    [(8, 16), (16,), (16, 3), (3,)]
+    """
+
+    def __init__(
+        self, network: Network, *, seed: int | Any = 0, dtype: torch.dtype | None = None, device: Any = None
+    ) -> None:
+        super().__init__()
+        self.stack, self.input_shape = network.stack, network.input_shape
+        for name, p in network.params.items():
+            self.register_parameter(name, torch.nn.Parameter(tensor(p, dtype, device)))
+        for name, a in network.state.items():
+            self.register_buffer(name, tensor(a, dtype, device))
+        self._rng = generator(seed)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The outputs for `x`, such as scores; in training mode with dropout, and running statistics move on."""
+        params = {name: getattr(self, name) for names in self.stack.param_names for name in names}
+        state = {name: getattr(self, name) for name in self.stack.state_names}
+        function = as_function(self.stack, training=self.training)
+        if not self.training:
+            y: torch.Tensor = function(params, x, state=state)
+            return y
+        masks = self.stack.draw(self._rng, tuple(x.shape))
+        noise = {name: torch.as_tensor(mask, device=x.device) for name, mask in masks.items()}
+        y, after = function(params, x, state=state, noise=noise)
+        with torch.no_grad():
+            for name, value in after.items():
+                getattr(self, name).copy_(value)
+        return y
+
+    def extra_repr(self) -> str:
+        """The stack, for `print`."""
+        return repr(self.stack)
