@@ -188,7 +188,7 @@ def _columns(
     at_once = max(1, backend.block_size // (channels * size[0] * size[1] * out[0] * out[1]))
     starts = range(0, count, at_once) if count else [0]  # a traced batch may not know its size: all at a time
     for start in starts:
-        part = slice(start, start + at_once) if count else slice(None)
+        part = slice(start, min(start + at_once, count)) if count else slice(None)
         seen = backend.joined(xp.stack(windows(x[part, ...], size, stride, dilation, out), axis=2))
         rows = channels // groups * size[0] * size[1]
         yield xp.reshape(seen, (-1, groups, rows, out[0] * out[1])), part
