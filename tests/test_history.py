@@ -11,7 +11,7 @@ import pytest
 from conftest import needs
 
 from xpnet import History
-from xpnet.history import check_output
+from xpnet.files import check_output
 
 HISTORY = History(
     loss=[2.3, 0.1, 1 / 3],

@@ -12,7 +12,7 @@ from ._array import find_dtype, from_host, index_dtype, size
 from .backends import BACKENDS, Backend, BackendUnavailable, get_backend
 from .checking import GradientError, check_gradients
 from .datasets import load_mnist
-from .history import check_output
+from .files import check_output
 from .networks import ACTIVATIONS, TwoLayerNet
 from .optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from .progress import Progress

@@ -45,32 +45,28 @@ def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
     >>> jax.grad(lambda x: loss((), x, jnp.asarray([1])))(jnp.zeros((1, 2)))
     Array([[ 0.45, -0.45]], dtype=float32)
     """
-    one_pass = pass_of(thing, options)
+    one_pass, training = pass_of(thing, options), options.get("training", False)
 
-    def run(params: Any, inputs: tuple[Any, ...]) -> Pass:
-        params, inputs = jax.tree.map(jax.numpy.asarray, (params, inputs))  # JAX hands NumPy arrays on as they are
-        return one_pass(params, *inputs)
+    def run(*arguments: Any) -> Pass:
+        # JAX hands NumPy arrays on as they are.
+        params, inputs, carried = jax.tree.map(jax.numpy.asarray, arguments)
+        return one_pass(params, *inputs, **carried)
 
-    def outputs(params: Any, inputs: tuple[Any, ...]) -> Any:
-        made = run(params, inputs)
-        return (made.y, made.state) if options.get("training") else made.y
+    @jax.custom_vjp
+    def differentiable(*arguments: Any) -> Any:
+        made = run(*arguments)
+        return (made.y, made.state) if training else made.y
 
-    def forward(params: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-        return outputs(params, inputs), (params, inputs)
+    def forward(*arguments: Any) -> tuple[Any, Any]:
+        return differentiable(*arguments), arguments
 
-    def backward(kept: Any, dout: Any) -> tuple[Any, Any]:
-        dout = dout[0] if options.get("training") else dout
-        result: tuple[Any, Any] = run(*kept).back(jax.numpy.asarray(dout))
-        return result
+    def backward(kept: Any, dout: Any) -> tuple[Any, Any, None]:
+        by_params, by_inputs = run(*kept).back(jax.numpy.asarray(dout[0] if training else dout))
+        return by_params, by_inputs, None
 
-    differentiable = jax.custom_vjp(outputs)
     differentiable.defvjp(forward, backward)
 
     def function(params: Any, *inputs: Array, **carried: Any) -> Any:
-        if carried:
-            inputs = (*inputs, carried.get("state"), carried.get("noise"))
-            if unknown := set(carried) - {"state", "noise"}:
-                raise TypeError(f"{thing}: unknown arguments {sorted(unknown)}; expected state, noise")
-        return differentiable(params, inputs)
+        return differentiable(params, inputs, carried)
 
     return function

@@ -80,8 +80,8 @@ class Network:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {tuple(p.shape)}" for name, p in self.params.items())
-        first = next(iter(self.params.values()))
-        return f"{type(self).__name__}({shapes}; {dtype_name(first.dtype)}, {namespace(W=first).__name__})"
+        kinds = {f"; {dtype_name(p.dtype)}, {namespace(p=p).__name__}" for p in self.params.values()}
+        return f"{type(self).__name__}({shapes}{''.join(sorted(kinds))})"
 
     @property
     def classifies(self) -> bool:

@@ -63,7 +63,7 @@ def _of_layer(build: Callable[..., Any], options: dict[str, Any]) -> Callable[..
 
 
 def _of_stack(stack: Sequential, training: bool = False) -> Callable[..., Pass]:
-    def run(params: Params, x: Array, state: Params | None = None, noise: Params | None = None) -> Pass:
+    def run(params: Params, x: Array, *, state: Params | None = None, noise: Params | None = None) -> Pass:
         layers = stack.layers(params, state=state, noise=noise, training=training)
         y = x
         for layer in layers.values():
@@ -71,7 +71,7 @@ def _of_stack(stack: Sequential, training: bool = False) -> Callable[..., Pass]:
 
         def back(dout: Array) -> tuple[Params, tuple[Array | None, ...]]:
             dx, gradients = stack.backward(layers, dout)
-            return gradients, (dx, None, None)
+            return gradients, (dx,)
 
         return Pass(y, stack.next_state(layers) if training else {}, list(layers.values()), back)
 

@@ -129,9 +129,8 @@ def test_an_output_changed_in_place_is_an_error_where_the_derivative_needs_it():
 
 def test_a_second_derivative_is_an_error():
     (x,) = tensors([np.ones(3)], 1)
-    (dx,) = torch.autograd.grad(as_function(Tanh)((), x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        dx.sum().backward()
+    with pytest.raises(RuntimeError, match="create_graph=True cannot go through as_function"):
+        torch.autograd.grad(as_function(Tanh)((), x).sum(), x, create_graph=True)
 
 
 def test_backward_works_twice_where_the_graph_is_kept_and_not_where_it_is_not():

@@ -11,6 +11,7 @@ import onnx
 from .._array import Array, dtype_name
 from ..backends import to_numpy
 from ..bricks import Description, Shape, Skip
+from ..files import check_output, replacing
 from ..layers import Softmax
 from ..networks import Network
 from ..optimizers import Optimizer
@@ -29,7 +30,7 @@ def to_onnx(network: Network, path: Path | None = None, *, probabilities: bool =
     network : Network
         On any library; of float32 or float64.
     path : path, optional
-        A file to write, which is replaced at once when the model is whole.
+        A file to write, ending in ``.onnx``; one that is there is replaced in one move, or stays as it was.
     probabilities : bool, default False
         Whether the output is `Network.predict_proba`, not `predict`.
 
@@ -92,7 +93,7 @@ def training_to_onnx(
         On any library; of float32 or float64.
     optimizer : Optimizer
     path : path, optional
-        A file to write, which is replaced at once when the model is whole.
+        A file to write, ending in ``.onnx``; one that is there is replaced in one move, or stays as it was.
     batch_size : int, default 100
         Of the mini-batches that it takes.
 
@@ -150,12 +151,13 @@ def _dtype(host: np.ndarray[Any, Any]) -> Any:
 
 
 def _input_dtype(network: Network, host: Params) -> Any:
-    return _dtype(next(iter(host.values()))) if network.stack.takes_floats else ndonnx.int64
+    """That of the parameters; float32 where there are none."""
+    floating = _dtype(next(iter(host.values()))) if host else ndonnx.float32
+    return floating if network.stack.takes_floats else ndonnx.int64
 
 
 def _written(model: onnx.ModelProto, path: Path | None) -> onnx.ModelProto:
     if path is not None:
-        partial = f"{os.fspath(path)}.partial"
-        onnx.save(model, partial)
-        os.replace(partial, path)
+        with replacing(check_output(path, ".onnx"), "wb") as file:
+            file.write(model.SerializeToString())
     return model

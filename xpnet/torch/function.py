@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from .._array import Array
 from ..initializers import generator
@@ -34,8 +33,8 @@ def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
     Notes
     -----
     What a layer recorded is kept by autograd: an input that is changed in place before `backward` is an error, and
-    nothing is kept longer than the graph. A second derivative is an error; PyTorch differentiates xpnet's own
-    functions without this bridge, which takes more memory.
+    nothing is kept longer than the graph. A second derivative (``create_graph=True``) is an error; for that, call
+    the layer itself on tensors, which PyTorch differentiates on its own, with more memory.
 
     Examples
     --------
@@ -80,8 +79,12 @@ class _Function(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dout: Array) -> tuple[Array | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "xpnet's backward has no derivative of its own, so create_graph=True cannot go through as_function; "
+                "call the layer or stack itself on tensors, which PyTorch differentiates as often as you like"
+            )
         _fill(ctx.places, ctx.saved_tensors)
         by_params, by_inputs = ctx.back(dout)
         _fill(ctx.places, [None] * len(ctx.places))
@@ -157,9 +160,8 @@ class Module(torch.nn.Module):
         masks = self.stack.draw(self._rng, tuple(x.shape))
         noise = {name: torch.as_tensor(mask, device=x.device) for name, mask in masks.items()}
         y, after = function(params, x, state=state, noise=noise)
-        with torch.no_grad():
-            for name, value in after.items():
-                getattr(self, name).copy_(value)
+        for name, value in after.items():
+            setattr(self, name, value)  # not in place: autograd keeps the old one
         return y
 
     def extra_repr(self) -> str:
