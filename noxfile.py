@@ -43,16 +43,26 @@ INSTALL = {
 }
 # What the tests compare with, whichever backend they are on.
 ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
+# The ways to other libraries: what each module's tests and examples need.
+BRIDGES = {
+    "sklearn": [*EXTRAS["sklearn"], *INSTALL["torch"], *INSTALL["strict"]],
+    "torch": INSTALL["torch"],
+    "jax": INSTALL["jax"],
+    "onnx": [*EXTRAS["onnx"], *INSTALL["torch"], *INSTALL["jax"]],
+}
 VARIANTS = {
     "numpy": "numpy,numpy-readonly",
     "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64",
 }
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
+ON_EVERY_BRIDGE = nox.parametrize("module", list(BRIDGES), ids=list(BRIDGES))
 COLUMNS = ("tests", "gradcheck", "train")
-CHECKS = ("lint", "typing", "examples", "package")
-# On a machine with other work, several threads for products this small can cost ten times what they gain. What JAX
-# compiles, which is most of its time here, is shared among the processes.
+CHECKS = (*(f"xpnet.{module}" for module in BRIDGES), "lint", "typing", "examples", "package")
+# SciPy and scikit-learn take arrays of other libraries if told so. On a machine with other work, several threads for
+# products this small can cost ten times what they gain. What JAX compiles, which is most of its time here, is shared
+# among the processes.
 ENVIRONMENT = {
+    "SCIPY_ARRAY_API": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -69,7 +79,7 @@ sys.addaudithook(lambda event, args: tried.add(args[0].partition(".")[0]) if eve
 import xpnet
 for name in xpnet.__all__:  # loaded when first used
     getattr(xpnet, name)
-others = tried & {"array_api_strict", "cupy", "dask", "jax", "matplotlib", "torch"}
+others = tried & {"array_api_strict", "cupy", "dask", "jax", "matplotlib", "ndonnx", "onnx", "sklearn", "torch"}
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
 
@@ -134,6 +144,14 @@ class Environment:
 matrix = Environment()
 
 
+def path_of(module):
+    """Where a bridge is, a file or a folder."""
+    return next(path for path in (f"xpnet/{module}.py", f"xpnet/{module}") if Path(path).exists())
+
+
+WITHOUT_BRIDGES = [f"--ignore={path}" for path in ("tests/extras", *map(path_of, BRIDGES))]
+
+
 def run_pytest(session, python, backends, *args):
     """The tests on some backends, on all cores: one process for each, with one thread."""
     command = [python, "-m", "pytest", "-n", "auto", f"--backends={backends}", *args, *session.posargs]
@@ -169,7 +187,18 @@ def tests(session, backend):
             skip(session, backend, "tests", why)
         matrix.install(session, *ORACLES)
         where = ["--doctest-modules", "tests", "xpnet"] if backend == "numpy" else ["tests"]
-        run_pytest(session, matrix.python, VARIANTS.get(backend, backend), *where)
+        run_pytest(session, matrix.python, VARIANTS.get(backend, backend), *where, *WITHOUT_BRIDGES)
+
+
+@nox.session(python=False)
+@ON_EVERY_BRIDGE
+def bridges(session, module):
+    """A module that leads to another library: its tests and the examples in its docstrings."""
+    with outcome(session, f"xpnet.{module}"):
+        matrix.install(session, *BRIDGES[module])
+        run_pytest(
+            session, matrix.python, "numpy", "--doctest-modules", f"tests/extras/test_{module}.py", path_of(module)
+        )
 
 
 @nox.session(python=False)
@@ -205,26 +234,29 @@ def pythons(session):
     """The test suite on NumPy and array-api-strict under every other Python that is installed."""
     with outcome(session, f"Python {session.python}"):
         session.install("--quiet", "--editable", ".", *TEST_TOOLS, *INSTALL["strict"])
-        run_pytest(session, "python", f"{VARIANTS['numpy']},{VARIANTS['strict']}", "tests")
+        run_pytest(session, "python", f"{VARIANTS['numpy']},{VARIANTS['strict']}", "tests", *WITHOUT_BRIDGES)
 
 
 @nox.session(python=False)
 def examples(session):
-    """Every example, each drawing its picture into a temporary directory, and the Python of the README."""
+    """Every example, each drawing its picture into a temporary directory, and the Python of README and docs."""
     with outcome(session, "examples"):
         scripts = sorted(Path("examples").glob("*.py"))
         if not scripts:
             session.error("no examples found")
         backends = [line for name in INSTALL if name != "cupy" for line in INSTALL[name]]
-        matrix.install(session, *backends, "scipy", "array-api-extra")
+        bridged = [line for lines in BRIDGES.values() for line in lines]
+        matrix.install(session, *backends, *bridged, "scipy", "array-api-extra")
         pictures = str(Path(session.create_tmp()).resolve())
         for script in scripts:
             matrix.run(session, str(script), pictures)
-        readme = Path(session.create_tmp()).resolve() / "readme.py"
-        blocks = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(encoding="utf-8"), re.DOTALL)
-        readme.write_text("\n".join(blocks), encoding="utf-8")
-        session.chdir(pictures)  # it writes files
-        matrix.run(session, str(readme))
+        pages = {page: page.read_text(encoding="utf-8") for page in (Path("README.md"), *Path("docs").glob("*.md"))}
+        session.chdir(pictures)  # they write files
+        for page, text in pages.items():
+            script = Path(pictures) / f"page_{page.stem}.py"
+            blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+            script.write_text("\n".join(blocks), encoding="utf-8")
+            matrix.run(session, str(script))
 
 
 @nox.session(reuse_venv=False)
@@ -248,7 +280,7 @@ def package(session):
 @nox.session(python=False, default=False)
 def bench(session):
     """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes about an hour."""
-    questions = ["steps", "style", "time_to_accuracy", "growth", "footprint", "convolution", "networks"]
+    questions = ["steps", "style", "time_to_accuracy", "growth", "footprint", "convolution", "networks", "estimators"]
     options = [word for word in session.posargs if word not in questions]
     for backend in ("numpy", "torch", "jax", "cupy"):
         if why := matrix.prepare(session, backend):

@@ -35,6 +35,8 @@ class Sequential:
         With the initializers that were chosen for weights.
     names : list of str
         Of the layers, such as "Affine1".
+    param_names, carried_names : list of tuple of str
+        For each layer, its parameters and what it carries on, such as ``("W1", "b1")`` and ``("mean1", "var1")``.
     state_names, mask_names : list of str
         What `loss_and_gradient` is given as `state` and `noise`.
 
