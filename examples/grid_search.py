@@ -56,9 +56,7 @@ host = MLPClassifier((8,), solver="lbfgs", max_iter=5000, random_state=0).fit(X,
 with sklearn.config_context(array_api_dispatch=True):
     device = MLPClassifier((8,), solver="lbfgs", max_iter=5000, random_state=0).fit(torch.tensor(X), torch.tensor(y))
     answers = device.predict(torch.tensor(X))
-print(
-    f"the same on tensors: {type(answers).__name__} on {answers.device}, loss {device.loss_:.3f}, on NumPy {host.loss_:.3f}"
-)
+print(f"on tensors: {type(answers).__name__} on {answers.device}, loss {device.loss_:.3f}; on NumPy {host.loss_:.3f}")
 
 assert search.best_score_ > 0.9
 assert abs(device.loss_ - host.loss_) < 1e-3  # of hundreds of steps, each to rounding
