@@ -233,6 +233,7 @@ def of_optax(name):
 
 # optax has AdaGrad's eps under the root: the same only where it is next to nothing.
 @needs("optax")
+@pytest.mark.only("numpy", "strict", "torch", "jax", "cupy")  # Dask's, which is slow, is PyTorch's
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("adagrad", "adagrad-decay")])
 def test_the_path_is_that_of_optax(lib, name):
     expected = of_optax(name)
