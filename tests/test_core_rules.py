@@ -426,3 +426,14 @@ def test_the_methods_of_a_network_compute_nothing(lib):
             *net.gradient(x, t).values(),
         ]
     assert all(map(lib.holds, results))
+
+
+@pytest.mark.parametrize(
+    ("module", "library"), [("sklearn", "sklearn"), ("torch", "torch"), ("jax", "jax"), ("onnx", "onnx")]
+)
+def test_a_module_whose_library_is_missing_says_how_to_get_it(module, library):
+    code = f"import sys; sys.modules[{library!r}] = None; import xpnet.{module}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ImportError: xpnet.{module} needs {library}"), last
+    assert last.endswith(f"pip install 'xpnet[{module}]'")

@@ -287,6 +287,12 @@ BACKENDS: dict[str, Backend] = {
 """Every known backend by its name."""
 
 
+def not_installed(module: str, error: ModuleNotFoundError) -> ImportError:
+    """The error of one of xpnet's modules whose library is missing, with the way to get it."""
+    hint = f"xpnet.{module} needs {error.name}; get it with: pip install 'xpnet[{module}]'"
+    return ImportError(hint, name=error.name)
+
+
 def get_backend(name: str) -> Backend:
     """The backend of that name.
 

@@ -6,11 +6,15 @@ Needs JAX: the extra `jax`.
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy
-
 from ._array import Array
+from .backends import not_installed
 from .passes import Pass, pass_of
+
+try:
+    import jax
+    import jax.numpy
+except ModuleNotFoundError as error:
+    raise not_installed("jax", error) from None
 
 __all__ = ["as_function"]
 

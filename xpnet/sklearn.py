@@ -11,20 +11,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-import sklearn.neural_network
-from scipy.optimize import minimize
-from sklearn import get_config
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, column_or_1d, shuffle
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ._array import Array, device, dtype_name, from_host, has_float64, index_dtype, namespace
-from .backends import backend_of, read_all, to_numpy
+from .backends import backend_of, not_installed, read_all, to_numpy
 from .bricks import Activation, Dense
 from .functions import sigmoid, softmax
 from .layers import (
@@ -39,6 +28,21 @@ from .layers import (
 from .optimizers import Adam, Optimizer
 from .sequential import Params, Sequential
 from .training import in_batches
+
+try:
+    import sklearn.neural_network
+    from scipy.optimize import minimize
+    from sklearn import get_config
+    from sklearn.base import BaseEstimator
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import accuracy_score, r2_score
+    from sklearn.model_selection import train_test_split
+    from sklearn.utils import check_random_state, column_or_1d, shuffle
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+except ModuleNotFoundError as error:
+    raise not_installed("sklearn", error) from None
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 

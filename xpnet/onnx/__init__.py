@@ -3,7 +3,12 @@
 Needs ndonnx and onnx: the extra `onnx`, which brings onnxruntime too, in which models run.
 """
 
-from .reading import from_onnx
-from .writing import to_onnx, training_to_onnx
+from ..backends import not_installed
+
+try:
+    from .reading import from_onnx
+    from .writing import to_onnx, training_to_onnx
+except ModuleNotFoundError as error:
+    raise not_installed("onnx", error) from None
 
 __all__ = ["from_onnx", "to_onnx", "training_to_onnx"]

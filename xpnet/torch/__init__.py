@@ -3,7 +3,12 @@
 Needs PyTorch: the extra `torch`.
 """
 
-from .function import Module, as_function
-from .weights import load_state_dict, state_dict
+from ..backends import not_installed
+
+try:
+    from .function import Module, as_function
+    from .weights import load_state_dict, state_dict
+except ModuleNotFoundError as error:
+    raise not_installed("torch", error) from None
 
 __all__ = ["Module", "as_function", "load_state_dict", "state_dict"]
