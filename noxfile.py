@@ -43,8 +43,9 @@ INSTALL = {
 }
 # What the tests compare with, whichever backend they are on.
 ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
-# The ways to other libraries: what each module's tests and examples need.
+# Modules with an extra of their own, and what their tests and examples need.
 BRIDGES = {
+    "checkpoints": [*EXTRAS["checkpoints"], *INSTALL["torch"], *INSTALL["jax"], *INSTALL["strict"]],
     "sklearn": [*EXTRAS["sklearn"], *INSTALL["torch"], *INSTALL["strict"]],
     "torch": INSTALL["torch"],
     "jax": INSTALL["jax"],
@@ -193,12 +194,12 @@ def tests(session, backend):
 @nox.session(python=False)
 @ON_EVERY_BRIDGE
 def bridges(session, module):
-    """A module that leads to another library: its tests and the examples in its docstrings."""
+    """A module with an extra of its own: its tests and the examples in its docstrings."""
     with outcome(session, f"xpnet.{module}"):
         matrix.install(session, *BRIDGES[module])
-        run_pytest(
-            session, matrix.python, "numpy", "--doctest-modules", f"tests/extras/test_{module}.py", path_of(module)
-        )
+        backends = "numpy,strict,torch,jax" if module == "checkpoints" else "numpy"
+        where = [f"tests/extras/test_{module}.py", path_of(module)]
+        run_pytest(session, matrix.python, backends, "--doctest-modules", *where)
 
 
 @nox.session(python=False)

@@ -97,6 +97,8 @@ def test_the_options_reach_train(monkeypatch, capsys):
         "optimizer": xpnet.Adam(0.25),
         "validation": 0.2,
         "patience": 3,
+        "checkpoint": None,
+        "resume": False,
         "hidden_size": 11,
         "activation": "sigmoid",
         "sampling": "replacement",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # a name is loaded when it is first used; the same names stan
         Skip,
     )
     from .checking import GradientCheck, GradientError, check_gradients, check_layer
+    from .checkpoints import load_network, save_network
     from .datasets import load_mnist, read_idx, scale_images
     from .evaluation import Evaluation, evaluate
     from .functions import (
@@ -161,6 +162,7 @@ __all__ = [
     "gradient_descent",
     "identity_function",
     "load_mnist",
+    "load_network",
     "log_softmax",
     "numerical_diff",
     "numerical_gradient",
@@ -169,6 +171,7 @@ __all__ = [
     "read_idx",
     "relu",
     "relu_grad",
+    "save_network",
     "scale_images",
     "sigmoid",
     "sigmoid_grad",
@@ -184,6 +187,7 @@ _HOMES = {
     "backends": "BACKENDS Backend BackendUnavailable get_backend to_numpy",
     "bricks": "Activation AvgPool BatchNorm Conv Dense Description Drop Embed Flat LayerNorm MaxPool Skip",
     "checking": "GradientCheck GradientError check_gradients check_layer",
+    "checkpoints": "load_network save_network",
     "datasets": "load_mnist read_idx scale_images",
     "evaluation": "Evaluation evaluate",
     "functions": "accuracy confusion_matrix cross_entropy_error identity_function log_softmax one_hot relu "

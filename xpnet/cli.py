@@ -127,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
     add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
+    add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
+    sub.add_argument("--resume", action="store_true", help="go on with the run in the checkpoint, if there is one")
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
 
     command("backends", _backends, "list the array libraries: version, devices, usable or why not")
@@ -176,6 +178,8 @@ def _train(options: argparse.Namespace) -> int:
             seed=options.seed,
             validation=options.validation,
             patience=options.patience,
+            checkpoint=options.checkpoint,
+            resume=options.resume,
             progress=not options.quiet,
         ).history
     except Diverged as error:  # what there is of the run is kept

@@ -3,10 +3,10 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from ._array import (
     is_integral,
     namespace,
 )
-from .backends import backend_of, get_backend, read_all, to_numpy
+from .backends import Draw, backend_of, get_backend, read_all, to_numpy
+from .checkpoints import Progressed, Saver
 from .datasets import load_mnist, scale_images
 from .evaluation import Blocks, mean, share
 from .functions import accuracy
@@ -35,6 +36,7 @@ from .sequential import Params, Sequential
 
 __all__ = ["Diverged", "Result", "fit", "train"]
 
+Host: TypeAlias = np.ndarray[Any, Any]
 Pair: TypeAlias = tuple[Array, Array]
 Carry: TypeAlias = tuple[Params, Params, Params]
 Callback: TypeAlias = Callable[[Network, History], bool | None]
@@ -83,6 +85,8 @@ def fit(
     patience: int | None = None,
     accumulate: int = 1,
     callbacks: Sequence[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: bool = True,
 ) -> Result:
     """Train a network on arrays by mini-batches.
@@ -117,6 +121,12 @@ def fit(
         memory. (Normalisation over the batch sees the parts.)
     callbacks : sequence of callables, default ()
         Each is called as ``callback(network, history)`` before training and after each epoch; True ends the run.
+    checkpoint : path, optional
+        A file, ending in ``.safetensors``, that the run is saved in: after each epoch, every 30 seconds within one,
+        and when Ctrl-C ends it. Needs safetensors: the extra `checkpoints`.
+    resume : bool, default False
+        Go on with the run in `checkpoint`, where there is one, on any backend; the end is that of a run that was not
+        interrupted, on NumPy bit for bit. All but `epochs`, `callbacks` and `progress` must be as they were.
     progress : bool, default True
         Whether to print a line per epoch, and to show a bar on a terminal.
 
@@ -166,95 +176,236 @@ def fit(
             _check_fit(network, name, tuple(x.shape[1:]))
     t_train, t_test = (_check_targets(xp, network, name, t) for name, t in (("train", t_train), ("test", t_test)))
 
-    rows = np.arange(x_train.shape[0])
-    held = round(validation * len(rows))
-    if held:
+    rows, held = np.arange(x_train.shape[0]), np.empty(0, dtype=int)
+    if validation:
+        count = round(validation * len(rows))
+        if not count:
+            raise ValueError(f"validation={validation!r} of {len(rows)} samples is none; pass a larger share")
         order = rng.permutation(len(rows))
-        rows, held_rows = np.sort(order[held:]), np.sort(order[:held])
-    elif validation:
-        raise ValueError(f"validation={validation!r} of {len(rows)} samples is none; pass a larger share")
+        rows, held = np.sort(order[count:]), np.sort(order[:count])
     sample = network.input_shape if transform else tuple(x_train.shape[1:])
     _check_batches(network, sample, len(rows), batch_size, accumulate)
 
-    measure = Blocks(network, lambda y, t: (accuracy(y, t),), transform) if network.classifies else None
-    watch = Blocks(network, lambda y, t: (network.stack.loss_class(None).forward(y, t),), transform)
-    history, start = History(), time.perf_counter()
-    best: tuple[float, Params, Params] = (math.inf, {}, {})
-
-    def record(epoch: int, losses: np.ndarray[Any, Any]) -> str:
-        nonlocal best
-        columns: list[tuple[list[float], float, str]] = []
-        if measure:
-            columns += [
-                (history.train_accuracy, share(measure(x_train, t_train, rows), 0), "train"),
-                (history.test_accuracy, share(measure(x_test, t_test), 0), "test"),
-            ]
-            if held:
-                found = share(measure(x_train, t_train, held_rows), 0)
-                columns.append((history.validation_accuracy, found, "validation"))
-        for column, value, _ in columns:
-            column.append(value)
-        if held:
-            history.validation_loss.append(mean(watch(x_train, t_train, held_rows), 0))
-            if history.validation_loss[-1] < best[0]:
-                best = history.validation_loss[-1], network.params, network.state
-                history.best_epoch = epoch
-        history.updates.append(len(history.loss))
-        history.seconds.append(time.perf_counter() - start)  # the last of a row: without it, the row is not whole
-        loss = f"loss {losses.mean():.4f}" if losses.size else "loss      -"
-        shares = "".join(f"  {name} {value:.4f}" for _, value, name in columns)
-        return f"epoch {epoch:3d}  {loss}{shares and '  accuracy'}{shares}  {history.seconds[-1]:6.1f} s"
-
-    def ends(epoch: int) -> bool:
-        """Whether this was the last epoch, by patience or a callback."""
-        asked = [callback(network, history) for callback in callbacks]
-        stop = any(isinstance(answer, (bool, np.bool_)) and answer for answer in asked)
-        impatient = patience is not None and epoch - (history.best_epoch or 0) >= patience
-        return impatient or stop
-
-    index_name = dtype_name(index_dtype(xp, where))
-    run = backend.repeat(update_step(network.stack, optimizer, transform, accumulate))
-    draw = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
-    losses: list[Array] = []
+    saver = None
+    if checkpoint is not None:
+        settings = {
+            "batch_size": batch_size,
+            "sampling": sampling,
+            "validation": validation,
+            "patience": patience,
+            "accumulate": accumulate,
+            "samples": list(x_train.shape),
+            "dtype": dtype_name(first.dtype),
+        }
+        saver = Saver(checkpoint, resume, network, optimizer, settings)
+    elif resume:
+        raise ValueError("resume=True needs checkpoint, the file of the run to go on with")
+    train, test = (x_train, t_train), (x_test, t_test)
+    run = _Run(network, train, test, rows, held, optimizer, rng, transform, patience, callbacks, saver)
+    noise = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
     bar = Progress(epochs * math.ceil(len(rows) / batch_size), shown=progress)
     # A run that diverges is told by its loss, not by NumPy's warnings on the way there.
     with bar, backend.current(where), np.errstate(over="ignore", invalid="ignore"):
-        # What the updates so far have made: parameters and states, the last losses, the number of updates.
-        done: tuple[Carry, Array, int] = (
-            (network.params, optimizer.init(network.params), network.state),
-            None,
-            0,
-        )
+        step = update_step(network.stack, optimizer, transform, accumulate)
+        index = dtype_name(index_dtype(xp, where))
+
+        def batches(rows: Host) -> list[Host]:
+            return [part.astype(index) for part in _batches(rng, rows, batch_size, sampling)]
+
+        run.go(backend.repeat(step), batches, noise, epochs, bar)
+    return Result(network, run.history)
+
+
+class Done(NamedTuple):
+    """What whole updates have made.
+
+    Attributes
+    ----------
+    carry : tuple of dicts of arrays
+        Parameters, the optimizer's state and the network's.
+    loss : array
+        The last losses.
+    updates : int
+        How many there have been.
+    draws : mapping
+        The random generator's state after them.
+    """
+
+    carry: Carry
+    loss: Array
+    updates: int
+    draws: Mapping[str, Any]
+
+
+class _Run:
+    """A run of `fit`, from one whole update to the next: what it measures, when it ends, what is saved of it."""
+
+    def __init__(
+        self,
+        network: Network,
+        train: Pair,
+        test: Pair,
+        rows: Host,
+        held: Host,
+        optimizer: Optimizer,
+        rng: np.random.Generator,
+        transform: Callable[[Array], Array] | None,
+        patience: int | None,
+        callbacks: Sequence[Callback],
+        saver: Saver | None,
+    ) -> None:
+        self.network, self.train, self.test, self.rows, self.held = network, train, test, rows, held
+        self.optimizer, self.rng, self.saver = optimizer, rng, saver
+        self.patience, self.callbacks = patience, callbacks
+        measured = network.classifies
+        self.measure = Blocks(network, lambda y, t: (accuracy(y, t),), transform) if measured else None
+        self.watch = Blocks(network, lambda y, t: (network.stack.loss_class(None).forward(y, t),), transform)
+        self.history, self.start = History(), time.perf_counter()
+        self.best: tuple[float, Params, Params] = (math.inf, {}, {})
+        self.over = False  # ended by patience or a callback
+        carry = network.params, optimizer.init(network.params), network.state
+        self.done = Done(carry, None, 0, rng.bit_generator.state)
+        # The epoch, the updates and the draws before it, and its losses: from before the run went on, then the rest.
+        self.epoch, self.before, self.opening = 0, 0, rng.bit_generator.state
+        self.earlier, self.losses = np.empty(0), list[Array]()
+
+    def go(
+        self,
+        run: Callable[..., Iterator[tuple[Carry, Array]]],
+        batches_of: Callable[[Host], list[Host]],
+        noise: Draw | None,
+        epochs: int,
+        bar: Progress,
+    ) -> None:
+        """Train until the last epoch, or until something ends it."""
+        within = self.saver is not None and self._restore(self.saver)
+        history = self.history
         try:
-            bar.line(record(0, np.empty(0)))
-            over = ends(0)
-            for epoch in range(1, epochs + 1):
-                if over:
-                    break
-                losses = []
-                for batches in _batches(rng, rows, batch_size, sampling):
-                    for carry, loss in run(done[0], (x_train, t_train), batches.astype(index_name), draw):
+            if self.done.updates:
+                bar.advance(self.done.updates)
+            if not history.seconds:
+                bar.line(self._record(np.empty(0)))
+                self.over = self._ends()
+                self._save()
+            while not self.over and (within or self.epoch < epochs):
+                if not within:
+                    self.losses, self.earlier, self.before = [], np.empty(0), len(history.loss)
+                    self.opening = self.rng.bit_generator.state
+                    self.epoch += 1
+                parts = _after(batches_of(self.rows), len(self.earlier))
+                if len(self.earlier):
+                    self.rng.bit_generator.state = self.done.draws
+                within = False
+                for part in parts:
+                    for carry, loss in run(self.done.carry, self.train, part, noise):
                         steps = (loss.shape or (1,))[0]
-                        done = carry, loss, done[2] + steps
-                        losses.append(loss)
+                        draws = self.rng.bit_generator.state if noise and self.saver else self.done.draws
+                        self.done = Done(carry, loss, self.done.updates + steps, draws)
+                        self.losses.append(loss)
                         bar.advance(steps)
-                read = read_all(losses)
+                        if self.saver and self.saver.due:
+                            self._save()
+                read = self._of_epoch()
                 history.loss.extend(read.tolist())
                 if not np.isfinite(read).all():
-                    raise _diverged(history, epoch, optimizer.lr)
-                network.params, _, network.state = done[0]
-                bar.line(record(epoch, read))
-                over = ends(epoch)
-        except KeyboardInterrupt:  # an update is whole once `done` has it; its loss may not be in `losses` yet
-            if missing := done[2] - len(history.loss):
-                history.loss.extend(read_all([*losses, done[1]])[:missing].tolist())
+                    raise _diverged(history, self.epoch, self.optimizer.lr)
+                self.network.params, _, self.network.state = self.done.carry
+                bar.line(self._record(read))
+                self.over = self._ends()
+                self._save()
+        except KeyboardInterrupt:
+            self._interrupted()
+            bar.line(f"interrupted after {self.done.updates} updates")
+        if self.patience is not None and not history.interrupted:
+            _, self.network.params, self.network.state = self.best
+
+    def _record(self, losses: Host) -> str:
+        """Measure the network after an epoch; the line about it."""
+        history, (x, t) = self.history, self.train
+        columns: list[tuple[list[float], float, str]] = []
+        if self.measure:
+            columns += [
+                (history.train_accuracy, share(self.measure(x, t, self.rows), 0), "train"),
+                (history.test_accuracy, share(self.measure(*self.test), 0), "test"),
+            ]
+            if len(self.held):
+                found = share(self.measure(x, t, self.held), 0)
+                columns.append((history.validation_accuracy, found, "validation"))
+        for column, value, _ in columns:
+            column.append(value)
+        if len(self.held):
+            history.validation_loss.append(mean(self.watch(x, t, self.held), 0))
+            if history.validation_loss[-1] < self.best[0]:
+                self.best = history.validation_loss[-1], self.network.params, self.network.state
+                history.best_epoch = self.epoch
+        history.updates.append(len(history.loss))
+        history.seconds.append(
+            time.perf_counter() - self.start
+        )  # the last of a row: without it, the row is not whole
+        loss = f"loss {losses.mean():.4f}" if losses.size else "loss      -"
+        shares = "".join(f"  {name} {value:.4f}" for _, value, name in columns)
+        return f"epoch {self.epoch:3d}  {loss}{shares and '  accuracy'}{shares}  {history.seconds[-1]:6.1f} s"
+
+    def _ends(self) -> bool:
+        """Whether this was the last epoch, by patience or a callback."""
+        asked = [callback(self.network, self.history) for callback in self.callbacks]
+        stop = any(isinstance(answer, (bool, np.bool_)) and answer for answer in asked)
+        waited = self.epoch - (self.history.best_epoch or 0)
+        return stop or (self.patience is not None and waited >= self.patience)
+
+    def _of_epoch(self) -> Host:
+        """The losses of this epoch's whole updates; that of the last may not be in `losses` yet."""
+        count = self.done.updates - self.before - len(self.earlier)
+        return np.concatenate([self.earlier, read_all([*self.losses, self.done.loss])[:count] if count else []])
+
+    def _interrupted(self) -> None:
+        """Keep the updates that are whole, and drop the row of an epoch that is not."""
+        history = self.history
+        if len(history.seconds) <= self.epoch:
+            losses = history.loss[self.before :] or self._of_epoch().tolist()
+            del history.loss[self.before :]
             history.cut()
-            history.interrupted = True
-            network.params, _, network.state = done[0]
-            bar.line(f"interrupted after {done[2]} updates")
-        if patience is not None and not history.interrupted:
-            _, network.params, network.state = best
-    return Result(network, history)
+            self._save(losses)
+            history.loss.extend(losses)
+        else:
+            self._save()
+        history.interrupted = True
+        self.network.params, _, self.network.state = self.done.carry
+
+    # The checkpoint
+
+    def _save(self, losses: list[float] | None = None) -> None:
+        """Save the run where that is asked for: at the end of an epoch, or with the losses of one within it."""
+        history = self.history
+        if self.saver is None or not history.seconds:
+            return
+        whole = len(history.seconds) > self.epoch
+        within = np.empty(0) if whole else self._of_epoch() if losses is None else np.asarray(losses)
+        (params, memory, state), (best, best_params, best_state) = self.done.carry, self.best
+        groups = {"params": params, "memory": memory, "state": state}
+        groups |= {"best_params": best_params, "best_state": best_state}
+        # Where masks are drawn, those of an update that is not whole do not count.
+        now = self.done.draws if self.network.stack.mask_names and not whole else self.rng.bit_generator.state
+        draws = {"opening": self.opening, "now": now}
+        rows = {"train": self.rows, "held": self.held} if len(self.held) else {}
+        self.saver.save(Progressed(self.epoch, whole, self.over, history, draws, within, best, groups, rows))
+
+    def _restore(self, saver: Saver) -> bool:
+        """Take up the run in the checkpoint, if there is one; whether it is within an epoch."""
+        saved = saver.load()
+        if saved is None:
+            return False
+        self.history, self.epoch, self.over = saved.history, saved.epoch, saved.over
+        self.start -= self.history.seconds[-1]
+        self.before, self.earlier, self.opening = len(self.history.loss), saved.losses, saved.draws["opening"]
+        groups = saved.groups
+        self.best = saved.best, groups["best_params"], groups["best_state"]
+        carry = groups["params"], groups["memory"], groups["state"]
+        self.done = Done(carry, None, self.before + len(self.earlier), saved.draws["now"])
+        self.rng.bit_generator.state = saved.draws["now" if saved.whole else "opening"]
+        if saved.rows:
+            self.rows, self.held = saved.rows["train"], saved.rows["held"]
+        return not saved.whole
 
 
 def update_step(
@@ -321,6 +472,15 @@ def in_batches(order: np.ndarray[Any, Any], size: int) -> Iterator[np.ndarray[An
         yield order[:whole].reshape(-1, size)
     if whole < len(order):
         yield order[None, whole:]
+
+
+def _after(parts: list[Host], count: int) -> list[Host]:
+    """Mini-batches without the first so many."""
+    rest = []
+    for part in parts:
+        rest.append(part[count:])
+        count = max(0, count - len(part))
+    return [part for part in rest if len(part)]
 
 
 def _diverged(history: History, epoch: int, lr: Any) -> Diverged:
@@ -435,6 +595,8 @@ def train(
     patience: int | None = None,
     accumulate: int = 1,
     callbacks: Sequence[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: bool = True,
 ) -> Result:
     """Train a network from its description, the book's on MNIST where nothing else is given: `fit` with defaults.
@@ -467,7 +629,7 @@ def train(
         A new permutation each epoch, cut into batches; or samples drawn at random, with replacement.
     seed : int or numpy.random.Generator, default 0
         Draws the initial weights and then the batches, on the host: the same on every backend.
-    validation, patience, accumulate, callbacks
+    validation, patience, accumulate, callbacks, checkpoint, resume
         As in `fit`.
     progress : bool, default True
         Whether to print a line per epoch, and to show a bar on a terminal.
@@ -573,5 +735,7 @@ def train(
             patience=patience,
             accumulate=accumulate,
             callbacks=callbacks,
+            checkpoint=checkpoint,
+            resume=resume,
             progress=progress,
         )

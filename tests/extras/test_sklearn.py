@@ -167,7 +167,7 @@ def test_lbfgs_that_stops_early_says_so():
 @parametrize_with_checks([MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)])
 def test_scikit_learns_own_checks(estimator, check):
     if "namespace=cupy" in str(check) or getattr(check, "keywords", {}).get("array_namespace") == "cupy":
-        if problem := xpnet.BACKENDS["cupy"].problem:  # installed without a device, it gets as far as an error of CUDA
+        if problem := xpnet.BACKENDS["cupy"].problem:
             pytest.skip(problem)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,0 +1,355 @@
+"""Checkpoints: a run that goes on ends as one that was never stopped; files that are not whole are refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+st = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
+
+import xpnet
+from xpnet import (
+    SGD,
+    Activation,
+    Adam,
+    BatchNorm,
+    CosineDecay,
+    Dense,
+    Description,
+    Diverged,
+    Drop,
+    HuberLoss,
+    LeakyRelu,
+    Momentum,
+    Network,
+    Relu,
+    Sequential,
+    Skip,
+    SoftmaxWithLoss,
+    TwoLayerNet,
+    WarmUp,
+    fit,
+)
+from xpnet.checkpoints import load_network, save_network
+
+X = np.random.default_rng(0).normal(size=(230, 6)).astype("float32")
+T = np.argmax(X[:, :3], axis=1)
+STACK = Sequential(Dense(8), BatchNorm(), Activation(Relu), Drop(0.3), Dense(3))
+RUNS = {
+    "sgd": (lambda like: TwoLayerNet(6, 8, 3, weight_init_std=0.5, like=like), SGD(0.2), {}),
+    "everything": (
+        lambda like: Network(STACK, (6,), like=like),
+        Adam(WarmUp(10, CosineDecay(0.05, 60)), clip_norm=1.0),
+        {"validation": 0.2, "patience": 6, "accumulate": 2},
+    ),
+    "replacement": (lambda like: Network(STACK, (6,), like=like), Momentum(0.05), {"sampling": "replacement"}),
+}
+
+
+def run(lib, name, path, *, epochs=4, **options):
+    build, optimizer, more = RUNS[name]
+    x, t = lib.asarray(X, "float32"), lib.asarray(T)
+    options = {"batch_size": 50, "epochs": epochs, "seed": 5, "progress": False} | more | options
+    return fit(build(x), ((x, t), (x, t)), optimizer, checkpoint=path, **options)
+
+
+class Stopped(Exception):
+    """As if the process had been killed: nothing in the run catches it."""
+
+
+def stopped_at(update, error, monkeypatch):
+    """Every update is saved, and the run stopped after so many."""
+    calls = []
+
+    def due(saver):
+        calls.append(1)
+        if len(calls) == update:
+            raise error
+        return True
+
+    monkeypatch.setattr("xpnet.checkpoints.Saver.due", property(due))
+
+
+def same(lib, result, expected, exactly):
+    for kind in ("params", "state"):
+        found, wanted = getattr(result.network, kind), getattr(expected.network, kind)
+        assert found.keys() == wanted.keys()
+        for key in wanted:
+            assert lib.holds(found[key])
+            if exactly:
+                np.testing.assert_array_equal(lib.numpy(found[key]), lib.numpy(wanted[key]), err_msg=key)
+            else:
+                np.testing.assert_allclose(lib.numpy(found[key]), lib.numpy(wanted[key]), rtol=1e-4, atol=1e-5)
+    for column in ("loss", "train_accuracy", "test_accuracy", "validation_loss", "validation_accuracy"):
+        tolerance = {} if exactly else {"rtol": 1e-3, "atol": 0.02}
+        np.testing.assert_allclose(
+            getattr(result.history, column), getattr(expected.history, column), **{"rtol": 0, "atol": 0} | tolerance
+        )
+    assert result.history.updates == expected.history.updates
+    assert result.history.best_epoch == expected.history.best_epoch
+    assert len(result.history.seconds) == len(expected.history.seconds)
+    assert all(np.diff(result.history.seconds) >= 0)
+    assert not result.history.interrupted
+
+
+@pytest.mark.only("numpy", "strict", "torch", "jax", "cupy")  # Dask is slow, and no different
+@pytest.mark.parametrize("error", [Stopped(), KeyboardInterrupt()], ids=["killed", "ctrl-c"])
+@pytest.mark.parametrize("update", [1, 4, 5, 6, 13])
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(lib, name, update, error, tmp_path, monkeypatch):
+    path = tmp_path / "run.safetensors"
+    expected = run(lib, name, None)
+    if lib.backend.name == "jax":  # it makes many updates in one loop
+        update = min(update, 3)
+    with monkeypatch.context() as patch:
+        stopped_at(update, error, patch)
+        if isinstance(error, Stopped):
+            with pytest.raises(Stopped):
+                run(lib, name, path)
+        else:
+            assert run(lib, name, path).history.interrupted
+    result = run(lib, name, path, resume=True, seed=99)
+    same(lib, result, expected, exactly=lib.backend.name != "jax")
+    assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_a_finished_run_is_taken_up_again_for_more_epochs_and_one_that_ended_by_itself_is_not(lib, tmp_path):
+    path = tmp_path / "run.safetensors"
+    run(lib, "everything", path, epochs=2)
+    same(lib, run(lib, "everything", path, resume=True), run(lib, "everything", None), lib.backend.name != "jax")
+    same(lib, run(lib, "everything", path, resume=True), run(lib, "everything", None), lib.backend.name != "jax")
+
+    path = tmp_path / "ended.safetensors"
+    stop = [lambda network, history: len(history.seconds) == 3]
+    first = run(lib, "sgd", path, callbacks=stop)
+    again = run(lib, "sgd", path, resume=True, epochs=9)
+    assert len(first.history.loss) == len(again.history.loss) == 10
+
+
+def test_resume_without_a_file_begins_the_run(lib, tmp_path):
+    path = tmp_path / "run.safetensors"
+    same(lib, run(lib, "sgd", path, resume=True), run(lib, "sgd", None), exactly=True)
+
+
+@pytest.mark.parametrize("other", ["torch", "jax", "dask", "strict"])
+def test_a_run_begun_on_one_library_goes_on_on_another(other, tmp_path, monkeypatch):
+    from conftest import _library
+
+    if xpnet.BACKENDS[other].problem:
+        pytest.skip(f"{other} is not installed")
+    here, there = _library("numpy"), _library(other)
+    path = tmp_path / "run.safetensors"
+    expected = run(here, "everything", None)
+    with monkeypatch.context() as patch:
+        stopped_at(7, Stopped(), patch)
+        with pytest.raises(Stopped):
+            run(here, "everything", path)
+    result = run(there, "everything", path, resume=True)
+    assert there.holds(result.network.params["W1"])
+    np.testing.assert_allclose(result.history.loss, expected.history.loss, rtol=1e-3)
+
+
+def test_a_run_that_diverges_keeps_the_checkpoint_of_before(tmp_path):
+    path = tmp_path / "run.safetensors"
+    data = ((X, T), (X, T))
+    with pytest.raises(Diverged), np.errstate(all="ignore"):
+        fit(TwoLayerNet(6, 8, 3, like=X), data, SGD(1e30), epochs=3, checkpoint=path, progress=False)
+    network = load_network(path)
+    assert all(np.isfinite(p).all() for p in network.params.values())
+
+
+SCRIPT = """
+import sys, xpnet, numpy as np
+xpnet.checkpoints.EVERY = 0.0
+x = np.random.default_rng(0).normal(size=(400, 6)).astype("float32")
+t = np.argmax(x[:, :3], axis=1)
+net = xpnet.Network(xpnet.Sequential(xpnet.Dense(8), xpnet.BatchNorm(), xpnet.Activation(xpnet.Relu), xpnet.Drop(0.3),
+                                     xpnet.Dense(3)), (6,), like=x)
+print("ready", flush=True)
+result = xpnet.fit(net, ((x, t), (x, t)), xpnet.Adam(0.01), epochs=12, batch_size=10, checkpoint=sys.argv[1],
+                   resume=True, progress=False)
+np.savez(sys.argv[2], *result.network.params.values(), *result.network.state.values(), result.history.loss)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX's")
+def test_killed_again_and_again_at_any_moment_it_ends_as_if_never_killed(tmp_path):
+    rng = np.random.default_rng(1)
+    command = [sys.executable, "-c", SCRIPT]
+    subprocess.run([*command, tmp_path / "once.safetensors", tmp_path / "once.npz"], check=True)
+    path, kills = tmp_path / "run.safetensors", 0
+    for _ in range(40):
+        process = subprocess.Popen([*command, path, tmp_path / "often.npz"], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.005, 0.15))
+        if process.poll() is not None or kills == 12:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        kills += 1
+        if path.exists():
+            load_network(path)  # whole, at any moment
+    process.communicate()
+    assert process.returncode == 0
+    assert kills > 3
+    once, often = np.load(tmp_path / "once.npz"), np.load(tmp_path / "often.npz")
+    for name in once.files:
+        np.testing.assert_array_equal(once[name], often[name])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "often.npz",
+        "once.npz",
+        "once.safetensors",
+        "run.safetensors",
+    ]
+
+
+# Networks
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        STACK,
+        Sequential(Skip(Dense(6), Activation(LeakyRelu, slope=0.3), shortcut=[Dense(6)]), loss=HuberLoss),
+        Sequential(Dense(3), loss=partial(SoftmaxWithLoss, smoothing=0.1)),
+        Sequential(),
+    ],
+    ids=str,
+)
+def test_a_network_is_saved_and_loaded(lib, stack, tmp_path):
+    net = Network(stack, (6,), like=lib.asarray(X, "float32"), seed=3)
+    path = tmp_path / "net.safetensors"
+    save_network(net, path)
+    again = load_network(path, like=lib.asarray(X, "float32"))
+    assert repr(again.stack) == repr(stack)
+    x = lib.asarray(X, "float32")
+    np.testing.assert_array_equal(lib.numpy(again.predict(x)), lib.numpy(net.predict(x)))
+    host = load_network(path)
+    np.testing.assert_allclose(host.predict(X), lib.numpy(net.predict(x)), rtol=1e-4, atol=1e-5)
+    assert set(st.load_file(path)) == {f"params/{n}" for n in net.params} | {f"state/{n}" for n in net.state}
+
+
+class Square(Description):
+    kind = "Square"
+
+
+def test_what_a_file_cannot_describe_is_refused_before_anything_is_written(tmp_path):
+    path = tmp_path / "net.safetensors"
+    weighted = partial(SoftmaxWithLoss, class_weight=np.ones(3, "float32"))
+    for stack, what in [(Sequential(Dense(3), Square()), "Square"), (Sequential(Dense(3), loss=weighted), "array")]:
+        with pytest.raises(ValueError, match=rf"{what}.*is not of xpnet, so that a file cannot describe it"):
+            save_network(Network(stack, (6,)), path)
+        with pytest.raises(ValueError, match="is not of xpnet"):
+            fit(Network(stack, (6,)), ((X, T), (X, T)), checkpoint=path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_whole_not_ours_or_was_changed_is_refused(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_network(TwoLayerNet(6, 8, 3), path)
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+
+    def refused(data, match):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=match):
+            load_network(path)
+
+    for size in [*range(0, 60, 7), header - 1, header, header + 5, len(whole) - 1]:
+        refused(whole[:size], "no safetensors file, or not a whole one")
+    refused(whole + b"more", "no safetensors file, or not a whole one")
+    refused((2**60).to_bytes(8, "little") + whole[8:], "no safetensors file")
+    refused(b"\x80\x04}." * 30, "no safetensors file")  # a pickle
+    refused(whole[:-1] + bytes([whole[-1] ^ 1]), "was changed after it was written")
+    refused(whole.replace(b"Relu", b"Tanh"), "was changed after it was written")
+    refused(st.save({"W1": np.zeros(3)}), "a safetensors file that xpnet did not write")
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(whole), size=200):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << rng.integers(0, 8)
+        refused(bytes(changed), "no safetensors file|was changed|did not write")
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        load_network(path)
+
+
+def test_a_description_that_was_made_up_is_refused(tmp_path):
+    from xpnet import describing
+    from xpnet.checkpoints import _write
+
+    path = tmp_path / "net.safetensors"
+    save_network(TwoLayerNet(6, 8, 3), path)
+    arrays = st.load_file(path)
+    good = {"stack": describing.to_plain(TwoLayerNet(6, 8, 3).stack), "input_shape": [6]}
+    for plain, match in [
+        ({}, "describes no network of xpnet"),
+        ({"network": {"stack": {"is": "eval", "code": "1"}, "input_shape": [6]}}, "no description of xpnet's"),
+        ({"network": {"stack": {"is": "Dense", "unit": 3}, "input_shape": [6]}}, "no description of xpnet's"),
+        ({"network": good | {"input_shape": [7]}}, r"params are .*\(6, 8\).*expected .*\(7, 8\)"),
+        ({"network": good, "format": 2}, "is of format 2, and this xpnet reads format 1"),
+    ]:
+        _write(path, plain, arrays)
+        with pytest.raises(ValueError, match=match):
+            load_network(path)
+
+
+# What is refused of a run
+
+
+def test_what_does_not_fit_the_run_in_the_file_is_refused_with_the_difference(tmp_path):
+    from conftest import _library
+
+    lib, path = _library("numpy"), tmp_path / "run.safetensors"
+    run(lib, "sgd", path, epochs=1)
+    before = path.read_bytes()
+    data = ((X, T), (X, T))
+    net = TwoLayerNet(6, 8, 3, weight_init_std=0.5, like=X)
+    options = {"batch_size": 50, "checkpoint": path, "progress": False}
+    for call, error, match in [
+        (lambda: run(lib, "sgd", path), FileExistsError, "holds a run; pass resume=True"),
+        (
+            lambda: run(lib, "sgd", path, resume=True, batch_size=40),
+            ValueError,
+            "settings: batch_size = 50, and now .* 40",
+        ),
+        (
+            lambda: fit(net, data, SGD(0.3), resume=True, **options),
+            ValueError,
+            "optimizer: lr = 0.2, and now it is 0.3",
+        ),
+        (
+            lambda: fit(net, data, Adam(0.2), resume=True, **options),
+            ValueError,
+            "optimizer: .* they must be the same",
+        ),
+        (lambda: run(lib, "everything", path, resume=True), ValueError, "network"),
+        (lambda: fit(net, data, SGD(0.2), resume=True, progress=False), ValueError, "resume=True needs checkpoint"),
+        (lambda: run(lib, "sgd", tmp_path / "run.pt", resume=True), ValueError, r"must end in \.safetensors"),
+        (lambda: run(lib, "sgd", tmp_path / "no" / "run.safetensors"), FileNotFoundError, "there is no folder"),
+    ]:
+        with pytest.raises(error, match=match):
+            call()
+        assert path.read_bytes() == before
+    save_network(net, path)
+    with pytest.raises(ValueError, match="holds a network and no run"):
+        run(lib, "sgd", path, resume=True)
+
+
+def test_the_command_line_saves_and_goes_on(tmp_path):
+    path, history = tmp_path / "run.safetensors", tmp_path / "history.json"
+    command = [sys.executable, "-m", "xpnet", "train", "--quiet", "--checkpoint", path, "--history", history]
+    subprocess.run([*command, "--epochs", "1"], check=True, capture_output=True)
+    refused = subprocess.run([*command, "--epochs", "2"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "holds a run; pass resume=True" in refused.stderr
+    subprocess.run([*command, "--epochs", "2", "--resume"], check=True, capture_output=True)
+    accuracy = json.loads(history.read_text())["test_accuracy"]
+    assert len(accuracy) == 3
+    assert accuracy[2] > 0.9
