@@ -46,6 +46,7 @@ ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
 # Modules with an extra of their own, and what their tests and examples need.
 BRIDGES = {
     "checkpoints": [*EXTRAS["checkpoints"], *INSTALL["torch"], *INSTALL["jax"], *INSTALL["strict"]],
+    "images": [*EXTRAS["images"], *EXTRAS["checkpoints"]],
     "sklearn": [*EXTRAS["sklearn"], *INSTALL["torch"], *INSTALL["strict"]],
     "torch": INSTALL["torch"],
     "jax": INSTALL["jax"],

@@ -1,4 +1,4 @@
-"""The command line: ``xpnet train``, ``xpnet backends``, ``xpnet gradcheck``."""
+"""The command line: ``xpnet train``, ``xpnet predict``, ``xpnet backends``, ``xpnet gradcheck``."""
 
 import argparse
 import sys
@@ -6,13 +6,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from . import __version__
 from ._array import device as device_of
 from ._array import find_dtype, from_host, index_dtype, size
 from .backends import BACKENDS, Backend, BackendUnavailable, get_backend
 from .checking import GradientError, check_gradients
+from .checkpoints import load_network
 from .datasets import load_mnist
 from .files import check_output
+from .images import read_digit
 from .networks import ACTIVATIONS, TwoLayerNet
 from .optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from .progress import Progress
@@ -131,6 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--resume", action="store_true", help="go on with the run in the checkpoint, if there is one")
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
 
+    sub = command("predict", _predict, "read digits from image files with a network that was saved")
+    sub.add_argument("images", nargs="+", metavar="IMAGE", help="an image with one digit, of any size")
+    sub.add_argument("--model", required=True, metavar="FILE", help="what train --checkpoint or save_network wrote")
+
     command("backends", _backends, "list the array libraries: version, devices, usable or why not")
 
     sub = command("gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples")
@@ -199,6 +207,18 @@ def _train(options: argparse.Namespace) -> int:
         score = f"test accuracy {history.test_accuracy[kept]:.4f}, of epoch {kept}"
     print(f"{score}  ({time.perf_counter() - start:.1f} s; {_place(backend, device, options.dtype)})")
     return 130 if history.interrupted else 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    network = load_network(options.model)
+    if not network.classifies:
+        raise ValueError(f"--model: the network in {options.model} does not classify")
+    dtype = next(iter(network.params.values())).dtype
+    x = np.stack([read_digit(path, network.input_shape) for path in options.images])
+    width = max(map(len, options.images))
+    for path, p in zip(options.images, network.predict_proba(x.astype(dtype)), strict=True):
+        print(f"{path:<{width}}  {p.argmax()}  {p.max():.3f}")
+    return 0
 
 
 def _backends(options: argparse.Namespace) -> int:

@@ -339,9 +339,7 @@ class _Run:
                 self.best = history.validation_loss[-1], self.network.params, self.network.state
                 history.best_epoch = self.epoch
         history.updates.append(len(history.loss))
-        history.seconds.append(
-            time.perf_counter() - self.start
-        )  # the last of a row: without it, the row is not whole
+        history.seconds.append(time.perf_counter() - self.start)  # the last: without it, the row is not whole
         loss = f"loss {losses.mean():.4f}" if losses.size else "loss      -"
         shares = "".join(f"  {name} {value:.4f}" for _, value, name in columns)
         return f"epoch {self.epoch:3d}  {loss}{shares and '  accuracy'}{shares}  {history.seconds[-1]:6.1f} s"
