@@ -46,7 +46,7 @@ def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
     >>> import jax.numpy as jnp
     >>> from xpnet import SoftmaxWithLoss
     >>> loss = as_function(SoftmaxWithLoss, smoothing=0.1)
-    >>> jax.grad(lambda x: loss((), x, jnp.asarray([1])))(jnp.zeros((1, 2)))
+    >>> jax.grad(lambda x: loss((), x, jnp.asarray([1])))(jnp.zeros((1, 2), "float32"))
     Array([[ 0.45, -0.45]], dtype=float32)
     """
     one_pass, training = pass_of(thing, options), options.get("training", False)
