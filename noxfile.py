@@ -59,7 +59,7 @@ VARIANTS = {
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
 ON_EVERY_BRIDGE = nox.parametrize("module", list(BRIDGES), ids=list(BRIDGES))
 COLUMNS = ("tests", "gradcheck", "train")
-CHECKS = (*(f"xpnet.{module}" for module in BRIDGES), "lint", "typing", "examples", "package")
+CHECKS = (*(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "examples", "package")
 # SciPy and scikit-learn take arrays of other libraries if told so. On a machine with other work, several threads for
 # products this small can cost ten times what they gain. What JAX compiles, which is most of its time here, is shared
 # among the processes.
@@ -229,6 +229,17 @@ def train(session, backend):
         if not accuracy >= 0.90:
             session.error(f"test accuracy {accuracy} after one epoch, expected at least 0.90")
         session.log(f"test accuracy {accuracy} after one epoch (at least 0.90 expected)")
+
+
+@nox.session(python=False)
+def conformance(session):
+    """Every function and layer measured on every backend, and ONNX's vectors; `-- --page FILE` keeps the tables."""
+    with outcome(session, "conformance"):
+        named = [f"--backend={backend}" for backend in INSTALL if not matrix.prepare(session, backend)]
+        matrix.install(session, *EXTRAS["conformance"])
+        where = ["tests/extras/test_conformance.py", "xpnet/conformance"]
+        matrix.run(session, "-m", "pytest", "-n", "auto", "--backends=numpy", "--doctest-modules", *where)
+        matrix.run(session, "-m", "xpnet", "conformance", *named, *session.posargs)
 
 
 @nox.session(python=OTHER_PYTHONS)

@@ -21,7 +21,7 @@ from xpnet.backends import BACKENDS
 from xpnet.cli import main
 
 LAST = r"test accuracy (\d\.\d{4})  \(\d+\.\d s; numpy \d+\.\d+\S*, cpu, float32\)"
-COMMANDS = ("train", "backends", "gradcheck")
+COMMANDS = ("train", "predict", "backends", "gradcheck", "conformance")
 
 
 @pytest.fixture
@@ -406,9 +406,11 @@ def test_help_ends_with_0_and_tells_every_option(capsys, command):
     names = {
         "": COMMANDS,
         "train": "--backend --device --dtype --epochs --batch-size --lr --hidden --activation --sampling --seed "
-        "--plot --history --quiet --data numpy cupy torch jax dask strict",
+        "--plot --history --quiet --data --checkpoint --resume numpy cupy torch jax dask strict",
         "gradcheck": "--backend --device --dtype --hidden --activation --seed --samples --elements",
+        "predict": "--model",
         "backends": "",
+        "conformance": "--backend --page numpy cupy torch jax dask strict",
     }[command]
     assert all(name in out for name in (names if command == "" else names.split()))
     assert "None" not in out

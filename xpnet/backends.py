@@ -97,6 +97,13 @@ class Backend:
             case _:
                 return ["cpu"]
 
+    def kinds(self) -> list[str]:
+        """The first device of each kind: the processor, the first GPU. All of array-api-strict's are of one."""
+        first: dict[str, str] = {}
+        for name in self.devices()[: 1 if self.name == "strict" else None]:
+            first.setdefault(name.partition(":")[0], name)
+        return list(first.values())
+
     def device(self, name: str | None = None) -> Any:
         """The library's object for a device, by a name of `devices`; the default where None.
 

@@ -1,4 +1,4 @@
-"""The command line: ``xpnet train``, ``xpnet predict``, ``xpnet backends``, ``xpnet gradcheck``."""
+"""The command line: ``xpnet train``, ``predict``, ``backends``, ``gradcheck``, ``conformance``."""
 
 import argparse
 import sys
@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, 1 where a gradient is wrong or a loss not finite, 2 where the arguments do not fit, 130
-        after Ctrl-C.
+        The exit status: 0, 1 where something is found wrong or a loss is not finite, 2 where the arguments do not
+        fit, 130 after Ctrl-C.
     """
     options = _parser().parse_args(argv)
     try:
@@ -151,6 +151,19 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
     )
+
+    sub = command(
+        "conformance", _conformance, "measure every function and layer on every library, ONNX's vectors too"
+    )
+    add(
+        sub,
+        "--backend",
+        f"one of {', '.join(BACKENDS)}; can be given again; else all that are usable here",
+        action="append",
+        choices=BACKENDS,
+        metavar="NAME",
+    )
+    add(sub, "--page", "write the tables as a page, too (.md)", metavar="FILE")
     return parser
 
 
@@ -264,3 +277,18 @@ def _gradcheck(options: argparse.Namespace) -> int:
             return 1
     print(report)
     return 0
+
+
+def _conformance(options: argparse.Namespace) -> int:
+    from .conformance import run  # what it measures with is made when it is imported
+
+    if options.page:
+        check_output(options.page, ".md")
+    for name in options.backend or BACKENDS:
+        if BACKENDS[name].problem is None:
+            BACKENDS[name].enable_float64()
+    report = run(options.backend, progress=True)
+    print(f"\n{report}")
+    if options.page:
+        report.save(options.page)
+    return 0 if report.ok else 1

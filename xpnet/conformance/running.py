@@ -1,0 +1,142 @@
+"""Every case on every backend, device and dtype."""
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from .. import __version__
+from .._array import Array, dtype_name, from_host, index_dtype
+from ..backends import BACKENDS, Backend, get_backend
+from ..progress import Progress
+from .cases import CASES, Host
+from .measures import Cell, measure
+from .report import Column, Report
+from .vectors import Outside, Vector, check, load
+
+__all__ = ["run"]
+
+
+def run(backends: Sequence[str] | None = None, *, progress: bool = False) -> Report:
+    """Measure every function and layer, and check ONNX's test vectors.
+
+    Parameters
+    ----------
+    backends : sequence of str, optional
+        Names in `BACKENDS`; all that are usable here where not given. Each is run on the first device of each kind,
+        in float32 and float64 as far as it has them there: JAX has float64 after
+        ``jax.config.update("jax_enable_x64", True)``.
+    progress : bool, default False
+        Whether to print a line after each column of the table, with a bar on a terminal.
+
+    Returns
+    -------
+    Report
+        Its `ok` says whether all is as it should be, ``print`` shows the tables, `save` writes them as a page.
+
+    Raises
+    ------
+    ValueError, BackendUnavailable
+        If a backend that is named is not known, or cannot be used here.
+
+    Notes
+    -----
+    Error: that of the result, against the definition written a second time in float64, both on the numbers as they
+    are in the dtype; the largest difference over the largest number, in units of the rounding eps of the dtype.
+
+    Error of the gradient: by what the gradient from `backward` says of a small move in a direction drawn at random,
+    against the derivative of that definition, taken without differences by a step into the complex plane; relative to
+    the sum of its terms without their signs, in eps.
+
+    Taylor order: f(x + h v) - f(x) - h <gradient, v>, by the backend alone, vanishes as h² if the gradient is that of
+    the function, and as h if it is not, whatever the definition says.
+
+    References
+    ----------
+    Squire and Trapp (1998), Using complex variables to estimate derivatives of real functions, SIAM Review 40.
+
+    Examples
+    --------
+    >>> report = run(["numpy"])
+    >>> report.ok
+    True
+    >>> report.cells["Affine", report.columns[0]].order > 1.9
+    True
+    """
+    if backends is None:
+        backends = [name for name, backend in BACKENDS.items() if backend.problem is None]
+    chosen = [get_backend(name) for name in dict.fromkeys(backends)]
+    absent = {name: b.problem or "not asked for" for name, b in BACKENDS.items() if name not in backends}
+    vectors, without = _vectors()
+    columns = [column for backend in chosen for column in _columns(backend)]
+    cells: dict[tuple[str, Column], Cell] = {}
+    answers: dict[tuple[str, str], str] = {}
+    outside: dict[str, str] = {}
+    places = {column.place: column for column in reversed(columns)}
+    with Progress(len(columns) * len(CASES) + len(places) * len(vectors), shown=progress, unit="case") as bar:
+
+        def told(name: str, problems: list[str], start: float) -> None:
+            wrong = sum(map(bool, problems))
+            bar.line(f"{name:<16} {len(problems):>4} checked {wrong:>4} wrong  {time.perf_counter() - start:6.1f} s")
+
+        for column in columns:
+            start = time.perf_counter()
+            with _at(column) as (xp, device):
+                dtype = xp.__array_namespace_info__().dtypes(device=device)[column.dtype]
+                for case in CASES:
+                    cells[case.name, column] = measure(case, xp, dtype, device)
+                    bar.advance()
+            told(f"{column.place} {column.dtype}", [cells[case.name, column].problem for case in CASES], start)
+        for place, column in reversed(places.items()):
+            start = time.perf_counter()
+            with _at(column) as (xp, device):
+
+                def put(host: Host, xp: Any = xp, device: Any = device) -> Array:
+                    integers = host.dtype.kind == "i"
+                    return from_host(
+                        host, xp, index_dtype(xp, device) if integers else dtype_name(host.dtype), device
+                    )
+
+                for vector in vectors:
+                    try:
+                        answers[vector.name, place] = check(vector, put)
+                    except Outside as error:
+                        outside[vector.name] = str(error)
+                    bar.advance()
+            if vectors:
+                told(f"{place} ONNX", [a for (_, where), a in answers.items() if where == place], start)
+    return Report(
+        date=datetime.now(UTC).date().isoformat(),
+        machine=f"xpnet {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+        columns=tuple(columns),
+        cells=cells,
+        operators={vector.name: vector.operator for vector in vectors},
+        answers=answers,
+        outside=outside,
+        absent=absent | without,
+    )
+
+
+def _columns(backend: Backend) -> Iterator[Column]:
+    info = backend.namespace().__array_namespace_info__()
+    for name in backend.kinds():
+        for dtype in info.dtypes(device=backend.device(name), kind="real floating"):
+            yield Column(backend.name, backend.version, name, dtype)
+
+
+@contextmanager
+def _at(column: Column) -> Iterator[tuple[Any, Any]]:
+    """The namespace and the device of a column, which is the current one meanwhile."""
+    backend = BACKENDS[column.backend]
+    device = backend.device(column.device)
+    with backend.current(device):
+        yield backend.namespace(), device
+
+
+def _vectors() -> tuple[tuple[Vector, ...], dict[str, str]]:
+    try:
+        return load(), {}
+    except ImportError as error:
+        return (), {"ONNX's test vectors": str(error)}
