@@ -80,11 +80,16 @@ def test_a_network_with_state_and_noise_trains_alike_on_every_library(lib):
         np.testing.assert_allclose(lib.numpy(s), state[name], **tolerance, err_msg=name)
 
 
-def test_a_batch_passed_in_parts_is_the_same_update(lib):
+@pytest.mark.parametrize("weighed", [False, True], ids=["", "weighed"])
+def test_a_batch_passed_in_parts_is_the_same_update(lib, weighed):
+    """Also where some samples count more than others, or not at all: the parts then count differently."""
     data = arrays(lib)
     results = []
-    for parts in (1, 3, 25, 40):  # parts of 25, 9, 1 and, as there are no more samples, 1
+    for parts in (1, 3) if weighed else (1, 3, 25, 40):  # of 25, 9, 1 and, as there are no more samples, 1
         net = MultiLayerNet(49, [8, 6], 10, activation="tanh", like=data[0][0])
+        if weighed:
+            classes = xpnet._array.from_host(np.arange(1.0, 11.0), lib.xp, net.params["b1"].dtype, lib.device)
+            net.stack.loss_class = partial(SoftmaxWithLoss, class_weight=classes, ignore=3, smoothing=0.1)
         results.append(fit(net, data, SGD(0.5), batch_size=25, epochs=1, accumulate=parts, progress=False))
     for result in results[1:]:
         tolerance = 1e-10 if "float64" in lib.dtypes else 1e-4

@@ -126,7 +126,7 @@ class Network:
         Keeps the pass in `layers`, and the next `state`. `noise` is for networks with random layers, see
         `Sequential.draw`.
         """
-        _, gradients, state, layers = self.stack.trace(self.params, x, t, state=self.state, noise=noise)
+        _, gradients, state, layers, _ = self.stack.trace(self.params, x, t, state=self.state, noise=noise)
         if all(type(gradients[name]) is type(p) for name, p in self.params.items()):  # traced arrays must not stay
             self.layers, self.state = layers, state
         return gradients

@@ -282,7 +282,7 @@ class Sequential:
         state : dict of arrays
             The next state.
         """
-        loss, gradients, state, _ = self.trace(params, x, t, state=state, noise=noise, weight=weight)
+        loss, gradients, state, *_ = self.trace(params, x, t, state=state, noise=noise, weight=weight)
         return loss, gradients, state
 
     def trace(
@@ -294,15 +294,15 @@ class Sequential:
         state: Params | None = None,
         noise: Params | None = None,
         weight: Array | None = None,
-    ) -> tuple[Array, Params, Params, dict[str, Any]]:
-        """Loss, gradients, the next state, and the layers that recorded the pass."""
+    ) -> tuple[Array, Params, Params, dict[str, Any], Any]:
+        """Loss, gradients, the next state, and the layers and the loss layer that recorded the pass."""
         layers = self.layers(params, state=state, noise=noise, training=True)
         for layer in layers.values():
             x = layer.forward(x)
         last = self.loss_class(weight)
         loss = last.forward(x, t)
         _, gradients = self.backward(layers, last.backward(), to_input=False)
-        return loss, gradients, self.next_state(layers), layers
+        return loss, gradients, self.next_state(layers), layers, last
 
     def backward(self, layers: dict[str, Any], dout: Array, *, to_input: bool = True) -> tuple[Array | None, Params]:
         """Backpropagation through layers that recorded a pass.

@@ -424,32 +424,40 @@ def update_step(
         if accumulate == 1:
             loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, noise=noise or None)
         else:
-            loss, gradients, state = in_parts(stack, params, x, t, state, noise, accumulate)
+            total, loss, gradients, state = sums(stack, params, x, t, state, noise, accumulate)
+            loss, gradients = means(total, loss, gradients)
         params, memory = optimizer.update(params, gradients, memory)
         return (params, memory, state), loss
 
     return step
 
 
-def in_parts(
+def sums(
     stack: Sequential, params: Params, x: Array, t: Array, state: Params, noise: Params, parts: int
-) -> tuple[Array, Params, Params]:
-    """`Sequential.loss_and_gradient` of a mini-batch that is passed through in parts, one after the other."""
+) -> tuple[Array, Array, Params, Params]:
+    """What the samples of a mini-batch count together, and the sums of their losses and gradients; the next state.
+
+    The mini-batch is passed through the network in parts, one after the other.
+    """
     count, size = x.shape[0], -(-x.shape[0] // parts)
-    loss, gradients = 0.0, dict.fromkeys(params, 0.0)
+    total, loss, gradients = 0.0, 0.0, dict.fromkeys(params, 0.0)
     for start in range(0, count, size):
-        stop = min(start + size, count)
-        part_loss, part, state = stack.loss_and_gradient(
-            params,
-            x[start:stop, ...],
-            t[start:stop, ...],
-            state=state,
-            noise={name: mask[start:stop, ...] for name, mask in noise.items()},
+        part = slice(start, min(start + size, count))
+        masks = {name: mask[part, ...] for name, mask in noise.items()}
+        part_loss, part_gradients, state, _, last = stack.trace(
+            params, x[part, ...], t[part, ...], state=state or None, noise=masks or None
         )
-        weight = (stop - start) / count
-        loss = loss + weight * part_loss
-        gradients = {name: gradients[name] + weight * g for name, g in part.items()}
-    return loss, gradients, state
+        counts = getattr(last, "total", part.stop - start)
+        total, loss = total + counts, loss + counts * part_loss
+        gradients = {name: gradients[name] + counts * g for name, g in part_gradients.items()}
+    return total, loss, gradients, state
+
+
+def means(total: Array, loss: Array, gradients: Params) -> tuple[Array, Params]:
+    """Sums over what counts `total`, divided by it; 0 where nothing counts."""
+    if not isinstance(total, (int, float)):
+        total = namespace(total=total).where(total == 0, math.inf, total)
+    return loss / total, {name: g / total for name, g in gradients.items()}
 
 
 def _batches(

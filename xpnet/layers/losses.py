@@ -26,6 +26,8 @@ class SoftmaxWithLoss:
     ----------
     y : array, shape of the scores
         Probabilities, after `forward`.
+    total : int, or array of shape ()
+        What the samples count together, after `forward`: N, or Σ_n w_n c_n of the weights below.
 
     Raises
     ------
@@ -101,8 +103,10 @@ class SoftmaxWithLoss:
         xp = namespace(x=x, t=t, weight=self.weight, class_weight=self.class_weight)
         self.share = _share(xp, "SoftmaxWithLoss", x, self.weight)
         self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
+        self.total = batch_size(x) if self.weight is None else xp.sum(self.weight)
         if not self.plain:
-            self.t, self.share = self._weighed(xp, x, t)
+            self.t, self.share, counted = self._weighed(xp, x, t)
+            self.total = self.total * counted
         shifted = x - xp.max(x, axis=-1, keepdims=True)  # so that large scores are safe
         e = xp.exp(shifted)
         total = xp.sum(e, axis=-1, keepdims=True)
@@ -113,8 +117,8 @@ class SoftmaxWithLoss:
         """The derivative by the scores, in their shape."""
         return (self.y - self.t) * (dout * self.share)
 
-    def _weighed(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array]:
-        """The targets and the shares of the samples, with all options."""
+    def _weighed(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
+        """The targets and the shares of the samples, with all options, and the share of the batch that counts."""
         check_floating(xp, "SoftmaxWithLoss", x=x, class_weight=self.class_weight)
         share, c, classes = self.share, self.class_weight, x.shape[-1]
         if c is None:
@@ -126,7 +130,7 @@ class SoftmaxWithLoss:
         u = c * ((1 - self.smoothing) * self.t + self.smoothing / classes)
         m = xp.sum(u, axis=-1, keepdims=True)
         total = xp.sum(share * xp.sum(c * self.t, axis=-1, keepdims=True))
-        return _ratio(xp, u, m), _ratio(xp, share * m, total)
+        return _ratio(xp, u, m), _ratio(xp, share * m, total), total
 
     def _counts(self, xp: Namespace, x: Array, t: Array, ignore: int) -> Array:
         """1 for a sample that counts, 0 for one that is ignored, shape (N, 1)."""
