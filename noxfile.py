@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -59,7 +60,7 @@ VARIANTS = {
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
 ON_EVERY_BRIDGE = nox.parametrize("module", list(BRIDGES), ids=list(BRIDGES))
 COLUMNS = ("tests", "gradcheck", "train")
-CHECKS = (*(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "examples", "package")
+CHECKS = (*(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "docs", "package")
 # SciPy and scikit-learn take arrays of other libraries if told so. On a machine with other work, several threads for
 # products this small can cost ten times what they gain. What JAX compiles, which is most of its time here, is shared
 # among the processes.
@@ -251,25 +252,25 @@ def pythons(session):
 
 
 @nox.session(python=False)
-def examples(session):
-    """Every example, each drawing its picture into a temporary directory, and the Python of README and docs."""
-    with outcome(session, "examples"):
-        scripts = sorted(Path("examples").glob("*.py"))
-        if not scripts:
-            session.error("no examples found")
+def docs(session):
+    """The site, for which every example and every page of the tutorial is run, and the Python of README and docs."""
+    with outcome(session, "docs"):
         backends = [line for name in INSTALL if name != "cupy" for line in INSTALL[name]]
         bridged = [line for lines in BRIDGES.values() for line in lines]
-        matrix.install(session, *backends, *bridged, "scipy", "array-api-extra")
-        pictures = str(Path(session.create_tmp()).resolve())
-        for script in scripts:
-            matrix.run(session, str(script), pictures)
-        pages = {page: page.read_text(encoding="utf-8") for page in (Path("README.md"), *Path("docs").glob("*.md"))}
-        session.chdir(pictures)  # they write files
+        matrix.install(session, *backends, *bridged, *EXTRAS["docs"], "scipy", "array-api-extra")
+        for made in ("docs/examples", "docs/generated"):
+            shutil.rmtree(made, ignore_errors=True)  # or what has not changed is not run again
+        site = ROOT / ".nox" / "site"
+        matrix.run(session, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", str(site))
+        pages = {page: page.read_text(encoding="utf-8") for page in (Path("README.md"), *Path("docs").rglob("*.md"))}
+        work = session.create_tmp()
+        session.chdir(work)  # they write files
         for page, text in pages.items():
-            script = Path(pictures) / f"page_{page.stem}.py"
-            blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-            script.write_text("\n".join(blocks), encoding="utf-8")
-            matrix.run(session, str(script))
+            if blocks := re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+                script = Path(f"page_{page.stem}.py")
+                script.write_text("\n".join(blocks), encoding="utf-8")
+                matrix.run(session, str(script))
+        session.log(f"the site: {site / 'index.html'}")
 
 
 @nox.session(reuse_venv=False)

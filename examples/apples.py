@@ -1,4 +1,7 @@
-"""Two apples at 100 each and 10 percent tax: the price forward, and its slope by each number backward.
+"""Two apples
+==========
+
+Two apples at 100 each and 10 percent tax: the price forward, and its slope by each number backward.
 
 The smallest backpropagation there is: two multiplications. A slope of 2.2 by the price of an apple means that
 one more for an apple is 2.2 more to pay. (Deep Learning from Scratch, sections 5.1 to 5.4.)

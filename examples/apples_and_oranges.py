@@ -1,4 +1,7 @@
-"""Two apples at 100, three oranges at 150, 10 percent tax: multiplication and addition, forward and backward.
+"""Apples and oranges
+==================
+
+Two apples at 100, three oranges at 150, 10 percent tax: multiplication and addition, forward and backward.
 
 An addition hands its slope to both sides; a multiplication hands each side the slope times the other side.
 (Deep Learning from Scratch, section 5.4.)

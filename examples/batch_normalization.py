@@ -1,9 +1,14 @@
-"""Batch normalisation makes training forgive bad initial weights.
+"""Batch normalisation
+===================
+
+Batch normalisation makes training forgive bad initial weights.
 
 A network of five hidden layers learns 1,000 digits, from initial weights of several sizes, with and without
 normalisation over the mini-batch. Without, one size in eight suits it: from larger ones the loss overflows, from
 smaller ones it learns little or nothing. With it, it learns from all of them, best from small ones. (Deep Learning
 from Scratch, section 6.3.)
+
+::
 
     python examples/batch_normalization.py [FOLDER]
 """

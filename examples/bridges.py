@@ -1,4 +1,7 @@
-"""xpnet among the layers of PyTorch and JAX: a module in a model, a loss under jax.grad, weights there and back.
+"""Among the layers of PyTorch and JAX
+===================================
+
+xpnet among the layers of PyTorch and JAX: a module in a model, a loss under jax.grad, weights there and back.
 
 Each goes forward and backward by xpnet's own code. Needs torch and jax: pip install '.[torch,jax]'
 """

@@ -1,4 +1,7 @@
-"""One network, the same 50 updates, on every array library that is installed here, side by side.
+"""Every array library side by side
+================================
+
+One network, the same 50 updates, on every array library that is installed here, side by side.
 
 Weights and batches are drawn from one seed, so the losses are the same up to rounding. A library that is missing,
 or has no device to run on, is named with the reason.

@@ -1,4 +1,7 @@
-"""Is the backpropagation right? It is compared with numerical gradients; then a wrong one is caught.
+"""The gradient check
+==================
+
+Is the backpropagation right? It is compared with numerical gradients; then a wrong one is caught.
 
 Three MNIST samples, the 784-50-10 network, 100 elements of each parameter (all of them: `xpnet gradcheck`).
 (Deep Learning from Scratch, section 5.7.3.)

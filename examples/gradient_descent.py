@@ -1,6 +1,11 @@
-"""Walking downhill on x0² + x1² from (-3, 4), with a good learning rate, one too large and one too small.
+"""Gradient descent
+================
+
+Walking downhill on x0² + x1² from (-3, 4), with a good learning rate, one too large and one too small.
 
 (Deep Learning from Scratch, section 4.4.1.)
+
+::
 
     python examples/gradient_descent.py [FOLDER]
 """

@@ -1,6 +1,11 @@
-"""Where is downhill? The negative gradient of x0² + x1², as an arrow at each point of a grid.
+"""The gradient as arrows
+======================
+
+Where is downhill? The negative gradient of x0² + x1², as an arrow at each point of a grid.
 
 The arrows point at the lowest point, and are shorter where it is near. (Deep Learning from Scratch, section 4.4.)
+
+::
 
     python examples/gradient_field.py [FOLDER]
 """

@@ -1,7 +1,12 @@
-"""The classifier among scikit-learn's tools: a pipeline, a search over its parameters, and what the winner learned.
+"""A search with scikit-learn
+==========================
+
+The classifier among scikit-learn's tools: a pipeline, a search over its parameters, and what the winner learned.
 
 Two moons with noise; the search tries how many hidden units and how much weight decay. It then fits the same network
 again, on PyTorch tensors, which stay tensors. Needs scikit-learn and torch: pip install '.[sklearn,torch,plot]'
+
+::
 
     python examples/grid_search.py [FOLDER]
 """

@@ -1,8 +1,13 @@
-"""What initial weights do to a signal on its way through five layers of 100 units.
+"""Initial weights
+===============
+
+What initial weights do to a signal on its way through five layers of 100 units.
 
 Weights with a standard deviation of 1 drive sigmoid and tanh to their ends, where they are flat and no gradient
 passes; with 0.01 all units say the same. Xavier's keep the signal alive through sigmoid and tanh, He's through ReLU,
 which throws half of it away. (Deep Learning from Scratch, section 6.2.)
+
+::
 
     python examples/initial_weights.py [FOLDER]
 """

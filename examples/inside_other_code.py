@@ -1,4 +1,7 @@
-"""xpnet's functions inside other people's code: SciPy's and array-api-extra's functions, an optimizer, JAX's jit.
+"""Inside other people's code
+==========================
+
+xpnet's functions inside other people's code: SciPy's and array-api-extra's functions, an optimizer, JAX's jit.
 
 Each takes the arrays of its caller and gives back arrays of the same library; nothing is converted or registered.
 Needs scipy, array-api-extra, torch and jax.

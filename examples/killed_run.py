@@ -1,4 +1,7 @@
-"""A run that is killed three times, and ends as if it had never been.
+"""A run that is killed
+====================
+
+A run that is killed three times, and ends as if it had never been.
 
 Another process trains with a checkpoint, and is killed as soon as it has saved something new. The last one goes on
 to the end. Its losses and its weights are those of a run without any accident, bit for bit. (Needs safetensors: the

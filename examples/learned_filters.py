@@ -1,7 +1,12 @@
-"""What a convolutional network learns to look for, and which digits it gets wrong.
+"""Learned filters
+===============
+
+What a convolutional network learns to look for, and which digits it gets wrong.
 
 The filters of its first layer are noise in the beginning; after a little training they are edges and blobs. (Deep
 Learning from Scratch, sections 7.5 and 7.6.)
+
+::
 
     python examples/learned_filters.py [FOLDER]
 """

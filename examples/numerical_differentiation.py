@@ -1,8 +1,13 @@
-"""The error of a numerical derivative against the size of its step: too large and too small are both wrong.
+"""The step of a numerical derivative
+==================================
+
+The error of a numerical derivative against the size of its step: too large and too small are both wrong.
 
 A large step misses the bend of the function; a small one drowns in rounding, since two nearly equal numbers are
 subtracted. The central difference is the better one, at a larger step. A step so small that x + h == x, the
 book's 1e-50, is refused. (Deep Learning from Scratch, section 4.3.)
+
+::
 
     python examples/numerical_differentiation.py [FOLDER]
 """

@@ -1,6 +1,11 @@
-"""Training without xpnet: forward, backward and update as one ONNX model, which onnxruntime runs.
+"""Training in onnxruntime
+=======================
+
+Training without xpnet: forward, backward and update as one ONNX model, which onnxruntime runs.
 
 And prediction as another, which any runtime of ONNX takes. Needs ndonnx, onnx, onnxruntime: pip install '.[onnx]'
+
+::
 
     python examples/onnx_training.py [FOLDER]
 """

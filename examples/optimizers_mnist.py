@@ -1,7 +1,12 @@
-"""Which optimizer learns fastest? Six of them train the same five-layer network on the same mini-batches of MNIST.
+"""Optimizers on MNIST
+===================
+
+Which optimizer learns fastest? Six of them train the same five-layer network on the same mini-batches of MNIST.
 
 10,000 of the training images, six passes; the learning rates are the book's. (Deep Learning from Scratch, section
 6.1.8.)
+
+::
 
     python examples/optimizers_mnist.py [FOLDER]
 """

@@ -1,8 +1,13 @@
-"""Six optimizers on their way down a long valley, x²/20 + y², from (-7, 2).
+"""Optimizers in a valley
+======================
+
+Six optimizers on their way down a long valley, x²/20 + y², from (-7, 2).
 
 The slope across the valley is far steeper than the slope along it. SGD goes from side to side; Momentum rolls like a
 ball, and Nesterov's looks ahead; AdaGrad, RMSProp and Adam give each coordinate a step size of its own. The learning
 rates are the book's, where it has one. (Deep Learning from Scratch, section 6.1.)
+
+::
 
     python examples/optimizers_valley.py [FOLDER]
 """

@@ -1,7 +1,12 @@
-"""A network with too much freedom learns even wrong labels by heart; weight decay and dropout hold it back.
+"""Overfitting
+===========
+
+A network with too much freedom learns even wrong labels by heart; weight decay and dropout hold it back.
 
 1,000 training images, 300 of them with a label drawn at random: learning those costs accuracy on images never seen.
 (Deep Learning from Scratch, section 6.4, where there are fewer images in place of wrong labels.)
+
+::
 
     python examples/overfitting.py [FOLDER]
 """

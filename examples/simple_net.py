@@ -1,4 +1,7 @@
-"""The first gradient of a network: six weights, one sample, and the slope of the loss by each weight.
+"""The first gradient of a network
+===============================
+
+The first gradient of a network: six weights, one sample, and the slope of the loss by each weight.
 
 Where the slope is positive, a smaller weight lowers the loss. (Deep Learning from Scratch, section 4.4.2.)
 """

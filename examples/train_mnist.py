@@ -1,4 +1,9 @@
-"""Train the book's two-layer network on MNIST; draw the curves, and some digits with what it takes them for.
+"""Training on MNIST
+=================
+
+Train the book's two-layer network on MNIST; draw the curves, and some digits with what it takes them for.
+
+::
 
     python examples/train_mnist.py [FOLDER] [EPOCHS]
 

@@ -175,7 +175,7 @@ class SigmoidWithLoss:
 
     Notes
     -----
-    With y = 1 / (1 + exp(-x)), -log y = log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-|x|)), and -log(1 - y) is the
+    With y = 1 / (1 + exp(-x)), -log y = log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-abs(x))), and -log(1 - y) is the
     same of -x: only exponentials of negative numbers are taken, and no score is too large.
 
     From dy/dx = y (1 - y) follows dL/dx = -p t (1 - y) + (1 - t) y = (p t + 1 - t) y - p t, which is y - t where no
@@ -340,7 +340,7 @@ class ExponentialWithLoss:
 class HuberLoss:
     """Identity and Huber's loss in one, for regression that forgives outliers; the mean over the batch.
 
-    The loss of an error e = x - t is e² / 2 as far as δ on either side of 0 and δ (|e| - δ / 2) beyond, where it
+    The loss of an error e = x - t is e² / 2 as far as δ on either side of 0 and δ (abs(e) - δ / 2) beyond, where it
     grows no faster than the error; summed over the outputs.
 
     Parameters

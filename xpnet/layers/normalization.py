@@ -221,7 +221,7 @@ class LayerNormalization:
 
         Parameters
         ----------
-        x : array, shape (..., *gamma.shape)
+        x : array, shape ``(..., *gamma.shape)``
 
         Returns
         -------
