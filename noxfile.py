@@ -62,10 +62,11 @@ ON_EVERY_BRIDGE = nox.parametrize("module", list(BRIDGES), ids=list(BRIDGES))
 COLUMNS = ("tests", "gradcheck", "train")
 CHECKS = (*(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "docs", "package")
 # SciPy and scikit-learn take arrays of other libraries if told so. On a machine with other work, several threads for
-# products this small can cost ten times what they gain. What JAX compiles, which is most of its time here, is shared
-# among the processes.
+# products this small can cost ten times what they gain, and Dask's, where the tests take all cores, a sixth. What JAX
+# compiles, which is most of its time here, is shared among the processes.
 ENVIRONMENT = {
     "SCIPY_ARRAY_API": "1",
+    "DASK_SCHEDULER": "synchronous",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

@@ -78,12 +78,12 @@ def step_of(lib, optimizer, dtype):
 
 
 @cache
-def path(lib, name, dtype):
+def path(lib, name, dtype, updates=UPDATES):
     """Parameters on the host after each update, and parameters and state after the last."""
     params = given_in(lib, START, dtype)
     state, step = OPTIMIZERS[name].init(params), step_of(lib, OPTIMIZERS[name], dtype)
     visited = []
-    for _ in range(UPDATES):
+    for _ in range(updates):
         params, state = step(params, state)
         visited.append(host_of(lib, params))
     return visited, params, state
@@ -332,7 +332,7 @@ def test_the_state_is_flat_and_like_the_parameters(lib, name):
 @optimizers
 def test_the_dtype_of_the_parameters_stays(lib, name):
     for dtype in lib.dtypes:
-        visited, params, _ = path(lib, name, dtype)
+        visited, params, _ = path(lib, name, dtype, updates=3)
         for key, p in params.items():
             assert lib.holds(p)
             assert visited[0][key].dtype == visited[-1][key].dtype == dtype
@@ -342,7 +342,7 @@ def test_the_dtype_of_the_parameters_stays(lib, name):
 @optimizers
 def test_an_update_changes_none_of_its_arguments_and_keeps_nothing(lib, name):
     optimizer, dtype = OPTIMIZERS[name], max(lib.dtypes)
-    _, params, state = path(lib, name, dtype)
+    _, params, state = path(lib, name, dtype, updates=3)
     params, state = ({key: lib.asarray(lib.numpy(a)) for key, a in part.items()} for part in (params, state))
     gradients = given_in(lib, gradient(np, START, X, T), dtype)
     before = [{key: lib.numpy(a).copy() for key, a in part.items()} for part in (params, gradients, state)]
