@@ -122,18 +122,19 @@ def test_parts_share_masks_and_pass_state_on(lib):
 
 
 @pytest.mark.only("numpy", "torch", "jax", "cupy")
-@pytest.mark.parametrize(("layers", "least"), [(5, 0.9), (20, 0.5)])
-def test_deep_networks_train_where_batches_are_normalised(lib, layers, least):
+@pytest.mark.parametrize("layers", [5, 20])
+def test_deep_networks_train_where_batches_are_normalised(lib, layers):
+    """By the loss: the accuracy, by running statistics of so few updates, jumps about from machine to machine."""
     data = arrays(lib)
-    shares = {}
+    losses = {}
     for batch_norm in (True, False):
         net = MultiLayerNet(
             49, [50] * (layers - 1), 10, batch_norm=batch_norm, weight_init=Normal(0.05), like=data[0][0]
         )
         history = fit(net, data, SGD(0.1), batch_size=50, epochs=20, progress=False).history
-        shares[batch_norm] = history.train_accuracy[-1]
-    assert shares[True] > least
-    assert shares[False] < 0.3
+        losses[batch_norm] = np.mean(history.loss[-20:])
+    assert losses[True] < 1.8
+    assert losses[False] > 2.2  # of ten classes at random: log 10 = 2.3
 
 
 def test_validation_samples_are_kept_out_of_training(lib):
