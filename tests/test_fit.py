@@ -25,7 +25,7 @@ from xpnet import (
     Tanh,
     fit,
 )
-from xpnet.training import update_step
+from xpnet.updates import update_step
 
 
 def images(lib, count=120):

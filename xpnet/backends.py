@@ -2,6 +2,9 @@
 
 import importlib
 import importlib.util
+import json
+import os
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -104,10 +107,11 @@ class Backend:
             first.setdefault(name.partition(":")[0], name)
         return list(first.values())
 
-    def device(self, name: str | None = None) -> Any:
+    def device(self, name: str | None = None, number: int = 0) -> Any:
         """The library's object for a device, by a name of `devices`; the default where None.
 
-        A kind without a number, such as "cuda", means its first.
+        A kind without a number, such as "cuda", means its first; or the one for this of several processes, by its
+        number. So it is with the default.
 
         Raises
         ------
@@ -115,18 +119,20 @@ class Backend:
             If there is no such device here.
         """
         known = self.devices()
-        found = known[0] if name is None else next((d for d in known if name in (d, d.partition(":")[0])), None)
-        if found is None:
+        meant = known[0].partition(":")[0] if name is None else name
+        suitable = [d for d in known if meant in (d, d.partition(":")[0])]
+        if not suitable:
             raise ValueError(f"device {name!r} is not known to {self.name} here; choose one of {', '.join(known)}")
+        found = suitable[number % len(suitable)]
         module = importlib.import_module(self.module)
-        kind, _, number = found.partition(":")
+        kind, _, place = found.partition(":")
         match self.name:
             case "cupy":
-                return module.cuda.Device(int(number))
+                return module.cuda.Device(int(place))
             case "torch":
                 return module.device(found)
             case "jax":
-                return next(d for d in importlib.import_module("jax").devices(kind) if d.id == int(number))
+                return next(d for d in importlib.import_module("jax").devices(kind) if d.id == int(place))
             case "strict":
                 return next(d for d in module.__array_namespace_info__().devices() if _strict_name(d) == found)
             case _:
@@ -186,6 +192,24 @@ class Backend:
                 return _jax_convolution(importlib.import_module("jax"))
             case _:
                 return None
+
+    def adder(self, processes: Any) -> Callable[[Array], tuple[Array, np.ndarray[Any, Any] | None]]:
+        """What sums arrays of several processes: gives the sums, and the same on the host if they came by there.
+
+        Parameters
+        ----------
+        processes : OverMPI
+        """
+        if self.name == "cupy":
+            return _cupy_adder(importlib.import_module(self.module), processes)
+
+        def add(x: Array) -> tuple[Array, np.ndarray[Any, Any]]:
+            sent = to_numpy(x)  # the array's own memory, where that is the host's
+            sums = np.empty_like(sent)
+            processes.comm.Allreduce(sent, sums)
+            return namespace(x=x).asarray(sums, device=device(x)), sums
+
+        return add
 
     def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
         """Many steps, one after the other, in the way that is fastest on this backend.
@@ -265,6 +289,51 @@ def _jax_convolution(jax: Any) -> Functions:
         return transposed(lambda W: product(x, W, **options), shape, dout)
 
     return Functions(convolve, by_images, by_filters)
+
+
+def _cupy_adder(cupy: Any, processes: Any) -> Callable[[Array], tuple[Array, np.ndarray[Any, Any] | None]]:
+    """By NCCL where each process has a GPU of its own, by an MPI that reads GPU memory, or through the host's."""
+    stream, comm = cupy.cuda.get_current_stream, processes.comm
+    nccl = importlib.import_module(f"{cupy.__name__}.cuda.nccl") if cupy.cuda.nccl.available else None
+    gpus = processes.texts(f"{platform.node()} {cupy.cuda.Device().pci_bus_id}")
+
+    if nccl and len(set(gpus)) == processes.size:
+        # The number that processes find each other by is the first one's.
+        number = processes.texts(json.dumps(nccl.get_unique_id()) if processes.rank == 0 else "")[0]
+        ring = nccl.NcclCommunicator(processes.size, tuple(json.loads(number)), processes.rank)
+        kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
+
+        def add_by_nccl(x: Array) -> tuple[Array, None]:
+            sums = cupy.empty_like(x)
+            ring.allReduce(x.data.ptr, sums.data.ptr, x.size, kinds[x.dtype.name], nccl.NCCL_SUM, stream().ptr)
+            return sums, None
+
+        return add_by_nccl
+
+    if os.environ.get("XPNET_CUDA_AWARE_MPI") == "1":
+
+        def add_by_mpi(x: Array) -> tuple[Array, None]:
+            sums = cupy.empty_like(x)
+            stream().synchronize()  # MPI knows nothing of streams
+            comm.Allreduce(x, sums)
+            return sums, None
+
+        return add_by_mpi
+
+    pinned: list[np.ndarray[Any, Any]] = []
+
+    def add_on_host(x: Array) -> tuple[Array, np.ndarray[Any, Any]]:
+        if not pinned:
+            empty = importlib.import_module("cupyx").empty_pinned
+            pinned.extend(empty(x.shape, x.dtype) for _ in range(2))
+        sent, received = pinned
+        x.get(out=sent)  # waits for the stream, and so for the copy from `received` of the update before
+        comm.Allreduce(sent, received)
+        sums = cupy.empty_like(x)
+        sums.set(received)
+        return sums, received
+
+    return add_on_host
 
 
 def _keep_freed_memory() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ._array import Array, device, from_host, index_dtype, namespace
 from .backends import not_installed, to_numpy
-from .describing import from_plain, to_plain
+from .describing import difference, from_plain, to_plain
 from .files import check_output, replacing
 from .history import History
 from .networks import Network
@@ -196,14 +196,19 @@ class Saver:
     def load(self) -> Progressed | None:
         """The run that is to go on, its network's parameters in place; None where there is no file."""
         for left in self.path.parent.glob(f".{self.path.name}.*"):
-            left.unlink()  # by a run that was killed while it wrote
+            left.unlink(missing_ok=True)  # by a run that was killed while it wrote
         if not self.path.exists():
             return None
         plain, arrays = _read(self.path)
         if "settings" not in plain:
             raise ValueError(f"checkpoint: {self.path} holds a network and no run; name another file")
-        for part, now in json.loads(json.dumps(self.fixed)).items():
-            _same(f"checkpoint: {self.path}", part, plain[part], now)
+        now = json.loads(json.dumps(self.fixed))
+        if place := difference({part: plain[part] for part in now}, now):
+            what, found, given = place
+            raise ValueError(
+                f"checkpoint: {self.path} was made with {what} = {found!r}, and now it is {given!r}; they must be "
+                "the same"
+            )
         first = next(iter(self.network.params.values()))
 
         groups = {
@@ -224,15 +229,6 @@ class Saver:
             groups,
             rows,
         )
-
-
-def _same(where: str, what: str, found: Any, given: Any) -> None:
-    """Refuse a run that would go on as another than it began."""
-    if isinstance(found, dict) and isinstance(given, dict):
-        for name in sorted({*found, *given}):
-            _same(where, f"{what}: {name}", found.get(name), given.get(name))
-    elif found != given:
-        raise ValueError(f"{where} was made with {what} = {found!r}, and now it is {given!r}; they must be the same")
 
 
 def _described(network: Network) -> dict[str, Any]:

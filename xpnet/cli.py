@@ -15,6 +15,7 @@ from .backends import BACKENDS, Backend, BackendUnavailable, get_backend
 from .checking import GradientError, check_gradients
 from .checkpoints import load_network
 from .datasets import load_mnist
+from .distributed import ProcessesError, processes
 from .files import check_output
 from .images import read_digit
 from .networks import ACTIVATIONS, TwoLayerNet
@@ -50,9 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         return 130
-    except (BackendUnavailable, Diverged, ImportError, OSError, TypeError, ValueError) as error:
-        print(f"xpnet {options.command}: {error}", file=sys.stderr)
+    except (BackendUnavailable, Diverged, ImportError, OSError, ProcessesError, TypeError, ValueError) as error:
+        if _speaks(options):
+            print(f"xpnet {options.command}: {error}", file=sys.stderr)
         return 1 if isinstance(error, Diverged) else 2
+
+
+def _speaks(options: argparse.Namespace) -> bool:
+    """Whether this is the process that prints and writes: the first one, where several share a run."""
+    try:
+        return processes(getattr(options, "distributed", None)).rank == 0
+    except (ImportError, ProcessesError):
+        return True
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
     add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
     sub.add_argument("--resume", action="store_true", help="go on with the run in the checkpoint, if there is one")
+    add(sub, "--distributed", "mpi: share each mini-batch among the processes of mpiexec", choices=("mpi",))
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
 
     sub = command("predict", _predict, "read digits from image files with a network that was saved")
@@ -172,23 +183,24 @@ def _place(backend: Backend, device: Any, dtype: str) -> str:
 
 
 def _train(options: argparse.Namespace) -> int:
-    backend = get_backend(options.backend)
-    if options.dtype == "float64":
-        backend.enable_float64()
-    device = options.device or backend.devices()[0]
-    if options.history:
-        check_output(options.history, ".csv", ".json")
-    if options.plot:
-        check_output(options.plot, ".png", ".svg", ".pdf")
-        from .plotting import figure
+    peers = processes(options.distributed)
+    with peers.setup():
+        backend = get_backend(options.backend)
+        if options.dtype == "float64":
+            backend.enable_float64()
+        if options.history:
+            check_output(options.history, ".csv", ".json")
+        if options.plot:
+            check_output(options.plot, ".png", ".svg", ".pdf")
+            from .plotting import figure
 
-        figure()  # raises now, not after the training, where matplotlib is missing
+            figure()  # raises now, not after the training, where matplotlib is missing
     start, diverged = time.perf_counter(), None
     try:
         history = train(
             options.data or "mnist",
             backend=options.backend,
-            device=device,
+            device=options.device,
             dtype=options.dtype,
             optimizer=OPTIMIZERS[options.optimizer](**({} if options.lr is None else {"lr": options.lr})),
             hidden_size=options.hidden,
@@ -201,14 +213,16 @@ def _train(options: argparse.Namespace) -> int:
             patience=options.patience,
             checkpoint=options.checkpoint,
             resume=options.resume,
+            distributed=peers,
             progress=not options.quiet,
         ).history
     except Diverged as error:  # what there is of the run is kept
         diverged, history = error, error.history
-    if options.history:
-        history.save(options.history)
-    if options.plot:
-        history.plot(options.plot)
+    if _speaks(options):
+        if options.history:
+            history.save(options.history)
+        if options.plot:
+            history.plot(options.plot)
     if diverged:
         raise diverged
     kept = history.best_epoch if options.patience and not history.interrupted else None
@@ -218,7 +232,10 @@ def _train(options: argparse.Namespace) -> int:
         score = f"test accuracy {history.test_accuracy[-1]:.4f}"
     else:
         score = f"test accuracy {history.test_accuracy[kept]:.4f}, of epoch {kept}"
-    print(f"{score}  ({time.perf_counter() - start:.1f} s; {_place(backend, device, options.dtype)})")
+    if _speaks(options):
+        place = _place(backend, options.device or backend.devices()[0], options.dtype)
+        shared = f", {peers.size} processes" if peers.size > 1 else ", 1 process" if options.distributed else ""
+        print(f"{score}  ({time.perf_counter() - start:.1f} s; {place}{shared})")
     return 130 if history.interrupted else 0
 
 

@@ -9,7 +9,7 @@ from . import bricks, initializers, layers, optimizers, schedules
 from .bricks import Activation, Skip
 from .sequential import Sequential
 
-__all__ = ["from_plain", "to_plain"]
+__all__ = ["difference", "from_plain", "to_plain"]
 
 _KNOWN: dict[str, Callable[..., Any]] = {
     name: getattr(module, name)
@@ -90,3 +90,18 @@ def from_plain(data: Any) -> Any:
                 return _KNOWN[name](**own)
     except (KeyError, TypeError) as error:
         raise ValueError(f"no description of xpnet's: {data} ({error})") from None
+
+
+def difference(one: Any, other: Any, what: str = "") -> tuple[str, Any, Any] | None:
+    """The first place where two descriptions differ, and what each has there.
+
+    Examples
+    --------
+    >>> difference({"optimizer": {"is": "SGD", "lr": 0.1}}, {"optimizer": {"is": "SGD", "lr": 0.2}})
+    ('optimizer: lr', 0.1, 0.2)
+    """
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return None if one == other else (what, one, other)
+    within = f"{what}: " if what else ""
+    found = (difference(one.get(name), other.get(name), f"{within}{name}") for name in sorted({*one, *other}))
+    return next((place for place in found if place), None)

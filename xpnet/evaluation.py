@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from . import _array
-from ._array import Array, dtype_name, index_dtype, namespace
+from ._array import Array, namespace
 from .backends import backend_of, read_all, to_numpy
+from .datasets import Shards
+from .distributed import Processes
 from .functions import accuracy, confusion_matrix
 from .networks import Network
+from .samples import Host, InMemory, Samples, samples_of
 
 __all__ = ["Blocks", "Evaluation", "evaluate"]
 
@@ -47,6 +50,8 @@ class Blocks:
         Pure: takes outputs and targets, returns a tuple of arrays.
     transform : callable, optional
         As in `fit`.
+    processes : Processes, optional
+        Each measures its share of the set; this one alone where not given.
     """
 
     def __init__(
@@ -54,8 +59,9 @@ class Blocks:
         network: Network,
         measure: Callable[[Array, Array], tuple[Array, ...]],
         transform: Callable[[Array], Array] | None = None,
+        processes: Processes | None = None,
     ) -> None:
-        self.network = network
+        self.network, self.processes = network, processes or Processes()
         backend = backend_of(next(iter(network.params.values())))
 
         def score(params: Any, state: Any, x: Array, t: Array, index: Array) -> tuple[Array, ...]:
@@ -64,46 +70,45 @@ class Blocks:
 
         self._score = backend.compile(score)
 
-    def __call__(
-        self, x: Array, t: Array, rows: np.ndarray[Any, Any] | None = None
-    ) -> list[tuple[int, tuple[Array, ...]]]:
-        """For each block, how many samples it has and what they measure; of all samples, or of some rows."""
-        xp, where = namespace(x=x), _array.device(x)
-        rows = np.arange(x.shape[0]) if rows is None else rows
-        rows = rows.astype(dtype_name(index_dtype(xp, where)))
-        parts = [rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK)]
-        net = self.network
-        return [
-            (len(part), self._score(net.params, net.state, x, t, xp.asarray(part, device=where))) for part in parts
-        ]
+    def __call__(self, samples: Samples, units: Host | None = None) -> list[tuple[int, tuple[Array, ...]]]:
+        """For each block, how many samples it has and what they measure; of all units of the samples, or of some."""
+        units = samples.units if units is None else units
+        units = units[self.processes.share(len(units))]
+        net, measured = self.network, []
+        for (x, t), part in samples.blocks(units, _BLOCK):
+            xp, where = namespace(x=x), _array.device(x)
+            for row in part:
+                measured.append((len(row), self._score(net.params, net.state, x, t, xp.asarray(row, device=where))))
+        return measured
 
+    def mean(self, blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:
+        """The mean over the samples, those of all processes, of the i-th number that each block measured."""
+        values = read_all([measured[i] for _, measured in blocks])
+        counts = np.asarray([count for count, _ in blocks])
+        total, number = self.processes.total(float(values @ counts), float(counts.sum()))
+        return float(total / number)
 
-def mean(blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:
-    """The mean over the samples of the i-th number that each block measured."""
-    values = read_all([measured[i] for _, measured in blocks])
-    counts = np.asarray([count for count, _ in blocks])
-    return float(values @ counts / counts.sum())
-
-
-def share(blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:
-    """The same of a share of the samples: exact, whatever the rounding in a block."""
-    values = read_all([measured[i] for _, measured in blocks])
-    counts = [count for count, _ in blocks]
-    return sum(round(float(v) * n) for v, n in zip(values, counts, strict=True)) / sum(counts)
+    def share(self, blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:
+        """The same of a share of the samples: exact, whatever the rounding in a block."""
+        values = read_all([measured[i] for _, measured in blocks])
+        counts = [count for count, _ in blocks]
+        total = sum(round(float(v) * n) for v, n in zip(values, counts, strict=True))
+        return float(np.divide(*self.processes.total(total, sum(counts))))
 
 
 def evaluate(
-    network: Network, x: Array, t: Array, *, transform: Callable[[Array], Array] | None = None
+    network: Network, x: Array | Shards, t: Array = None, *, transform: Callable[[Array], Array] | None = None
 ) -> Evaluation:
     """Loss, accuracy and confusion matrix of a network on samples and their targets.
 
     Parameters
     ----------
     network : Network
-    x : array, shape (N, ...)
+    x : array, shape (N, ...), or Shards
         In the library and on the device of the network's parameters.
     t : array
-        Targets as the network's loss takes them: labels, one-hot rows, or numbers.
+        Targets as the network's loss takes them: labels, one-hot rows, or numbers. Not with `Shards`, which have
+        theirs.
     transform : callable, optional
         As in `fit`.
 
@@ -120,16 +125,26 @@ def evaluate(
     >>> round(found.accuracy, 3), found.confusion.tolist()
     (0.667, [[1, 1], [0, 1]])
     """
-    if x.shape[0] == 0:
+    samples: Samples
+    if isinstance(x, Shards):
+        if t is not None:
+            raise TypeError("evaluate: x is Shards, which have targets of their own; leave t out")
+        samples = samples_of("test", x, network, transformed=transform is not None)
+    elif x.shape[0] == 0:
         raise ValueError(f"evaluate: x is empty, shape {tuple(x.shape)}; pass at least one sample")
+    else:
+        samples = InMemory(x, t)
 
     def measure(y: Array, t: Array) -> tuple[Array, ...]:
         loss = network.stack.loss_class(None).forward(y, t)
         return (loss, accuracy(y, t), confusion_matrix(y, t)) if network.classifies else (loss,)
 
-    with backend_of(x).current(_array.device(x)):
-        blocks = Blocks(network, measure, transform)(x, t)
+    first = next(iter(network.params.values()))
+    with backend_of(first).current(_array.device(first)):
+        measure_all = Blocks(network, measure, transform)
+        blocks = measure_all(samples)
+        loss = measure_all.mean(blocks, 0)
         if not network.classifies:
-            return Evaluation(mean(blocks, 0))
+            return Evaluation(loss)
         confusion = np.sum([to_numpy(measured[2]).astype(np.int64) for _, measured in blocks], axis=0)
-        return Evaluation(mean(blocks, 0), share(blocks, 1), confusion)
+        return Evaluation(loss, measure_all.share(blocks, 1), confusion)

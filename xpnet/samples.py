@@ -1,0 +1,287 @@
+"""What mini-batches are drawn from: samples and their targets, in memory or on disk; whether a network takes them."""
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from . import _array
+from ._array import Array, Namespace, dtype_name, index_dtype, is_floating, is_integral, namespace
+from .datasets import Shards
+from .datasets.shards import ahead
+from .distributed import fingerprint
+from .initializers import generator
+from .networks import Network
+
+__all__ = [
+    "Host",
+    "InMemory",
+    "OnDisk",
+    "Pair",
+    "Samples",
+    "check_batches",
+    "check_samples",
+    "in_batches",
+    "label_range",
+    "samples_of",
+    "shapes",
+]
+
+Host: TypeAlias = np.ndarray[Any, Any]
+Pair: TypeAlias = tuple[Array, Array]
+Batches: TypeAlias = Generator[tuple[Pair, Host], None, None]
+"""Samples and targets, and mini-batches of them: an integer array of shape (mini-batches, samples of each)."""
+
+
+class InMemory:
+    """Samples and targets that are arrays; a unit of them is a sample.
+
+    Attributes
+    ----------
+    units : array of int
+        All of them.
+    shape, target_shape : tuple of int
+        Of all samples and of all targets.
+    settings : dict
+        What the order of the samples depends on.
+    """
+
+    def __init__(self, x: Array, t: Array) -> None:
+        self.data, self.shape, self.target_shape = (x, t), tuple(x.shape), tuple(t.shape)
+        self.units, self.settings = np.arange(x.shape[0]), dict[str, Any]()
+        self._index = dtype_name(index_dtype(namespace(x=x), _array.device(x)))
+
+    def count(self, units: Host) -> int:
+        """How many samples these units have."""
+        return len(units)
+
+    def first(self, units: Host, count: int) -> int:
+        """How many of these units, the first ones, have so many samples."""
+        return count
+
+    def epoch(
+        self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0
+    ) -> Batches:
+        """The mini-batches of an epoch, drawn now, but for the first so many."""
+        if sampling == "shuffle":
+            order = rng.permutation(units)
+        else:
+            order = units[rng.integers(0, len(units), size=batch_size * math.ceil(len(units) / batch_size))]
+        return self.blocks(order, batch_size, done)
+
+    def blocks(self, units: Host, batch_size: int, done: int = 0) -> Batches:
+        """The same in the order of the units."""
+        order = units.astype(self._index)[done * batch_size :]
+        return ((self.data, part) for part in in_batches(order, batch_size))
+
+    def fingerprint(self) -> str:
+        """A checksum of all."""
+        return fingerprint(*self.data)
+
+
+class OnDisk:
+    """Samples and targets in `Shards`; a unit of them is a piece of a shard, and is read at once.
+
+    An epoch goes through the pieces in a new order, a buffer full after the other; the samples of a buffer are
+    shuffled, and what is left when it has been cut into mini-batches goes into the next. While one is in use, the
+    next is read.
+    """
+
+    def __init__(self, shards: Shards, xp: Namespace, where: Any, dtypes: tuple[str, str]) -> None:
+        self.shards, self.shape, self.target_shape = shards, shards.x_shape, shards.t_shape
+        self.units, self.settings = np.arange(len(shards.sizes)), {"buffer": shards.buffer}
+        self._place: Callable[[Host], Array] = partial(xp.asarray, device=where)
+        self._dtypes, self._index = dtypes, dtype_name(index_dtype(xp, where))
+
+    def count(self, units: Host) -> int:
+        """How many samples these units have."""
+        return int(self.shards.sizes[units].sum())
+
+    def first(self, units: Host, count: int) -> int:
+        """How many of these units, the first ones, have so many samples, or more."""
+        return int(np.searchsorted(np.cumsum(self.shards.sizes[units]), count)) + 1
+
+    def epoch(
+        self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0
+    ) -> Batches:
+        """The mini-batches of an epoch, drawn now, but for the first so many."""
+        order, seed = rng.permutation(units), int(rng.integers(1 << 63))
+        return self._read(
+            order, batch_size, done, lambda i, count: np.random.default_rng([seed, i]).permutation(count)
+        )
+
+    def blocks(self, units: Host, batch_size: int, done: int = 0) -> Batches:
+        """The same in the order of the units."""
+        return self._read(units, batch_size, done, lambda i, count: np.arange(count))
+
+    def _read(self, units: Host, size: int, done: int, order: Callable[[int, int], Host]) -> Batches:
+        if not len(units):
+            return
+        windows = self.shards.windows(units)
+        counts = [self.count(window) for window in windows]
+        ends = np.cumsum(counts).tolist()
+        # Samples that are left for a window, at most a mini-batch without its last one, lie before its own.
+        left = [0, *(end % size for end in ends[:-1])]
+        # One shape for all, or JAX would compile a program for each.
+        room = max(a + b for a, b in zip(counts, left, strict=True))
+        first = next((i for i, end in enumerate(ends) if end // size > done), len(ends) - 1)
+        start, needed = first, left[first]
+        while needed > 0:
+            start -= 1
+            needed -= counts[start]
+        before: list[tuple[Host, Host, Host]] = []
+
+        def read(i: int) -> tuple[Host, Host, Host]:
+            x = np.empty((room, *self.shape[1:]), self._dtypes[0])
+            t = np.empty((room, *self.target_shape[1:]), self._dtypes[1])
+            for *arrays, last in before:
+                for now, then in zip((x, t), arrays, strict=True):
+                    now[: left[i]] = then[last[len(last) - left[i] :]]
+            self.shards.read(windows[i], x, t, left[i])
+            shuffled = np.concatenate([np.arange(left[i]), left[i] + order(i, counts[i])])
+            before[:] = [(x, t, shuffled)]
+            return x, t, shuffled
+
+        for i, (x, t, shuffled) in enumerate(ahead(partial(read, i) for i in range(start, len(windows))), start):
+            whole = len(shuffled) if i == len(windows) - 1 else len(shuffled) // size * size
+            made = max(0, done - (ends[i - 1] // size if i else 0))
+            cut = shuffled[made * size : whole].astype(self._index)
+            if i >= first and len(cut):
+                data = self._place(x), self._place(t)
+                for part in in_batches(cut, size):
+                    yield data, part
+
+    def fingerprint(self) -> str:
+        """A checksum of the first piece, one in the middle and the last: all would have to be read."""
+        sizes, found = self.shards.sizes, []
+        for unit in sorted({0, len(sizes) // 2, len(sizes) - 1}):
+            x = np.empty((sizes[unit], *self.shape[1:]), self.shards.x_dtype)
+            t = np.empty((sizes[unit], *self.target_shape[1:]), self.shards.t_dtype)
+            self.shards.read(self.units[unit : unit + 1], x, t)
+            found.append(fingerprint(x, t))
+        return " ".join(found)
+
+
+Samples: TypeAlias = InMemory | OnDisk
+
+
+def in_batches(order: Host, size: int) -> Iterator[np.ndarray[Any, np.dtype[np.integer[Any]]]]:
+    """`order` cut into mini-batches: those of full size, one to a row, then the last one where it is shorter."""
+    whole = len(order) // size * size
+    if whole:
+        yield order[:whole].reshape(-1, size)
+    if whole < len(order):
+        yield order[None, whole:]
+
+
+def samples_of(name: str, data: Pair | Shards, network: Network, *, transformed: bool) -> Samples:
+    """The samples and targets of a set, "train" or "test", for a network that they fit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they do not fit it, or no network.
+    """
+    floats = not transformed and network.stack.takes_floats
+    check_samples(name, data, floats=floats, classifies=network.classifies)
+    shape, target_shape = shapes(data)
+    if not transformed:
+        _check_fit(network, name, shape[1:])
+    labels, outputs = network.classifies and len(target_shape) == 1, network.output_shape
+    if not labels and target_shape[1:] != outputs:
+        also = " or integer labels" if network.classifies else ""
+        raise ValueError(
+            f"t_{name} has shape {target_shape}, expected {(target_shape[0], *outputs)}{also} for this network"
+        )
+    first = next(iter(network.params.values()))
+    xp, where = namespace(params=first), _array.device(first)
+    index = index_dtype(xp, where)
+    if labels:
+        least, most = label_range(data, getattr(network.stack.loss_class, "keywords", {}).get("ignore"))
+        if least < 0 or most >= outputs[-1]:
+            raise ValueError(
+                f"t_{name} holds labels from {least} to {most}, but the network tells {outputs[-1]} classes apart, "
+                f"0 to {outputs[-1] - 1}"
+            )
+    if isinstance(data, Shards):
+        real, stored = dtype_name(first.dtype), data.x_dtype
+        samples = real if stored.kind == "f" else stored.name if transformed else dtype_name(index)
+        return OnDisk(data, xp, where, (samples, dtype_name(index) if labels else real))
+    x, t = data
+    return InMemory(x, xp.astype(t, index, copy=False) if labels else t)
+
+
+def shapes(data: Pair | Shards) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of all samples of a set and of all its targets."""
+    if isinstance(data, Shards):
+        return data.x_shape, data.t_shape
+    return tuple(data[0].shape), tuple(data[1].shape)
+
+
+def check_samples(name: str, data: Pair | Shards, *, floats: bool, classifies: bool) -> None:
+    """Refuse samples and targets that no network could take."""
+    shape, target_shape = shapes(data)
+    if isinstance(data, Shards):
+        xp, x_dtype, t_dtype = namespace(x=np.empty(0)), data.x_dtype, data.t_dtype
+        way = "pass transform, such as partial(xpnet.scale_images, dtype='float32'), to scale integer images"
+    else:
+        xp, x_dtype, t_dtype = namespace(x=data[0], t=data[1]), data[0].dtype, data[1].dtype
+        way = f"scale integer images first, such as xp.astype(x_{name}, xp.float32) / 255"
+    if len(shape) < 2 or shape[0] == 0:
+        raise ValueError(f"x_{name} must hold at least one sample, along its first axis, shape (N, ...); got {shape}")
+    if floats and not is_floating(xp, x_dtype):
+        raise TypeError(f"x_{name} must have a real floating dtype, got {x_dtype}; {way}")
+    if target_shape[:1] != shape[:1]:
+        raise ValueError(
+            f"t_{name} has shape {target_shape}, expected ({shape[0]},) or ({shape[0]}, K): a target for each "
+            f"sample of x_{name}"
+        )
+    if classifies and len(target_shape) == 1 and not is_integral(xp, t_dtype):
+        raise TypeError(f"t_{name}: labels must have an integer dtype, got {t_dtype}; cast them first")
+
+
+def label_range(data: Pair | Shards, ignore: int | None = None) -> tuple[int, int]:
+    """The least and the greatest label of a set, but for one that is ignored."""
+    parts = data.targets() if isinstance(data, Shards) else [data[1]]
+    found = []
+    for t in parts:
+        xp = namespace(t=t)
+        if ignore is not None:
+            t = xp.astype(t, index_dtype(xp, _array.device(t)), copy=False)
+            t = xp.where(t == ignore, xp.zeros_like(t), t)
+        found.append((int(xp.min(t)), int(xp.max(t))))
+    return min(least for least, _ in found), max(most for _, most in found)
+
+
+def _check_fit(network: Network, name: str, sample: tuple[int, ...]) -> None:
+    """Refuse samples of a shape that the network was not made for."""
+    if sample != network.input_shape:
+        shapes = {key: tuple(p.shape) for key, p in network.params.items()}
+        try:
+            fits = {key: p.shape for key, p in network.stack.init(generator(0), sample).items()} == shapes
+        except ValueError as error:
+            raise ValueError(f"x_{name}: {error}") from None
+        if not fits:
+            raise ValueError(
+                f"x_{name} has samples of shape {sample}, but the network was made for {network.input_shape}"
+            )
+
+
+def check_batches(
+    network: Network, sample: tuple[int, ...], count: int, batch_size: int, accumulate: int, processes: int
+) -> None:
+    """Refuse mini-batches that are too small for a layer, in the shares of processes and the parts of these."""
+    least = network.stack.least_batch(sample)
+    for size in {min(batch_size, count), count % batch_size or batch_size}:
+        for share in {size // processes, -(-size // processes)} - {0}:
+            part = -(-share // accumulate)
+            smallest = share % part or part
+            if smallest < least:
+                shared = f"shared by {processes} processes, " if processes > 1 else ""
+                raise ValueError(
+                    f"batch_size: {count} samples in mini-batches of {batch_size}, {shared}{accumulate} parts each, "
+                    f"leave a part with {smallest}, but normalisation over the batch needs at least {least}; choose "
+                    "another batch_size"
+                )
