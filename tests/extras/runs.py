@@ -57,7 +57,7 @@ RUNS = {
         T,
         {"optimizer": SGD(0.5), "validation": 0.2, "patience": 3, "epochs": 40, "sampling": "replacement"},
     ),
-    "regression": (TAIL, IdentityWithLoss, X[:, 3:] ** 2, {"optimizer": SGD(0.02), "validation": 0.1}),
+    "regression": (TAIL, IdentityWithLoss, X[:, 3:] ** 2, {"optimizer": SGD(0.02), "validation": 0.1, "epochs": 5}),
     "batch-norm": (
         (Dense(8), BatchNorm(), Activation(Relu), Dense(3)),
         SoftmaxWithLoss,
