@@ -48,7 +48,7 @@ ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
 BRIDGES = {
     "checkpoints": [*EXTRAS["checkpoints"], *INSTALL["torch"], *INSTALL["jax"], *INSTALL["strict"]],
     "images": [*EXTRAS["images"], *EXTRAS["checkpoints"]],
-    "sklearn": [*EXTRAS["sklearn"], *INSTALL["torch"], *INSTALL["strict"]],
+    "sklearn": [*EXTRAS["sklearn"], *INSTALL["torch"], *INSTALL["strict"], "distributed>=2025.1"],
     "torch": INSTALL["torch"],
     "jax": INSTALL["jax"],
     "onnx": [*EXTRAS["onnx"], *INSTALL["torch"], *INSTALL["jax"]],

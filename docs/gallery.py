@@ -24,6 +24,7 @@ READING_ORDER = [
     "overfitting",
     "learned_filters",
     "grid_search",
+    "dask_search",
     "bridges",
     "onnx_training",
     "killed_run",

@@ -1,5 +1,6 @@
 """The estimators: scikit-learn's own as an oracle, its checks, its tools, and arrays of other libraries."""
 
+import multiprocessing
 import pickle
 import warnings
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+import joblib
 import sklearn.neural_network as theirs
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, make_multilabel_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -199,6 +201,65 @@ def test_coefficients_that_were_changed_are_those_that_answer():
     model.coefs_[1] = 0 * model.coefs_[1]
     model.intercepts_[1] = np.arange(10.0)
     assert set(model.predict(X)) == {9}
+
+
+# Under joblib
+
+
+@pytest.fixture(params=["loky", "threading", "multiprocessing", "dask"])
+def two_workers(request):
+    """scikit-learn's tools with two of each kind of worker that joblib has."""
+    if request.param == "dask":
+        distributed = pytest.importorskip("distributed", reason="Dask's scheduler is not installed")
+        with distributed.Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None):
+            with joblib.parallel_config("dask"):
+                yield
+        return
+    # A process with threads, such as torch's, is not to be forked.
+    options = {"context": multiprocessing.get_context("spawn")} if request.param == "multiprocessing" else {}
+    with joblib.parallel_config(request.param, n_jobs=2, **options):
+        yield
+    if request.param == "loky":
+        joblib.externals.loky.get_reusable_executor().shutdown()
+
+
+@pytest.mark.parametrize("problem", ["words", "pairs"])
+def test_a_search_under_joblib_is_the_sequential_one(two_workers, problem):
+    kind, X, y = PROBLEMS[problem]
+    model, _ = pair(kind, early_stopping=True, validation_fraction=0.2)
+    choices = {"solver": ["adam", "sgd", "lbfgs"], "alpha": [1e-4, 1.0]}
+    found = GridSearchCV(model, choices, cv=3).fit(X, y)
+    with joblib.parallel_config("sequential"):
+        alone = GridSearchCV(clone(model), choices, cv=3).fit(X, y)
+    for fold in range(3):
+        np.testing.assert_array_equal(*(s.cv_results_[f"split{fold}_test_score"] for s in (found, alone)))
+    assert found.best_params_ == alone.best_params_
+    np.testing.assert_array_equal(found.predict(X), alone.predict(X))
+
+
+@pytest.mark.parametrize("problem", ["classes", "numbers"])
+def test_estimators_come_back_from_joblib_fitted(two_workers, problem):
+    kind, X, y = PROBLEMS[problem]
+    alone, _ = pair(kind, warm_start=True)
+    first, again = joblib.Parallel()(joblib.delayed(clone(alone).fit)(X, y) for _ in range(2))
+    for model in (alone.fit(X, y), first, again):
+        model.fit(X, y)  # goes on where it was
+    for model in (first, again, clone(first).fit(X, y).fit(X, y)):
+        assert model.loss_curve_ == alone.loss_curve_
+        np.testing.assert_array_equal(model.predict(X), alone.predict(X))
+
+
+@pytest.mark.parametrize("two_workers", ["loky", "threading", "dask"], indirect=True)  # a pool may hang after these
+def test_joblibs_workers_take_tensors_where_dispatch_is_on(two_workers):
+    torch = pytest.importorskip("torch")
+    _, X, y = PROBLEMS["classes"]
+    model = MLPClassifier((9,), random_state=0, max_iter=8)
+    with config_context(array_api_dispatch=True):
+        done = cross_validate(model, torch.tensor(X), torch.tensor(y), cv=3, return_estimator=True)
+        with joblib.parallel_config("sequential"):
+            alone = cross_val_score(model, torch.tensor(X), torch.tensor(y), cv=3)
+    np.testing.assert_array_equal(done["test_score"], alone)
+    assert all(isinstance(fitted.coefs_[0], torch.Tensor) for fitted in done["estimator"])
 
 
 # Arrays of other libraries
