@@ -1,15 +1,19 @@
 """Networks, optimizers and what they are made of as plain data, for JSON, and back."""
 
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from typing import Any
 
 from . import bricks, initializers, layers, optimizers, schedules
+from ._array import Array, size
+from .backends import to_numpy
 from .bricks import Activation, Skip
 from .sequential import Sequential
 
-__all__ = ["difference", "from_plain", "to_plain"]
+__all__ = ["difference", "fingerprint", "from_plain", "readable", "to_plain"]
 
 _KNOWN: dict[str, Callable[..., Any]] = {
     name: getattr(module, name)
@@ -105,3 +109,24 @@ def difference(one: Any, other: Any, what: str = "") -> tuple[str, Any, Any] | N
     within = f"{what}: " if what else ""
     found = (difference(one.get(name), other.get(name), f"{within}{name}") for name in sorted({*one, *other}))
     return next((place for place in found if place), None)
+
+
+def fingerprint(*things: Array | str) -> str:
+    """A checksum of arrays, whichever library they are of, and texts; arrays are read some megabytes at a time."""
+    found = hashlib.blake2b(digest_size=8)
+    for thing in things:
+        if isinstance(thing, str):
+            found.update(thing.encode())
+            continue
+        count = thing.shape[0]
+        step = max(1, (1 << 21) * count // max(1, size(thing)))
+        for start in range(0, count, step):
+            host = to_numpy(thing[start : min(start + step, count), ...])
+            # Labels are of 32 bits on one library, and of 64 on another.
+            found.update((host.astype("int64") if host.dtype.kind == "i" else host).tobytes())
+    return found.hexdigest()
+
+
+def readable(thing: Any) -> str:
+    """What something is called, the same in each process: without addresses in memory."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))

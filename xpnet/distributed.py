@@ -3,10 +3,8 @@
 Over MPI, by mpi4py: the extra `distributed`. What is sent is numbers and text; nothing is pickled.
 """
 
-import hashlib
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -19,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from ._array import Array, size
+from ._array import Array
 from .backends import Backend, not_installed, to_numpy
 from .describing import difference
 
-__all__ = ["Processes", "ProcessesError", "fingerprint", "processes", "readable"]
+__all__ = ["Processes", "ProcessesError", "processes"]
 
 LOOK = 50
 """Updates after which sums that stay on a GPU are looked at, whether to stop: each look waits for it."""
@@ -214,19 +212,3 @@ def _started() -> Processes:
         raise ImportError(f"mpi4py finds no MPI: {error}; get one with: pip install 'xpnet[distributed]'") from None
     started = OverMPI(MPI)
     return started if started.size > 1 else Processes()
-
-
-def fingerprint(*arrays: Array) -> str:
-    """A checksum of arrays of at least one dimension, read a few megabytes at a time."""
-    found = hashlib.blake2b(digest_size=8)
-    for array in arrays:
-        count = array.shape[0]
-        step = max(1, (1 << 21) * count // max(1, size(array)))
-        for start in range(0, count, step):
-            found.update(to_numpy(array[start : min(start + step, count), ...]).tobytes())
-    return found.hexdigest()
-
-
-def readable(thing: Any) -> str:
-    """What something is called, the same in each process: without addresses in memory."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))

@@ -11,7 +11,7 @@ from . import _array
 from ._array import Array, Namespace, dtype_name, index_dtype, is_floating, is_integral, namespace
 from .datasets import Shards
 from .datasets.shards import ahead
-from .distributed import fingerprint
+from .describing import fingerprint
 from .initializers import generator
 from .networks import Network
 

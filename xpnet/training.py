@@ -16,7 +16,8 @@ from ._array import Array, dtype_name, find_dtype, from_host, index_dtype, is_fl
 from .backends import Draw, backend_of, get_backend, read_all, to_numpy
 from .checkpoints import Progressed, Saver
 from .datasets import Shards, load_mnist, scale_images
-from .distributed import Processes, fingerprint, processes, readable
+from .describing import fingerprint, readable
+from .distributed import Processes, processes
 from .evaluation import Blocks
 from .functions import accuracy
 from .history import History
@@ -180,6 +181,7 @@ def fit(
             if validation == 0:
                 raise ValueError("patience needs validation samples to watch; pass validation=0.1, for example")
         rng = generator(seed)
+        drawn = readable(rng.bit_generator.state)
         train, test = (
             samples_of(name, part, network, transformed=transform is not None)
             for name, part in zip(("train", "test"), pair, strict=True)
@@ -190,15 +192,20 @@ def fit(
         sample = network.input_shape if transform else train.shape[1:]
         check_batches(network, sample, train.count(units), batch_size, accumulate, peers.size)
 
-        settings = {
-            "batch_size": batch_size,
-            "sampling": sampling,
-            "validation": validation,
-            "patience": patience,
-            "accumulate": accumulate,
-            "samples": list(train.shape),
-            "dtype": dtype_name(first.dtype),
-        } | train.settings
+        settings: dict[str, Any] = {}
+        if checkpoint is not None or peers.size > 1:
+            settings = {
+                "batch_size": batch_size,
+                "sampling": sampling,
+                "seed": f"of random state {fingerprint(drawn)}",
+                "validation": validation,
+                "patience": patience,
+                "accumulate": accumulate,
+                "transform": transform and _name(transform),
+                "dtype": dtype_name(first.dtype),
+                "training samples": f"{list(train.shape)} with checksum {train.fingerprint()}",
+                "test samples": f"{list(test.shape)} with checksum {test.fingerprint()}",
+            } | train.settings
         saver = saved = None
         if checkpoint is not None:
             saver = Saver(checkpoint, resume, network, optimizer, settings)
@@ -211,13 +218,8 @@ def fit(
                 "library": f"{backend.name} {backend.version}",
                 "network": readable(network.stack),
                 "optimizer": readable(optimizer),
-                "transform": readable(transform),
-                "random state": readable(rng.bit_generator.state),
-                "checkpoint": saved
-                and f"of epoch {saved.epoch}, update {len(saved.history.loss) + len(saved.losses)}",
                 "parameters": fingerprint(*network.params.values(), *network.state.values()),
-                "training samples": train.fingerprint(),
-                "test samples": test.fingerprint(),
+                "checkpoint": saved and f"of update {len(saved.history.loss) + len(saved.losses)}",
             }
     run = _Run(network, train, test, units, held, optimizer, rng, transform, patience, callbacks, saver, peers)
     noise = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
@@ -443,6 +445,12 @@ def _hold(samples: Samples, share: float, rng: np.random.Generator) -> tuple[Hos
     return np.sort(order[number:]), np.sort(order[:number])
 
 
+def _name(function: Any) -> str:
+    """What a function is called, without the options that a library's own types may be among."""
+    function = function.func if isinstance(function, partial) else function
+    return str(getattr(function, "__qualname__", type(function).__name__))
+
+
 def _diverged(history: History, epoch: int, lr: Any) -> Diverged:
     update = next(i for i, loss in enumerate(history.loss, 1) if not math.isfinite(loss))
     return Diverged(
@@ -611,7 +619,7 @@ def train(
             raise TypeError(f"dtype must be a real floating one, such as 'float32', got {dtype!r}")
         labels = dtype_name(index_dtype(xp, where))
         if loaded and transform is None:
-            transform = partial(scale_images, dtype=real)
+            transform = partial(scale_images, dtype=dtype)
 
         def place(array: Array, dtype: str) -> Array:
             if stays:

@@ -114,7 +114,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_never_stopped(lib, name, update
                 run(lib, name, path)
         else:
             assert run(lib, name, path).history.interrupted
-    result = run(lib, name, path, resume=True, seed=99)
+    result = run(lib, name, path, resume=True)
     same(lib, result, expected, exactly=lib.backend.name != "jax")
     assert [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
 
@@ -318,6 +318,26 @@ def test_what_does_not_fit_the_run_in_the_file_is_refused_with_the_difference(tm
             lambda: run(lib, "sgd", path, resume=True, batch_size=40),
             ValueError,
             "settings: batch_size = 50, and now .* 40",
+        ),
+        (
+            lambda: run(lib, "sgd", path, resume=True, seed=6),
+            ValueError,
+            "settings: seed = 'of random state .*', and now it is 'of random state .*'",
+        ),
+        (
+            lambda: fit(net, ((X + 1, T), data[1]), SGD(0.2), seed=5, resume=True, **options),
+            ValueError,
+            "settings: training samples = .*, and now",
+        ),
+        (
+            lambda: fit(net, (data[0], (X[:9], T[:9])), SGD(0.2), seed=5, resume=True, **options),
+            ValueError,
+            "settings: test samples = .*, and now",
+        ),
+        (
+            lambda: fit(net, data, SGD(0.2), seed=5, transform=np.negative, resume=True, **options),
+            ValueError,
+            "settings: transform = None, and now it is 'negative'",
         ),
         (
             lambda: fit(net, data, SGD(0.3), resume=True, **options),

@@ -15,7 +15,8 @@ pytest.importorskip("mpi4py", reason="mpi4py is not installed")
 from runs import RUNS, run
 
 import xpnet
-from xpnet.distributed import Processes, fingerprint, processes, readable
+from xpnet.describing import fingerprint, readable
+from xpnet.distributed import Processes, processes
 
 # The one beside this Python, where MPI came as a wheel.
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
@@ -135,7 +136,11 @@ def tried(what, path):
 @pytest.mark.parametrize(
     ("what", "first", "second"),
     [
-        ("data", "ProcessesError: .*training samples is '.*' in process 0 and '.*' in process 1", None),
+        (
+            "data",
+            "ProcessesError: .*training samples is '.* with checksum .*' in process 0 and '.*' in process 1",
+            None,
+        ),
         ("version", r"ProcessesError: .*xpnet is '.*' in process 0 and '0\.0\.1' in process 1", None),
         ("seed", "ProcessesError: .*parameters is", None),
         ("option", "ProcessesError: .*batch_size is 10 in process 0 and 20 in process 1; start all", None),

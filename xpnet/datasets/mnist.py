@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xpnet._array import is_floating, is_integral, namespace
+from xpnet._array import device, find_dtype, is_floating, is_integral, namespace
 from xpnet.datasets.idx import read_idx
 
 ENVIRONMENT_VARIABLE = "XPNET_MNIST"
@@ -29,7 +29,7 @@ def scale_images(x: Any, dtype: Any) -> Any:
     ----------
     x : array of integers, any shape
         Grey values; MNIST's are uint8.
-    dtype : dtype of the library of `x`
+    dtype : dtype of the library of `x`, or the name of one, such as "float32"
         A real floating-point dtype.
 
     Returns
@@ -56,6 +56,7 @@ def scale_images(x: Any, dtype: Any) -> Any:
             f"scale_images: x has dtype {x.dtype}, expected integers of 0 to 255: images of 0 to 1 need no scaling"
         )
     try:
+        dtype = find_dtype(xp, dtype, device(x)) if isinstance(dtype, str) else dtype
         floating = is_floating(xp, dtype)
     except (AttributeError, TypeError):  # no dtype, or another library's
         floating = False
