@@ -17,6 +17,8 @@ import stat
 import struct
 import sys
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -83,10 +85,10 @@ def _read_header(source: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int
     return IDX_DTYPES[code], struct.unpack(f">{ndim}I", sizes)
 
 
-def _read(
+def _check(
     source: BinaryIO, path: Path, least: int, most: int, ndim: int | None, dtype: np.dtype[Any] | None
-) -> npt.NDArray[Any]:
-    """The array in `source`, which holds between `least` and `most` bytes, header included."""
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The dtype (as in the file) and the shape, if a file of `least` to `most` bytes, header included, has them."""
     stored, shape = _read_header(source, path)
     native = stored.newbyteorder("=")
     if dtype is not None and native != dtype:
@@ -99,32 +101,67 @@ def _read(
             f"read_idx: {path} holds {_plural(len(shape), 'dimension')}, shape {shape}, but ndim={ndim} was "
             "expected: pass another file (are images and labels exchanged?) or ndim"
         )
-    announced = f"its header announces shape {shape} of {native}"
     if math.prod(max(size, 1) for size in shape) * stored.itemsize > sys.maxsize:
-        raise ValueError(f"read_idx: {path} is damaged, {announced}, too large for any array: {_AGAIN}")
+        raise ValueError(
+            f"read_idx: {path} is damaged, {_announced(stored, shape)}, too large for any array: {_AGAIN}"
+        )
     size = math.prod(shape) * stored.itemsize
     header = 4 + 4 * len(shape)
-    too_long = ValueError(
-        f"read_idx: {path} is too long, {announced}, {_plural(size, 'byte')}, but more followed: {_AGAIN}"
-    )
     if header + size < least:
-        raise too_long
+        raise _too_long(path, stored, shape)
     if header + size > most:
         raise ValueError(
-            f"read_idx: {path} is truncated, {announced}, {_plural(size, 'byte')}, but a file of its "
+            f"read_idx: {path} is truncated, {_announced(stored, shape)}, {_plural(size, 'byte')}, but a file of its "
             f"size holds at most {most - header}: {_AGAIN}"
         )
-    data = _read_up_to(source, size)
-    if len(data) < size:
+    return stored, shape
+
+
+def _announced(stored: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    return f"its header announces shape {shape} of {stored.newbyteorder('=')}"
+
+
+def _too_long(path: Path, stored: np.dtype[Any], shape: tuple[int, ...]) -> ValueError:
+    size = _plural(math.prod(shape) * stored.itemsize, "byte")
+    return ValueError(
+        f"read_idx: {path} is too long, {_announced(stored, shape)}, {size}, but more followed: {_AGAIN}"
+    )
+
+
+@contextmanager
+def inflating(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    """What a gzipped file holds; damage that shows while it is read is an error that names the file."""
+    try:
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"read_idx: {path} is damaged, expected a whole gzip file, but {error}: {_AGAIN}") from error
+
+
+@contextmanager
+def open_idx(
+    path: Path, *, ndim: int | None = None, dtype: np.dtype[Any] | None = None
+) -> Iterator[tuple[BinaryIO, np.dtype[Any], tuple[int, ...]]]:
+    """What follows the header of an IDX file, inflated if need be, its dtype in the file and its shape."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f"read_idx: there is no file {path}, expected an IDX file, plain or gzipped: check the path"
+        ) from None
+    if not stat.S_ISREG(mode):  # before it is opened: a pipe would block
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
         raise ValueError(
-            f"read_idx: {path} is truncated, {announced}, {_plural(size, 'byte')}, but {len(data)} followed: {_AGAIN}"
+            f"read_idx: {path} is {kind}, expected an IDX file, plain or gzipped: pass the path of a file"
         )
-    if source.read(1):
-        raise too_long
-    array = np.frombuffer(data, dtype=stored)
-    if not stored.isnative:
-        array = array.byteswap(inplace=True).view(native)
-    return array.reshape(shape)
+    with path.open("rb") as file:
+        length = os.fstat(file.fileno()).st_size
+        zipped = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        if zipped:
+            with inflating(file, path) as source:
+                yield source, *_check(source, path, 0, length * _MAX_DEFLATE_RATIO, ndim, dtype)
+        else:
+            yield file, *_check(file, path, length, length, ndim, dtype)
 
 
 def read_idx(
@@ -175,28 +212,17 @@ def read_idx(
     """
     path = Path(path)
     expected = None if dtype is None else np.dtype(dtype).newbyteorder("=")
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(
-            f"read_idx: there is no file {path}, expected an IDX file, plain or gzipped: check the path"
-        ) from None
-    if not stat.S_ISREG(mode):  # before it is opened: a pipe would block
-        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-        raise ValueError(
-            f"read_idx: {path} is {kind}, expected an IDX file, plain or gzipped: pass the path of a file"
-        )
-    with path.open("rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        zipped = file.read(2) == _GZIP_MAGIC
-        file.seek(0)
-        if not zipped:
-            return _read(file, path, length, length, ndim, expected)
-        try:
-            return _read(
-                cast(BinaryIO, gzip.GzipFile(fileobj=file)), path, 0, length * _MAX_DEFLATE_RATIO, ndim, expected
-            )
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    with open_idx(path, ndim=ndim, dtype=expected) as (source, stored, shape):
+        size = math.prod(shape) * stored.itemsize
+        data = _read_up_to(source, size)
+        if len(data) < size:
             raise ValueError(
-                f"read_idx: {path} is damaged, expected a whole gzip file, but {error}: {_AGAIN}"
-            ) from error
+                f"read_idx: {path} is truncated, {_announced(stored, shape)}, {_plural(size, 'byte')}, but "
+                f"{len(data)} followed: {_AGAIN}"
+            )
+        if source.read(1):
+            raise _too_long(path, stored, shape)
+    array = np.frombuffer(data, dtype=stored)
+    if not stored.isnative:
+        array = array.byteswap(inplace=True).view(stored.newbyteorder("="))
+    return array.reshape(shape)
