@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # a name is loaded when it is first used; the same names stan
     )
     from .checking import GradientCheck, GradientError, check_gradients, check_layer
     from .checkpoints import load_network, save_network
-    from .datasets import load_mnist, read_idx, scale_images
+    from .datasets import Shards, load_mnist, read_idx, scale_images
     from .evaluation import Evaluation, evaluate
     from .functions import (
         accuracy,
@@ -138,6 +138,7 @@ __all__ = [
     "Residual",
     "Result",
     "Sequential",
+    "Shards",
     "Sigmoid",
     "SigmoidWithLoss",
     "Silu",
@@ -188,7 +189,7 @@ _HOMES = {
     "bricks": "Activation AvgPool BatchNorm Conv Dense Description Drop Embed Flat LayerNorm MaxPool Skip",
     "checking": "GradientCheck GradientError check_gradients check_layer",
     "checkpoints": "load_network save_network",
-    "datasets": "load_mnist read_idx scale_images",
+    "datasets": "Shards load_mnist read_idx scale_images",
     "evaluation": "Evaluation evaluate",
     "functions": "accuracy confusion_matrix cross_entropy_error identity_function log_softmax one_hot relu "
     "relu_grad sigmoid sigmoid_grad softmax softmax_cross_entropy step_function sum_squared_error",
