@@ -216,6 +216,13 @@ class TestPieces:
         assert x[0].asked == [(34, 40), (6, 10), (4, 6)]
         assert x[1].asked == [(0, 10)]
 
+    def test_targets_alone(self):
+        x = Chunked(X, 1)
+        parts = list(Shards(x, [T[:25], T[25:]], buffer=20).targets())
+        assert np.array_equal(np.concatenate(parts), T)
+        assert max(map(len, parts)) <= 20
+        assert x.asked == []
+
     def test_no_pieces(self):
         shards = Shards(X, T)
         nothing = np.empty(0, int)

@@ -396,6 +396,16 @@ class Shards:
                 row += last - first
         return end
 
+    def targets(self) -> Iterator[Host]:
+        """All targets, a buffer at a time."""
+        for window in self.windows(np.arange(len(self.sizes))):
+            t = np.empty((int(self.sizes[window].sum()), *self.t_shape[1:]), self.t_dtype)
+            row = 0
+            for first, last in self._runs(window, self._t):
+                self._t.read(first, last, t[row : row + last - first])
+                row += last - first
+            yield t
+
     def _runs(self, pieces: Host, rows: _Rows) -> Iterator[tuple[int, int]]:
         """The rows of pieces, those that follow each other in one shard taken together."""
         if not len(pieces):
