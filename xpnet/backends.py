@@ -2,9 +2,9 @@
 
 import importlib
 import importlib.util
-import json
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -294,13 +294,15 @@ def _jax_convolution(jax: Any) -> Functions:
 def _cupy_adder(cupy: Any, processes: Any) -> Callable[[Array], tuple[Array, np.ndarray[Any, Any] | None]]:
     """By NCCL where each process has a GPU of its own, by an MPI that reads GPU memory, or through the host's."""
     stream, comm = cupy.cuda.get_current_stream, processes.comm
-    nccl = importlib.import_module(f"{cupy.__name__}.cuda.nccl") if cupy.cuda.nccl.available else None
-    gpus = processes.texts(f"{platform.node()} {cupy.cuda.Device().pci_bus_id}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no NCCL
+        nccl = importlib.import_module("cupy.cuda.nccl")
+    found = processes.texts(f"{platform.node()} {cupy.cuda.Device().pci_bus_id}" if nccl.available else "")
 
-    if nccl and len(set(gpus)) == processes.size:
-        # The number that processes find each other by is the first one's.
-        number = processes.texts(json.dumps(nccl.get_unique_id()) if processes.rank == 0 else "")[0]
-        ring = nccl.NcclCommunicator(processes.size, tuple(json.loads(number)), processes.rank)
+    if all(found) and len(set(found)) == processes.size:
+        # They find each other by a name that the first one has made.
+        name = processes.texts(nccl.get_unique_id().hex() if processes.rank == 0 else "")[0]
+        ring = nccl.NcclCommunicator(processes.size, bytes.fromhex(name), processes.rank)
         kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
 
         def add_by_nccl(x: Array) -> tuple[Array, None]:

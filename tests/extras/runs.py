@@ -64,10 +64,10 @@ RUNS = {
         T,
         {"optimizer": SGD(0.1), "batch_size": 31, "epochs": 8},
     ),
-    "on-disk": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.2), "validation": 0.2}),
+    "on-disk": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.2), "validation": 0.2, "epochs": 6}),
     **{
-        library: (TAIL, SoftmaxWithLoss, T, {"optimizer": Adam(0.01), "epochs": epochs})
-        for library, epochs in (("torch", 4), ("jax", 4), ("strict", 4), ("dask", 1))
+        library: (TAIL, SoftmaxWithLoss, T, {"optimizer": Adam(0.01), "batch_size": size})
+        for library, size in (("torch", 16), ("jax", 16), ("strict", 16), ("dask", 134))
     },
 }
 SHARED = {"epochs": 4, "batch_size": 16, "seed": 3, "progress": False}
