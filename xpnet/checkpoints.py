@@ -17,7 +17,7 @@ import numpy as np
 from ._array import Array, device, from_host, index_dtype, namespace
 from .backends import not_installed, to_numpy
 from .describing import difference, from_plain, to_plain
-from .files import check_output, replacing
+from .files import check_output, clear_parts, replacing
 from .history import History
 from .networks import Network
 from .optimizers import Optimizer
@@ -195,8 +195,7 @@ class Saver:
 
     def load(self) -> Progressed | None:
         """The run that is to go on, its network's parameters in place; None where there is no file."""
-        for left in self.path.parent.glob(f".{self.path.name}.*"):
-            left.unlink(missing_ok=True)  # by a run that was killed while it wrote
+        clear_parts(self.path)
         if not self.path.exists():
             return None
         plain, arrays = _read(self.path)
@@ -290,7 +289,8 @@ def _write(path: Path, plain: dict[str, Any], arrays: HostArrays) -> None:
 
 def _read(path: Path) -> tuple[dict[str, Any], HostArrays]:
     _safetensors()
-    size = path.stat().st_size
+    with path.open("rb") as file:  # what keeps it from being read is told as it is
+        size = file.seek(0, os.SEEK_END)
     try:
         with importlib.import_module("safetensors").safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -132,6 +132,14 @@ def test_a_finished_run_is_taken_up_again_for_more_epochs_and_one_that_ended_by_
     assert len(first.history.loss) == len(again.history.loss) == 10
 
 
+def test_resume_deletes_what_a_killed_run_left_and_nothing_else(lib, tmp_path):
+    path, other = tmp_path / "run.safetensors", tmp_path / ".run.safetensors.mine"
+    other.touch()
+    (tmp_path / ".run.safetensors.abcd1234.xpnet-part").touch()
+    run(lib, "sgd", path, resume=True, epochs=1)
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
 def test_resume_without_a_file_begins_the_run(lib, tmp_path):
     path = tmp_path / "run.safetensors"
     same(lib, run(lib, "sgd", path, resume=True), run(lib, "sgd", None), exactly=True)
@@ -278,6 +286,9 @@ def test_a_file_that_is_not_whole_not_ours_or_was_changed_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         load_network(path)
+    with pytest.raises(OSError) as told:  # Windows says that it is not permitted
+        load_network(tmp_path)
+    assert not isinstance(told.value, ValueError)
 
 
 def test_a_description_that_was_made_up_is_refused(tmp_path):
