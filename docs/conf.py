@@ -5,13 +5,14 @@ from pathlib import Path
 
 import xpnet
 
-sys.path.insert(0, str(Path(__file__).parent))  # for gallery.py
+sys.path.insert(0, str(Path(__file__).parent))  # for gallery.py and mathml.py
 
 project, author, copyright = "xpnet", "the xpnet authors", "the xpnet authors"
 version = release = xpnet.__version__
-extensions = ["myst_nb", "numpydoc", "sphinx.ext.autosummary", "sphinx_gallery.gen_gallery"]
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autosummary", "sphinx_gallery.gen_gallery", "mathml"]
 exclude_patterns = ["_build", "examples/*.ipynb"]  # a page of the gallery is not run twice
 templates_path = ["_templates"]
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "xpnet"
 

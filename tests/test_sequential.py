@@ -165,6 +165,14 @@ def test_orthogonal_weights_keep_lengths(shape):
     np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
 
 
+def test_the_shapes_of_parameters_are_those_that_are_drawn():
+    for stack, shape in [(everything(), (2, 8, 6)), (Sequential(Embed(5, 3), LayerNorm(), Dense(2)), (4,))]:
+        drawn = stack.init(np.random.default_rng(0), shape)
+        assert stack.param_shapes(shape) == {name: p.shape for name, p in drawn.items()}
+        for description in stack.descriptions:
+            assert "param_shapes" in vars(type(description)) or not description.params
+
+
 def test_the_summary_counts_what_there_is():
     lines = everything().summary((2, 8, 6)).splitlines()
     assert lines[1].split() == ["Convolution1", "(4,", "8,", "6)", "76"]

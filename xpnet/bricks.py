@@ -91,6 +91,10 @@ class Description:
         """The shape of an output for samples of `shape`, without the batch; ValueError where it does not fit."""
         return shape
 
+    def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        """The shapes of its parameters for samples of `shape`; those that `init` draws, where not overridden."""
+        return tuple(tuple(array.shape) for array in self.init(generator(0), shape))
+
     def init(self, rng: Any, shape: Shape) -> Arrays:
         """The initial parameters for samples of `shape`: NumPy, float64."""
         return ()
@@ -153,9 +157,12 @@ class Dense(Description):
     def output_shape(self, shape: Shape) -> Shape:
         return (self.units,)
 
+    def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (math.prod(shape), self.units), (self.units,)
+
     def init(self, rng: Any, shape: Shape) -> Arrays:
-        W = (self.weight_init or He())(rng, (math.prod(shape), self.units))
-        return W, Zeros()(rng, (self.units,))
+        W, b = self.param_shapes(shape)
+        return (self.weight_init or He())(rng, W), Zeros()(rng, b)
 
     def layer(self, arrays: Sequence[Array], training: bool) -> Affine:
         return Affine(*arrays)
@@ -246,11 +253,12 @@ class Conv(Description):
         out = output_size("Conv", sides, self.size, self.stride, self.padding, self.dilation)
         return (self.filters, *out)
 
+    def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (self.filters, shape[0] // self.groups, *pair("Conv", "size", self.size, 1)), (self.filters,)
+
     def init(self, rng: Any, shape: Shape) -> Arrays:
-        W = (self.weight_init or He())(
-            rng, (self.filters, shape[0] // self.groups, *pair("Conv", "size", self.size, 1))
-        )
-        return W, Zeros()(rng, (self.filters,))
+        W, b = self.param_shapes(shape)
+        return (self.weight_init or He())(rng, W), Zeros()(rng, b)
 
     def layer(self, arrays: Sequence[Array], training: bool) -> Convolution:
         W, b = arrays
@@ -342,6 +350,9 @@ class BatchNorm(Description):
     params = ("gamma", "beta")
     state = ("mean", "var")
 
+    def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return shape[:1], shape[:1]
+
     def init(self, rng: Any, shape: Shape) -> Arrays:
         zeros = Zeros()(rng, shape[:1])
         return 1 + zeros, zeros
@@ -377,6 +388,9 @@ class LayerNorm(Description):
     eps: float = 1e-5
     kind = "LayerNormalization"
     params = ("gamma", "beta")
+
+    def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return shape, shape
 
     def init(self, rng: Any, shape: Shape) -> Arrays:
         zeros = Zeros()(rng, shape)
@@ -468,6 +482,9 @@ class Embed(Description):
     def output_shape(self, shape: Shape) -> Shape:
         return (*shape, self.size)
 
+    def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return ((self.count, self.size),)
+
     def init(self, rng: Any, shape: Shape) -> Arrays:
         return ((self.weight_init or Normal(1.0))(rng, (self.count, self.size)),)
 
@@ -530,6 +547,9 @@ class Skip(Description):
                 "give it a shortcut that makes the same shape"
             )
         return out
+
+    def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return tuple(found for d, here in self._each(shape) for found in d.param_shapes(here))
 
     def init(self, rng: Any, shape: Shape) -> Arrays:
         return tuple(array for d, here in self._each(shape) for array in d.init(rng, here))

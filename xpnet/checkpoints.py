@@ -8,20 +8,22 @@ import importlib
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._array import Array, device, from_host, index_dtype, namespace
+from ._array import Array, device, dtype_name, from_host, index_dtype, namespace
 from .backends import not_installed, to_numpy
 from .describing import difference, from_plain, to_plain
-from .files import check_output, replacing
-from .history import History
+from .files import check_output, clear_parts, replacing
+from .history import COLUMNS, History
 from .networks import Network
 from .optimizers import Optimizer
-from .sequential import Params
+from .sequential import Params, Sequential
 
 __all__ = ["Progressed", "Saver", "load_network", "save_network"]
 
@@ -96,12 +98,19 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
     Network(W1 (4, 8), b1 (8,), W2 (8, 3), b2 (3,); float32, array_api_compat.numpy)
     """
     plain, arrays = _read(Path(path))
-    try:
+    like = np.empty(0) if like is None else like
+    with _contents_of(path):
         stack, shape = from_plain(plain["network"]["stack"]), tuple(plain["network"]["input_shape"])
+        if not isinstance(stack, Sequential) or not all(type(n) is int and n > 0 for n in shape):
+            raise ValueError(f"describes no network, but {stack!r} for samples of shape {shape}")
+        params, state = _group(arrays, "params"), _group(arrays, "state")
+        dtype = next((name for a in params.values() if "float" in (name := a.dtype.name)), "float32")
+        # Compared before a network of that size is made: a small file may describe a huge one.
+        _check("params", params, {name: f"{dtype} {found}" for name, found in stack.param_shapes(shape).items()})
         network = Network(stack, shape)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: describes no network of xpnet ({error})") from None
-    _fill(str(path), network, arrays, np.empty(0) if like is None else like)
+        _check("state", state, {name: f"{dtype} {tuple(a.shape)}" for name, a in network.state.items()})
+    network.params = {name: _placed(params[name], like) for name in network.params}
+    network.state = {name: _placed(state[name], like) for name in network.state}
     return network
 
 
@@ -165,7 +174,7 @@ class Saver:
     ) -> None:
         self.path = check_output(path, SUFFIX)
         _safetensors()
-        self.resume, self.network = resume, network
+        self.resume, self.network, self.optimizer = resume, network, optimizer
         self.fixed = {"network": _described(network), "optimizer": to_plain(optimizer), "settings": settings}
         if self.path.exists() and not resume:
             raise FileExistsError(
@@ -195,40 +204,30 @@ class Saver:
 
     def load(self) -> Progressed | None:
         """The run that is to go on, its network's parameters in place; None where there is no file."""
-        for left in self.path.parent.glob(f".{self.path.name}.*"):
-            left.unlink(missing_ok=True)  # by a run that was killed while it wrote
+        clear_parts(self.path)
         if not self.path.exists():
             return None
         plain, arrays = _read(self.path)
         if "settings" not in plain:
             raise ValueError(f"checkpoint: {self.path} holds a network and no run; name another file")
         now = json.loads(json.dumps(self.fixed))
-        if place := difference({part: plain[part] for part in now}, now):
+        with _contents_of(self.path):
+            place = difference({part: plain[part] for part in now}, now)
+        if place:
             what, found, given = place
             raise ValueError(
                 f"checkpoint: {self.path} was made with {what} = {found!r}, and now it is {given!r}; they must be "
                 "the same"
             )
-        first = next(iter(self.network.params.values()))
-
-        groups = {
-            kind: {name: _placed(a, first) for name, a in _group(arrays, kind).items()}
-            for kind in ("params", "state", "memory", "best_params", "best_state")
-        }
-        _fill(str(self.path), self.network, arrays, first)
-        rows = {name.removeprefix("rows."): a for name, a in arrays.items() if name.startswith("rows.")}
-        history = History(loss=arrays["loss"].tolist(), **plain["history"])
-        return Progressed(
-            plain["epoch"],
-            plain["whole"],
-            plain["over"],
-            history,
-            plain["draws"],
-            arrays["losses"],
-            plain["best"],
-            groups,
-            rows,
-        )
+        network = self.network
+        expected = {"params": network.params, "state": network.state, "memory": self.optimizer.init(network.params)}
+        with _contents_of(self.path):
+            run = _progressed(plain, arrays, expected)
+        first = next(iter(network.params.values()))
+        for kind, group in run.groups.items():
+            run.groups[kind] = {name: _placed(a, first) for name, a in group.items()}
+        network.params, network.state = run.groups["params"], run.groups["state"]
+        return run
 
 
 def _described(network: Network) -> dict[str, Any]:
@@ -243,15 +242,72 @@ def _group(arrays: HostArrays, kind: str) -> HostArrays:
     return {name.partition("/")[2]: a for name, a in arrays.items() if name.startswith(f"{kind}/")}
 
 
-def _fill(where: str, network: Network, arrays: HostArrays, like: Array) -> None:
-    """Give a network the parameters and state of a file, where `like` is."""
-    for kind in ("params", "state"):
-        own = getattr(network, kind)
+def _kinds(arrays: Params) -> dict[str, str]:
+    """The dtype and shape of each array; libraries count with integers of several sizes."""
+    names = {name: dtype_name(a.dtype) for name, a in arrays.items()}
+    return {name: f"{'int' if 'int' in names[name] else names[name]} {tuple(a.shape)}" for name, a in arrays.items()}
+
+
+def _check(what: str, found: HostArrays, expected: dict[str, str]) -> None:
+    if (kinds := _kinds(found)) != expected:
+        raise ValueError(f"{what} are {kinds}, expected {expected}")
+
+
+def _progressed(plain: dict[str, Any], arrays: HostArrays, expected: dict[str, Params]) -> Progressed:
+    """The run in a file, its arrays still on the host, and of the dtypes and shapes of those expected."""
+    measured = bool(_group(arrays, "best_params"))
+    expected |= {f"best_{kind}": expected[kind] if measured else {} for kind in ("params", "state")}
+    groups = {}
+    for kind, own in expected.items():
         found = _group(arrays, kind)
-        shapes = [{name: tuple(a.shape) for name, a in group.items()} for group in (own, found)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"{where}: {kind} are {shapes[1]}, expected {shapes[0]}")
-        setattr(network, kind, {name: _placed(found[name], like) for name in own})
+        _check(kind, found, _kinds(own))
+        groups[kind] = {name: found[name] for name in own}
+    run = Progressed(
+        epoch=plain["epoch"],
+        whole=plain["whole"],
+        over=plain["over"],
+        history=History(loss=arrays["loss"].tolist(), **plain["history"]),
+        draws=plain["draws"],
+        losses=arrays["losses"],
+        best=plain["best"],
+        groups=groups,
+        rows={name.removeprefix("rows."): a for name, a in arrays.items() if name.startswith("rows.")},
+    )
+    _check_run(run)
+    return run
+
+
+def _check_run(run: Progressed) -> None:
+    """Raise where what is told of a run cannot be of one."""
+    history = run.history
+    rows = {name: len(getattr(history, name)) for name in (*COLUMNS, "updates")}
+    there = run.epoch + run.whole
+    if (
+        there < 1
+        or not rows["seconds"] == rows["updates"] == there
+        or not {*rows.values()} <= {0, there}
+        or len(history.loss) != history.updates[-1]
+        or (run.whole and len(run.losses))
+    ):
+        raise ValueError(
+            f"a run at epoch {run.epoch}, {'over' if run.whole else 'begun'}, with {len(history.loss)} and "
+            f"{len(run.losses)} losses, cannot have rows {rows}"
+        )
+    numbers = [run.best, *(value for name in rows for value in getattr(history, name))]
+    flags = [run.whole, run.over, history.interrupted]
+    if not (
+        all(type(flag) is bool for flag in flags)
+        and all(type(n) in (int, float) for n in numbers)
+        and all(type(n) is int for n in (run.epoch, *history.updates, history.best_epoch or 0))
+    ):
+        raise ValueError("what it tells of a run has other than numbers for numbers, or for yes and no")
+    if [a.dtype.kind + str(a.ndim) for a in run.rows.values()] not in ([], ["i1", "i1"]):
+        raise ValueError(f"the rows of samples are {_kinds(run.rows)}, expected two lists of integers")
+    for state in (run.draws["opening"], run.draws["now"]):
+        kind = getattr(np.random, state["bit_generator"])
+        if not issubclass(kind, np.random.BitGenerator):
+            raise TypeError(f"{kind} is no generator of random bits")
+        kind(0).state = state
 
 
 def _placed(host: np.ndarray[Any, Any], like: Array) -> Array:
@@ -288,26 +344,41 @@ def _write(path: Path, plain: dict[str, Any], arrays: HostArrays) -> None:
         file.write(data)
 
 
+@contextmanager
+def _contents_of(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Tell what is wrong with the contents of a file as that of this file, whatever it is: they may be made up."""
+    try:
+        yield
+    except Exception as error:
+        told = error if type(error) is ValueError else f"describes no network or run of xpnet ({error!r})"
+        raise ValueError(f"{os.fspath(path)}: {told}") from error
+
+
 def _read(path: Path) -> tuple[dict[str, Any], HostArrays]:
     _safetensors()
-    size = path.stat().st_size
+    with path.open("rb") as file:  # what keeps it from being read is told as it is
+        size = file.seek(0, os.SEEK_END)
     try:
         with importlib.import_module("safetensors").safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:
         raise ValueError(f"{path}: no safetensors file, or not a whole one, {size} bytes ({error})") from None
-    if "xpnet" not in metadata or "sha256" not in metadata:
-        raise ValueError(f"{path}: a safetensors file that xpnet did not write; it lacks a description of a network")
-    if _digest(metadata["xpnet"], arrays) != metadata["sha256"]:
-        raise ValueError(f"{path}: was changed after it was written: its contents do not have the checksum in it")
-    plain: dict[str, Any] = json.loads(metadata["xpnet"])
-    if plain.get("format") != FORMAT:
-        raise ValueError(f"{path}: is of format {plain.get('format')}, and this xpnet reads format {FORMAT}")
-    return plain, {
-        name: np.asarray(arrays[name].transpose(axes), order="C").transpose(np.argsort(axes))
-        for name, axes in plain["axes"].items()
-    }
+    with _contents_of(path):
+        if "xpnet" not in metadata or "sha256" not in metadata:
+            raise ValueError("a safetensors file that xpnet did not write; it lacks a description of a network")
+        if _digest(metadata["xpnet"], arrays) != metadata["sha256"]:
+            raise ValueError("was changed after it was written: its contents do not have the checksum in it")
+        plain: dict[str, Any] = json.loads(metadata["xpnet"])
+        if plain.get("format") != FORMAT:
+            raise ValueError(f"is of format {plain.get('format')}, and this xpnet reads format {FORMAT}")
+        axes = plain["axes"]
+        if {name: sorted(order) for name, order in axes.items()} != {n: [*range(a.ndim)] for n, a in arrays.items()}:
+            raise ValueError(f"the order of the axes of its arrays is {axes}, expected one for each axis")
+        return plain, {
+            name: np.asarray(arrays[name].transpose(order), order="C").transpose(np.argsort(order))
+            for name, order in axes.items()
+        }
 
 
 def _digest(text: str, arrays: HostArrays) -> str:

@@ -81,11 +81,11 @@ def from_plain(data: Any) -> Any:
     try:
         match data["is"]:
             case "Sequential":
-                return Sequential(*own["layers"], loss=own["loss"])
+                return Sequential(*own["layers"], loss=_passing(own["loss"], None))
             case "Skip":
                 return Skip(*own["layers"], shortcut=own["shortcut"])
             case "Activation":
-                return Activation(own["layer"], **options)
+                return Activation(_passing(own["layer"], **options), **options)
             case "partial":
                 return partial(own["of"], **options)
             case "class":
@@ -94,6 +94,13 @@ def from_plain(data: Any) -> Any:
                 return _KNOWN[name](**own)
     except (KeyError, TypeError) as error:
         raise ValueError(f"no description of xpnet's: {data} ({error})") from None
+
+
+def _passing(build: Any, *args: Any, **options: Any) -> Any:
+    """What builds a layer, if it does."""
+    if not hasattr(build(*args, **options), "backward"):
+        raise TypeError(f"{build!r} builds no layer")
+    return build
 
 
 def difference(one: Any, other: Any, what: str = "") -> tuple[str, Any, Any] | None:

@@ -6,6 +6,7 @@ Needs Pillow: the extra `images`.
 import importlib
 import math
 import os
+import warnings
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,7 +24,8 @@ def read_digit(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Host:
     Parameters
     ----------
     path : path
-        Of any format that Pillow reads, dark on light or light on dark.
+        Of any format that Pillow reads, dark on light or light on dark, on paper or on nothing: what is transparent
+        is taken as paper. The light must be even: a shadow across a photo is read as ink.
     shape : tuple of int
         (D,), where D is a square number, or (1, H, W).
 
@@ -36,7 +38,8 @@ def read_digit(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Host:
     Raises
     ------
     ValueError
-        If the file is no image, nothing is drawn on it, or `shape` is that of no grey image.
+        If the file is no image, not a whole one or too large a one, nothing is drawn on it, or `shape` is that of no
+        grey image.
     OSError
         If it cannot be read.
 
@@ -53,12 +56,9 @@ def read_digit(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Host:
     ((1, 28, 28), [4, 23])
     """
     height, width = _sides(shape)
-    grey = _grey(path)
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    if np.median(edge) > 0.5:
-        grey = 1 - grey
+    grey = _light_on_dark(path)
     if grey.shape != (height, width):
-        grey = _centred(path, grey, height, width)
+        grey = _centred(grey, height, width)
     return np.asarray(grey.reshape(shape), dtype="float32")
 
 
@@ -73,25 +73,43 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
     )
 
 
-def _grey(path: str | os.PathLike[str]) -> Host:
-    """An image with numbers from 0 to 1."""
+def _light_on_dark(path: str | os.PathLike[str]) -> Host:
+    """What is drawn, on white paper where the image has no ground of its own, or on black where it is white."""
+    grey, opaque = _grey(path)
+    for paper in (1, 0):
+        page: Host = opaque * grey + (1 - opaque) * paper
+        if np.median(np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]])) > 0.5:
+            page = 1 - page
+        if page.max() - np.median(page) >= 0.1:
+            return page
+    raise ValueError(f"{os.fspath(path)}: nothing is drawn on it, light on dark or dark on light")
+
+
+def _grey(path: str | os.PathLike[str]) -> tuple[Host, Host]:
+    """An image, the right way up, and how opaque it is; numbers from 0 to 1."""
     try:
-        image = importlib.import_module("PIL.Image")
+        image, ops = (importlib.import_module(f"PIL.{name}") for name in ("Image", "ImageOps"))
     except ModuleNotFoundError as error:
         raise not_installed("images", error) from None
-    try:
-        with image.open(path) as file:
-            return np.asarray(file.convert("L"), dtype="float32") / 255
-    except image.UnidentifiedImageError:
-        raise ValueError(f"{os.fspath(path)}: no image that Pillow reads") from None
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("error", image.DecompressionBombWarning)
+        try:
+            found = ops.exif_transpose(image.open(file))
+            if found.mode.startswith("I"):  # 16 bits, which convert would clip to 8
+                grey = np.clip(np.asarray(found, dtype="float32") / 65535, 0, 1)
+                return grey, np.ones_like(grey)
+            grey, opaque = np.moveaxis(np.asarray(found.convert("RGBA").convert("LA"), dtype="float32") / 255, -1, 0)
+            return grey, opaque
+        except image.UnidentifiedImageError:
+            raise ValueError(f"{os.fspath(path)}: no image that Pillow reads") from None
+        except Exception as error:  # whatever a decoder makes of bytes that are not as they should be
+            raise ValueError(f"{os.fspath(path)}: cannot be read as an image ({error})") from error
 
 
-def _centred(path: str | os.PathLike[str], grey: Host, height: int, width: int) -> Host:
+def _centred(grey: Host, height: int, width: int) -> Host:
     """What is drawn, 20 of 28 of the sides, with its mass in the middle."""
     image = importlib.import_module("PIL.Image")
     paper = np.median(grey)
-    if grey.max() - paper < 0.1:
-        raise ValueError(f"{os.fspath(path)}: nothing is drawn on it, light on dark or dark on light")
     grey = np.clip((grey - paper) / (grey.max() - paper), 0, 1)
     drawn = grey > 0.1
     (top, *_, bottom), (left, *_, right) = (np.repeat(np.nonzero(drawn.any(axis=axis))[0], 2) for axis in (1, 0))

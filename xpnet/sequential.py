@@ -4,13 +4,13 @@ A `Sequential` describes; it holds no parameters. What it computes, anything may
 distribute.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from ._array import Array
 from .bricks import Description, Shape, choose_weights
-from .initializers import generator
 from .layers import SoftmaxWithLoss
 
 __all__ = ["Params", "Sequential"]
@@ -126,6 +126,14 @@ class Sequential:
     def _inputs(self, input_shape: Shape) -> Iterator[tuple[int, Description, Shape]]:
         return zip(range(len(self.names)), self.descriptions, self.shapes(input_shape), strict=False)
 
+    def param_shapes(self, input_shape: Shape, /) -> dict[str, Shape]:
+        """The shapes of the parameters that `init` would draw."""
+        return {
+            name: found
+            for i, description, shape in self._inputs(input_shape)
+            for name, found in zip(self.param_names[i], description.param_shapes(shape), strict=True)
+        }
+
     def init(self, rng: Any, input_shape: Shape, /) -> Params:
         """Draw the initial parameters.
 
@@ -175,9 +183,9 @@ class Sequential:
 
     def summary(self, input_shape: Shape, /) -> str:
         """A table of the layers, with the shapes of their outputs and how many parameters they have."""
-        params = self.init(generator(0), input_shape)
+        params = self.param_shapes(input_shape)
         rows = [("layer", "output", "parameters")]
-        counts = [sum(params[name].size for name in names) for names in self.param_names]
+        counts = [sum(math.prod(params[name]) for name in names) for names in self.param_names]
         for name, shape, number in zip(self.names, self.shapes(input_shape)[1:], counts, strict=True):
             rows.append((name, str(shape), f"{number:,}"))
         rows.append(("total", "", f"{sum(counts):,}"))

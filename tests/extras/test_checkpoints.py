@@ -13,18 +13,23 @@ import pytest
 
 st = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
 
+from safetensors import safe_open
+
 import xpnet
 from xpnet import (
     SGD,
     Activation,
     Adam,
     BatchNorm,
+    Conv,
     CosineDecay,
     Dense,
     Description,
     Diverged,
     Drop,
+    Embed,
     HuberLoss,
+    LayerNorm,
     LeakyRelu,
     Momentum,
     Network,
@@ -34,6 +39,7 @@ from xpnet import (
     SoftmaxWithLoss,
     TwoLayerNet,
     WarmUp,
+    describing,
     fit,
 )
 from xpnet.checkpoints import load_network, save_network
@@ -130,6 +136,14 @@ def test_a_finished_run_is_taken_up_again_for_more_epochs_and_one_that_ended_by_
     first = run(lib, "sgd", path, callbacks=stop)
     again = run(lib, "sgd", path, resume=True, epochs=9)
     assert len(first.history.loss) == len(again.history.loss) == 10
+
+
+def test_resume_deletes_what_a_killed_run_left_and_nothing_else(lib, tmp_path):
+    path, other = tmp_path / "run.safetensors", tmp_path / ".run.safetensors.mine"
+    other.touch()
+    (tmp_path / ".run.safetensors.abcd1234.xpnet-part").touch()
+    run(lib, "sgd", path, resume=True, epochs=1)
+    assert sorted(tmp_path.iterdir()) == [other, path]
 
 
 def test_resume_without_a_file_begins_the_run(lib, tmp_path):
@@ -278,26 +292,149 @@ def test_a_file_that_is_not_whole_not_ours_or_was_changed_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         load_network(path)
+    with pytest.raises(OSError) as told:  # Windows says that it is not permitted
+        load_network(tmp_path)
+    assert not isinstance(told.value, ValueError)
 
 
-def test_a_description_that_was_made_up_is_refused(tmp_path):
-    from xpnet import describing
-    from xpnet.checkpoints import _write
+def forge(path, plain, arrays):
+    """Write what is made up, with the checksum that it should have; a string is put there as it is."""
+    from xpnet.checkpoints import _digest
 
-    path = tmp_path / "net.safetensors"
-    save_network(TwoLayerNet(6, 8, 3), path)
-    arrays = st.load_file(path)
-    good = {"stack": describing.to_plain(TwoLayerNet(6, 8, 3).stack), "input_shape": [6]}
-    for plain, match in [
-        ({}, "describes no network of xpnet"),
+    axes = {name: [*range(a.ndim)] for name, a in arrays.items()}
+    text = plain if isinstance(plain, str) else json.dumps({"format": 1, "axes": axes} | plain)
+    path.write_bytes(st.save(arrays, {"xpnet": text, "sha256": _digest(text, arrays)}))
+
+
+def refused(call, path, match):
+    with pytest.raises(ValueError, match=match) as told:
+        call()
+    assert str(told.value).startswith(f"{path}: ")
+
+
+STACK_OF = describing.to_plain(TwoLayerNet(6, 8, 3).stack)
+CLASS = {"is": "class", "name": "SGD"}
+HALVES = {"is": "Activation", "layer": CLASS, "options": {}}
+
+
+@pytest.mark.parametrize(
+    ("plain", "match"),
+    [
+        ({}, "describes no network"),
+        ("null", "describes no network"),
+        ("[1]", "describes no network"),
+        ("{", "describes no network"),
+        ("[" * 100_000, "describes no network .*RecursionError"),
+        ({"axes": None}, "describes no network"),
+        ({"axes": {"params/W1": [0, 1]}}, "order of the axes"),
+        ({"network": None}, "describes no network"),
         ({"network": {"stack": {"is": "eval", "code": "1"}, "input_shape": [6]}}, "no description of xpnet's"),
         ({"network": {"stack": {"is": "Dense", "unit": 3}, "input_shape": [6]}}, "no description of xpnet's"),
-        ({"network": good | {"input_shape": [7]}}, r"params are .*\(6, 8\).*expected .*\(7, 8\)"),
-        ({"network": good, "format": 2}, "is of format 2, and this xpnet reads format 1"),
-    ]:
-        _write(path, plain, arrays)
-        with pytest.raises(ValueError, match=match):
-            load_network(path)
+        ({"network": {"stack": CLASS, "input_shape": [6]}}, "describes no network, but .*SGD"),
+        ({"network": {"stack": STACK_OF | {"loss": CLASS}, "input_shape": [6]}}, "no description of xpnet.s"),
+        ({"network": {"stack": STACK_OF | {"layers": [HALVES]}, "input_shape": [6]}}, "builds no layer"),
+        ({"network": {"stack": STACK_OF, "input_shape": [7]}}, r"params are .*\(6, 8\).*expected .*\(7, 8\)"),
+        ({"network": {"stack": STACK_OF, "input_shape": [6.0]}}, r"samples of shape \(6.0,\)"),
+        ({"network": {"stack": STACK_OF, "input_shape": "6"}}, r"samples of shape \('6',\)"),
+        ({"network": {"stack": STACK_OF, "input_shape": [-6]}}, r"samples of shape \(-6,\)"),
+        ({"network": {"stack": STACK_OF, "input_shape": None}}, "describes no network"),
+        ({"network": {"stack": STACK_OF, "input_shape": [6]}, "format": 2}, "is of format 2, .* reads format 1"),
+    ],
+)
+def test_a_description_that_was_made_up_is_refused(tmp_path, plain, match):
+    path = tmp_path / "net.safetensors"
+    save_network(TwoLayerNet(6, 8, 3), path)
+    forge(path, plain, st.load_file(path))
+    refused(lambda: load_network(path), path, match)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.astype("int64"),
+        lambda a: a.astype("float64") if a.ndim == 1 else a,
+        lambda a: a[None],
+        lambda a: a.astype("bool"),
+    ],
+    ids=["integers", "two dtypes", "an axis too many", "booleans"],
+)
+def test_arrays_of_another_kind_than_described_are_refused(tmp_path, change):
+    path = tmp_path / "net.safetensors"
+    save_network(TwoLayerNet(6, 8, 3), path)
+    arrays = {name: change(a) for name, a in st.load_file(path).items()}
+    forge(path, {"network": {"stack": STACK_OF, "input_shape": [6]}}, arrays)
+    refused(lambda: load_network(path), path, "params are .*, expected .*float32")
+    forge(path, {"network": {"stack": STACK_OF, "input_shape": [6]}}, {})
+    refused(lambda: load_network(path), path, "params are {}, expected ")
+
+
+def test_a_place_that_cannot_hold_the_dtype_is_not_the_files_fault(tmp_path):
+    strict = pytest.importorskip("array_api_strict")
+    path = tmp_path / "net.safetensors"
+    save_network(TwoLayerNet(6, 8, 3, dtype="float64"), path)
+    with pytest.raises(TypeError, match="float64 is not to be had"):
+        load_network(path, like=strict.zeros(1, dtype=strict.float32, device=strict.Device("no_float64")))
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        Sequential(Dense(10**9), Dense(10**9)),
+        Sequential(Conv(10**6, 10**4, padding=10**4)),
+        Sequential(BatchNorm(), LayerNorm()),
+        Sequential(Embed(10**9, 10**9)),
+        Sequential(Skip(Dense(10**9), Dense(10**9), shortcut=[Dense(10**9)])),
+    ],
+    ids=["dense", "convolution", "normalization", "embedding", "residual"],
+)
+def test_a_small_file_that_describes_a_huge_network_is_refused_before_one_is_made(tmp_path, stack):
+    path = tmp_path / "net.safetensors"
+    arrays = {"params/W1": np.zeros((6, 8), "float32")}
+    shape = [10**9, 10**9, 10**9] if stack.names[0] != "Affine1" else [10**9]
+    forge(path, {"network": {"stack": describing.to_plain(stack), "input_shape": shape}}, arrays)
+    refused(lambda: load_network(path), path, "params are .*, expected .*10000")
+
+
+@pytest.mark.parametrize(
+    ("change", "arrays", "match"),
+    [
+        ({"history": {}}, {}, "cannot have rows"),
+        ({"history": None}, {}, "describes no network or run"),
+        ({"epoch": 3}, {}, "cannot have rows"),
+        ({"epoch": "1"}, {}, "describes no network or run"),
+        ({"over": 0}, {}, "for yes and no"),
+        ({"best": "small"}, {}, "other than numbers"),
+        ({"draws": {}}, {}, "describes no network or run"),
+        ({"draws": {"opening": {"bit_generator": "seed"}, "now": {}}}, {}, "describes no network or run"),
+        ({"settings": None}, {}, "describes no network or run|was made with"),
+        ({}, {"losses": None}, "describes no network or run"),
+        ({}, {"loss": np.zeros(4)}, "cannot have rows"),
+        ({}, {"losses": np.zeros(3)}, "cannot have rows"),
+        ({}, {"params/W1": np.zeros((6, 8), "int64")}, "params are .*int .*, expected .*float32"),
+        ({}, {"memory/v.W1": np.zeros((6, 8), "float64")}, "memory are .*float64.*, expected .*float32"),
+        ({}, {"memory/v.W1": None}, "memory are"),
+        ({}, {"best_params/W1": np.zeros((6, 8), "float32")}, "best_params are"),
+        ({}, {"rows.train": np.zeros(3), "rows.held": np.zeros(3)}, "rows of samples are"),
+        ({}, {"rows.train": np.zeros(3, "int64")}, "rows of samples are"),
+    ],
+)
+def test_a_run_that_was_made_up_is_refused(tmp_path, change, arrays, match):
+    path = tmp_path / "run.safetensors"
+    net, data = TwoLayerNet(6, 8, 3, like=X), ((X, T), (X, T))
+    fit(net, data, Momentum(0.1), epochs=1, checkpoint=path, progress=False)
+    before = {name: p.copy() for name, p in net.params.items()}
+    with safe_open(path, framework="numpy") as file:
+        plain = json.loads(file.metadata()["xpnet"])
+    found = {name: a for name, a in (st.load_file(path) | arrays).items() if a is not None}
+    del plain["axes"]
+    forge(path, plain | change, found)
+    seed = np.random.get_state()[1].tolist()  # noqa: NPY002
+    with pytest.raises(ValueError, match=match) as told:
+        fit(net, data, Momentum(0.1), epochs=2, checkpoint=path, resume=True, progress=False)
+    assert str(told.value).removeprefix("checkpoint: ").startswith(str(path))
+    assert np.random.get_state()[1].tolist() == seed  # noqa: NPY002
+    for name, p in before.items():
+        np.testing.assert_array_equal(net.params[name], p)
 
 
 # What is refused of a run

@@ -3,18 +3,20 @@
 import re
 import sys
 from dataclasses import replace
+from inspect import isfunction
 
 import numpy as np
 import pytest
 from conftest import needs
 
 import xpnet
-from xpnet import functions, gradient, layers
+from xpnet import layers
 from xpnet.backends import get_backend
 from xpnet.cli import main
 from xpnet.conformance import run
 from xpnet.conformance.cases import CASES
 from xpnet.conformance.measures import _order, measure
+from xpnet.conformance.running import _columns
 from xpnet.conformance.vectors import OPERATORS, Outside, check, load
 
 XP = get_backend("numpy").namespace()
@@ -30,10 +32,29 @@ def report():
     return run(["numpy"])
 
 
+NOT_OF_ARRAYS = {
+    *("check_gradients", "check_layer", "evaluate", "fit", "train"),  # of networks, layers and sets
+    *("get_backend", "to_numpy"),
+    *("load_mnist", "load_network", "read_idx", "save_network"),  # of files
+}
+
+
 def test_every_function_and_layer_has_a_case():
-    public = {*functions.__all__, *gradient.__all__, *layers.__all__} - {"dropout_mask"}  # a host generator's
-    assert {name.partition(",")[0] for name in BY_NAME} == {*public, "Sequential"}
+    public = {name: getattr(xpnet, name) for name in xpnet.__all__}
+    functions = {name for name, value in public.items() if isfunction(value)} - NOT_OF_ARRAYS
+    assert {*NOT_OF_ARRAYS} <= {*public}
+    assert {name.partition(",")[0] for name in BY_NAME} == {*functions, *layers.__all__, "Sequential"} - {
+        "dropout_mask"  # a host generator's
+    }
     assert len(BY_NAME) == len(CASES)
+
+
+def test_dtypes_come_in_the_same_order_whatever_the_library_says(monkeypatch):
+    backend = get_backend("numpy")
+    info = backend.namespace().__array_namespace_info__()
+    turned = dict(reversed(info.dtypes(kind="real floating").items()))
+    monkeypatch.setattr(type(info), "dtypes", lambda *_, **__: turned)
+    assert [column.dtype for column in _columns(backend)] == ["float32", "float64"]
 
 
 def test_every_layer_is_differentiated(report):

@@ -53,6 +53,61 @@ def test_colours_are_read_as_grey(tmp_path):
     np.testing.assert_allclose(read_digit(written(tmp_path / "c.png", colours), (784,)), IMAGES[0], atol=0.01)
 
 
+def clear(ink, opaque):
+    """Ink of one grey on nothing."""
+    return np.stack([np.full_like(opaque, ink), opaque], axis=-1)
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_ink_on_nothing_is_read_as_ink_on_paper(tmp_path, ink):
+    soft = bytes_of(0)  # as opaque as it is light, with soft edges
+    la = clear(ink, soft)
+    for page in (la, la[..., [0, 0, 0, 1]]):
+        found = read_digit(written(tmp_path / "ink.png", page), (784,))
+        np.testing.assert_allclose(found, IMAGES[0], atol=1e-6)
+    large = clear(ink, 240 - page_of(0))
+    assert np.corrcoef(read_digit(written(tmp_path / "large.png", large), (784,)), IMAGES[0])[0, 1] > 0.9
+
+    hard = np.where(soft > 127, 1, 0).astype("uint8")
+    palette = image.fromarray(hard).convert("P")
+    palette.putpalette([0, 255, 0, ink, ink, ink])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    np.testing.assert_allclose(read_digit(tmp_path / "palette.png", (784,)), hard.ravel(), atol=1e-6)
+
+
+def test_what_the_file_says_of_16_bits_and_of_the_way_up_is_heeded(tmp_path):
+    for page in (bytes_of(0), 255 - bytes_of(0)):
+        for suffix in ("png", "tiff"):
+            path = written(tmp_path / f"deep.{suffix}", page.astype("uint16") * 257)
+            np.testing.assert_allclose(read_digit(path, (784,)), IMAGES[0], atol=1e-6)
+    exif = image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    path = tmp_path / "turned.jpg"
+    image.fromarray(np.rot90(page_of(0))).save(path, exif=exif, quality=95)
+    expected = read_digit(written(tmp_path / "page.png", page_of(0)), (784,))
+    assert np.corrcoef(read_digit(path, (784,)), expected)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("limit", [400 * 300 - 1, 400 * 300 // 2 - 1], ids=["warned", "refused"])
+def test_an_image_that_is_too_large_is_refused_by_its_name(tmp_path, limit, monkeypatch):
+    path = written(tmp_path / "page.png", page_of(0))
+    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(ValueError, match=r"page.png: cannot be read as an image \(Image size \(120000 pixels\)"):
+        read_digit(path, (784,))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tiff", "bmp"])
+def test_an_image_that_is_broken_is_refused_by_its_name(tmp_path, suffix):
+    path = written(tmp_path / f"page.{suffix}", page_of(0))
+    whole = path.read_bytes()
+    for data in (whole[: len(whole) // 2], whole[:20], whole[:60] + b"rubbish" + whole[67 : len(whole) // 3]):
+        path.write_bytes(data)
+        with pytest.raises(
+            ValueError, match=rf"page.{suffix}: (cannot be read as an image|no image that Pillow reads)"
+        ):
+            read_digit(path, (784,))
+
+
 def test_what_is_no_digit_is_refused(tmp_path):
     digit = written(tmp_path / "digit.png", bytes_of(0))
     text = tmp_path / "text.png"
@@ -65,6 +120,13 @@ def test_what_is_no_digit_is_refused(tmp_path):
             ValueError,
             "nothing is drawn on it",
         ),
+        (
+            written(tmp_path / "same.png", np.zeros((28, 28), "uint8")),
+            (784,),
+            ValueError,
+            "same.png: nothing is drawn",
+        ),
+        (written(tmp_path / "clear.png", clear(255, np.zeros((28, 28), "uint8"))), (784,), ValueError, "nothing"),
         (tmp_path / "none.png", (784,), FileNotFoundError, "none.png"),
         (digit, (785,), ValueError, r"samples of shape \(785,\), expected grey images"),
         (digit, (3, 28, 28), ValueError, r"samples of shape \(3, 28, 28\)"),

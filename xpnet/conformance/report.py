@@ -168,7 +168,9 @@ wrote this page. On small arrays, on the first device of each kind, in each floa
   function that is linear.
 - *ONNX's test vectors*: inputs and outputs that ONNX publishes for its operators, within its own tolerances.
 
-What was not run has no column.
+Functions, which have no backward, have nothing under *gradient* and *order*; layers have. What was not run has no
+column. The last digits depend on the processor and on the kernels that a library's linear algebra picks for it: run
+again elsewhere, small numbers differ.
 """
 
 

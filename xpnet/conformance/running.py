@@ -122,7 +122,7 @@ def run(backends: Sequence[str] | None = None, *, progress: bool = False) -> Rep
 def _columns(backend: Backend) -> Iterator[Column]:
     info = backend.namespace().__array_namespace_info__()
     for name in backend.kinds():
-        for dtype in info.dtypes(device=backend.device(name), kind="real floating"):
+        for dtype in sorted(info.dtypes(device=backend.device(name), kind="real floating")):
             yield Column(backend.name, backend.version, name, dtype)
 
 

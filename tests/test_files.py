@@ -1,0 +1,110 @@
+"""Files are written whole or not at all, in the place and with the permissions of those that were there."""
+
+import os
+import stat
+
+import pytest
+
+from xpnet.files import check_output, clear_parts, replacing
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions and links are POSIX's")
+
+
+def write(path, text):
+    with replacing(path) as file:
+        file.write(text)
+
+
+def test_a_file_is_replaced_or_stays_as_it_was(tmp_path):
+    path = tmp_path / "run.json"
+    write(path, "old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as file:
+        file.write("new")
+        _ = 1 / 0
+    assert path.read_text() == "old"
+    write(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_it_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    done = []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(handle):
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size)
+        sync(handle)
+
+    monkeypatch.setattr("xpnet.files.os.fsync", fsync)
+    monkeypatch.setattr("xpnet.files.os.replace", lambda *names: (done.append("replaced"), replace(*names)))
+    write(tmp_path / "run.json", "text")
+    assert done[:2] == [4, "replaced"]
+    assert done[2:] == (["folder"] if os.name == "posix" else [])
+
+
+def test_ctrl_c_after_the_move_is_told_and_the_file_stays(tmp_path, monkeypatch):
+    replace, path = os.replace, tmp_path / "run.json"
+
+    def interrupted(*names):
+        replace(*names)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xpnet.files.os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(path, "whole")
+    assert path.read_text() == "whole"
+
+
+@POSIX
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_a_file_keeps_its_permissions(tmp_path, mode):
+    path = tmp_path / "run.json"
+    write(path, "old")
+    path.chmod(mode)
+    write(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@POSIX
+def test_a_new_file_has_the_permissions_of_any(tmp_path):
+    write(tmp_path / "one", "")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "one").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@POSIX
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    link, path = tmp_path / "link.json", tmp_path / "there" / "run.json"
+    link.symlink_to(path)
+    for text in ("made", "replaced"):
+        write(check_output(link, ".json"), text)
+        assert link.is_symlink()
+        assert path.read_text() == text
+    assert list(path.parent.iterdir()) == [path]
+    link.unlink()
+    link.symlink_to(tmp_path / "nowhere" / "run.json")
+    with pytest.raises(FileNotFoundError, match="link.json: there is no folder .*nowhere; make it first"):
+        check_output(link, ".json")
+
+
+def test_only_what_was_left_of_this_file_is_deleted(tmp_path):
+    path = tmp_path / "run[1].json"
+    others = [".run[1].json.mine", ".run[1].json.swp", ".run1.json.abcd1234.xpnet-part", "run[1].json.xpnet-part"]
+    for name in others:
+        (tmp_path / name).touch()
+    for name in (".run[1].json.abcd1234.xpnet-part", ".run[1].json.a_cd12_4.xpnet-part"):
+        (tmp_path / name).touch()
+    clear_parts(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
+
+
+def test_what_a_killed_process_leaves_is_deleted(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    with monkeypatch.context() as patch:
+        patch.setattr("xpnet.files.os.unlink", lambda name: None)  # it had no time for that
+        with pytest.raises(KeyboardInterrupt), replacing(path):
+            raise KeyboardInterrupt
+    assert len(list(tmp_path.iterdir())) == 1
+    clear_parts(path)
+    assert not list(tmp_path.iterdir())
