@@ -1,5 +1,6 @@
 """Sets on disk: what is read back is what was stored, by any order of pieces, in bounded memory."""
 
+import asyncio
 import gzip
 import os
 import re
@@ -136,6 +137,19 @@ class TestSources:
         t = zarr.create_array(tmp_path / "t.zarr", data=T, chunks=(9,))
         assert same(Shards(x, t, buffer=60))
         assert same(Shards([x, x], [t, t], buffer=100), np.r_[X, X], np.r_[T, T])
+
+    def test_zarr_needs_no_threads_where_the_store_is_a_folder(self, tmp_path, monkeypatch):
+        zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+        on_disk = zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(7, 2, 3))
+        elsewhere = zarr.create_array(zarr.storage.MemoryStore(), data=X, chunks=(7, 2, 3))
+
+        async def notebook(shards):  # where an event loop runs already
+            return same(shards)
+
+        assert same(Shards(elsewhere, T))
+        assert asyncio.run(notebook(Shards(on_disk, T)))
+        monkeypatch.setattr(type(on_disk), "__getitem__", None)  # Zarr's own way
+        assert same(Shards(on_disk, T))
 
     @pytest.mark.parametrize("kind", sorted(CODES))
     @pytest.mark.parametrize("form", ["big-endian", "idx", "gzip"])

@@ -8,7 +8,7 @@ import glob
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import islice, pairwise
@@ -26,6 +26,8 @@ __all__ = ["Shards", "ahead"]
 T = TypeVar("T")
 Host: TypeAlias = npt.NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
+Runs: TypeAlias = list[tuple[int, int]]
+"""First rows, and the rows after the last, of neighbouring rows that are read at once."""
 
 _BUFFER = 32 << 20
 """Bytes of a buffer, where no size is given."""
@@ -37,6 +39,14 @@ _NPY_MAGIC, _GZIP_MAGIC = b"\x93NUMPY", b"\x1f\x8b"
 
 _SCRATCH = 1 << 20
 """Bytes that are read at a time where they are not yet what goes into the array."""
+
+
+def _parts(runs: Runs, out: Host) -> Iterator[tuple[int, int, Host]]:
+    """Each run, and the rows of `out` where it belongs."""
+    row = 0
+    for first, last in runs:
+        yield first, last, out[row : row + last - first]
+        row += last - first
 
 
 def _npy_header(path: Path, length: int) -> tuple[Dtype, tuple[int, ...], int, bool]:
@@ -94,23 +104,27 @@ class _File:
         # A gzipped file can only be read from its beginning.
         self.chunk = max(self.shape[0], 1) if self.zipped else 1
 
-    def read(self, first: int, last: int, out: Host) -> None:
-        """Rows `first` to `last` into `out`, of as many rows."""
+    def read(self, runs: Runs, out: Host) -> None:
+        """Runs of rows, one after the other, into `out`, of as many rows."""
+        row = math.prod(self.shape[1:]) * self.stored.itemsize
         try:
             with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size != self.length:
                     raise ValueError(self._changed())
                 if self.fortran:
-                    out[...] = np.memmap(file, self.stored, "r", self.offset, self.shape, "F")[first:last]
+                    mapped = np.memmap(file, self.stored, "r", self.offset, self.shape, "F")
+                    for first, last, part in _parts(runs, out):
+                        part[...] = mapped[first:last]
                     return
                 with inflating(file, self.path) if self.zipped else nullcontext(file) as source:
-                    source.seek(self.offset + first * math.prod(self.shape[1:]) * self.stored.itemsize)
-                    if self.zipped or out.dtype != self.stored or not out.flags.c_contiguous:
-                        self._convert(source, out)
-                    else:
-                        self._fill(source, out)
-                    if self.zipped and last == self.shape[0] and source.read(1):  # what checks the sum at the end
-                        raise ValueError(self._changed())
+                    for first, last, part in _parts(runs, out):
+                        source.seek(self.offset + first * row)
+                        if self.zipped or out.dtype != self.stored or not out.flags.c_contiguous:
+                            self._convert(source, part)
+                        else:
+                            self._fill(source, part)
+                        if self.zipped and last == self.shape[0] and source.read(1):  # what checks the sum at the end
+                            raise ValueError(self._changed())
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"Shards: {self.name} is gone: leave the files where they are until the end"
@@ -157,16 +171,65 @@ class _Array:
             ) from None
         chunks = getattr(array, "chunks", None)
         self.chunk = chunks[0] if chunks and isinstance(chunks[0], int) else 1
+        # Zarr's, whose store is a folder of this machine: what comes over a network is better awaited.
+        folder = getattr(getattr(array, "store", None), "root", None)
+        self.at_once = isinstance(folder, Path) and hasattr(array, "async_array")
 
-    def read(self, first: int, last: int, out: Host) -> None:
-        """Rows `first` to `last` into `out`, of as many rows."""
-        if hasattr(self.array, "read_direct") and out.flags.c_contiguous:  # HDF5, without an array in between
-            self.array.read_direct(out, np.s_[first:last])
+    def read(self, runs: Runs, out: Host) -> None:
+        """Runs of rows, one after the other, into `out`, of as many rows."""
+        if self.at_once and not _in_loop():
+            _run_here(self._await(runs, out))
             return
-        rows = self.array[first:last]
+        direct = getattr(self.array, "read_direct", None) if out.flags.c_contiguous else None
+        for first, last, part in _parts(runs, out):
+            if direct:  # HDF5, without an array in between
+                direct(part, np.s_[first:last])
+            else:
+                self._put(self.array[first:last], part)
+
+    async def _await(self, runs: Runs, out: Host) -> None:
+        for first, last, part in _parts(runs, out):
+            self._put(await self.array.async_array.getitem(slice(first, last)), part)
+
+    def _put(self, rows: Host, out: Host) -> None:
         if rows.shape != out.shape:
             raise ValueError(f"Shards: {self.name} gave rows of shape {rows.shape}, expected {out.shape}")
         out[...] = rows
+
+
+def _in_loop() -> bool:
+    """Whether this thread runs an event loop, as a notebook does: a second one is refused there."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run_here(work: Coroutine[Any, Any, None]) -> None:
+    """Do asynchronous work in this thread, with what it would do in other threads.
+
+    Zarr changes threads several times for each chunk, and each change waits for the thread that trains, or makes it
+    wait.
+    """
+    import asyncio
+
+    def at_once(_: object, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        future = loop.create_future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    loop = asyncio.new_event_loop()
+    loop.run_in_executor = at_once  # type: ignore[assignment, method-assign]
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
@@ -226,11 +289,21 @@ class _Rows:
         """The number of the shard that has this row."""
         return int(np.searchsorted(self.starts, row, side="right")) - 1
 
-    def read(self, first: int, last: int, out: Host) -> None:
-        """Rows `first` to `last`, which lie in one shard, into `out`."""
-        i = self.at(first)
-        start = int(self.starts[i])
-        self.shards[i].read(first - start, last - start, out)
+    def read(self, edges: Host, pieces: Host, out: Host) -> None:
+        """Pieces, each from one edge to the next, into `out`; those that follow each other in one shard at once."""
+        firsts, lasts = edges[pieces], edges[pieces + 1]
+        at = np.searchsorted(self.starts, firsts, side="right") - 1
+        new = np.r_[True, at[1:] != at[:-1]][: len(pieces)]  # another shard
+        apart = new.copy()
+        apart[1:] |= firsts[1:] != lasts[:-1]
+        row = 0
+        for i, j in pairwise([*np.flatnonzero(new).tolist(), len(pieces)]):
+            start, within = self.starts[at[i]], np.flatnonzero(apart[i:j])
+            begins = firsts[i:j][within] - start
+            ends = lasts[i:j][np.r_[within[1:], j - i] - 1] - start
+            count = int((ends - begins).sum())
+            self.shards[at[i]].read(list(zip(begins.tolist(), ends.tolist(), strict=True)), out[row : row + count])
+            row += count
 
 
 def _kind(shard: _File | _Array) -> str:
@@ -390,30 +463,15 @@ class Shards:
                     f"Shards: {name} has shape {out.shape}, expected at least {(end, *rows.shape[1:])} for these "
                     f"pieces from row {start} on"
                 )
-            row = start
-            for first, last in self._runs(pieces, rows):
-                rows.read(first, last, out[row : row + last - first])
-                row += last - first
+            rows.read(self._edges, pieces, out[start:end])
         return end
 
     def targets(self) -> Iterator[Host]:
         """All targets, a buffer at a time."""
         for window in self.windows(np.arange(len(self.sizes))):
             t = np.empty((int(self.sizes[window].sum()), *self.t_shape[1:]), self.t_dtype)
-            row = 0
-            for first, last in self._runs(window, self._t):
-                self._t.read(first, last, t[row : row + last - first])
-                row += last - first
+            self._t.read(self._edges, window, t)
             yield t
-
-    def _runs(self, pieces: Host, rows: _Rows) -> Iterator[tuple[int, int]]:
-        """The rows of pieces, those that follow each other in one shard taken together."""
-        if not len(pieces):
-            return
-        firsts, lasts = self._edges[pieces], self._edges[pieces + 1]
-        joined = (firsts[1:] == lasts[:-1]) & ~np.isin(firsts[1:], rows.starts)
-        begins, ends = np.r_[True, ~joined], np.r_[~joined, True]
-        yield from zip(firsts[begins].tolist(), lasts[ends].tolist(), strict=True)
 
 
 def ahead(makers: Iterable[Callable[[], T]]) -> Iterator[T]:
