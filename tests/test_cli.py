@@ -99,6 +99,7 @@ def test_the_options_reach_train(monkeypatch, capsys):
         "patience": 3,
         "checkpoint": None,
         "resume": False,
+        "distributed": None,
         "hidden_size": 11,
         "activation": "sigmoid",
         "sampling": "replacement",
@@ -114,7 +115,7 @@ def test_the_defaults_are_those_of_train(monkeypatch):
     assert main(["train"]) == 0
     defaults = {name: p.default for name, p in inspect.signature(xpnet.train).parameters.items()}
     optimizer = xpnet.SGD(defaults["learning_rate"])
-    given = {"backend": "numpy", "device": "cpu", "optimizer": optimizer}
+    given = {"backend": "numpy", "optimizer": optimizer}
     assert seen == {**{name: defaults[name] for name in seen}, **given}
 
 

@@ -79,7 +79,7 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
     Returns
     -------
     Network
-        From a run, with the parameters of its last update.
+        From a run, with the parameters of its last update; from one with `patience`, of its best epoch so far.
 
     Raises
     ------
@@ -103,7 +103,8 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
         stack, shape = from_plain(plain["network"]["stack"]), tuple(plain["network"]["input_shape"])
         if not isinstance(stack, Sequential) or not all(type(n) is int and n > 0 for n in shape):
             raise ValueError(f"describes no network, but {stack!r} for samples of shape {shape}")
-        params, state = _group(arrays, "params"), _group(arrays, "state")
+        best = "best_" if plain.get("settings", {}).get("patience") is not None else ""
+        params, state = _group(arrays, f"{best}params"), _group(arrays, f"{best}state")
         dtype = next((name for a in params.values() if "float" in (name := a.dtype.name)), "float32")
         # Compared before a network of that size is made: a small file may describe a huge one.
         _check("params", params, {name: f"{dtype} {found}" for name, found in stack.param_shapes(shape).items()})

@@ -213,7 +213,7 @@ def _train(options: argparse.Namespace) -> int:
             patience=options.patience,
             checkpoint=options.checkpoint,
             resume=options.resume,
-            distributed=peers,
+            distributed=options.distributed,
             progress=not options.quiet,
         ).history
     except Diverged as error:  # what there is of the run is kept

@@ -169,6 +169,19 @@ def test_a_run_begun_on_one_library_goes_on_on_another(other, tmp_path, monkeypa
     np.testing.assert_allclose(result.history.loss, expected.history.loss, rtol=1e-3)
 
 
+def test_what_is_loaded_of_a_run_with_patience_is_its_best_network(tmp_path):
+    """What `fit` gives back."""
+    from conftest import _library
+
+    path = tmp_path / "run.safetensors"
+    result = run(_library("numpy"), "everything", path, epochs=12)
+    assert result.history.best_epoch < len(result.history.seconds) - 1
+    loaded = load_network(path)
+    for kind in ("params", "state"):
+        for name, a in getattr(result.network, kind).items():
+            np.testing.assert_array_equal(getattr(loaded, kind)[name], a)
+
+
 def test_a_run_that_diverges_keeps_the_checkpoint_of_before(tmp_path):
     path = tmp_path / "run.safetensors"
     data = ((X, T), (X, T))
