@@ -174,7 +174,7 @@ def test_what_is_loaded_of_a_run_with_patience_is_its_best_network(tmp_path):
     from conftest import _library
 
     path = tmp_path / "run.safetensors"
-    result = run(_library("numpy"), "everything", path, epochs=12)
+    result = run(_library("numpy"), "everything", path, epochs=200)
     assert result.history.best_epoch < len(result.history.seconds) - 1
     loaded = load_network(path)
     for kind in ("params", "state"):
