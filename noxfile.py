@@ -295,12 +295,22 @@ def package(session):
 @nox.session(python=False, default=False)
 def bench(session):
     """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes about an hour."""
-    questions = ["steps", "style", "time_to_accuracy", "growth", "footprint", "convolution", "networks", "estimators"]
+    questions = [
+        "steps",
+        "style",
+        "time_to_accuracy",
+        "growth",
+        "footprint",
+        "convolution",
+        "networks",
+        "estimators",
+        "streaming",
+    ]
     options = [word for word in session.posargs if word not in questions]
     for backend in ("numpy", "torch", "jax", "cupy"):
         if why := matrix.prepare(session, backend):
             session.warn(f"no figures of {backend}: {why}")
-    matrix.install(session, "scikit-learn>=1.5", "dezero>=0.0.13")
+    matrix.install(session, "scikit-learn>=1.5", "dezero>=0.0.13", "h5py>=3.11", "zarr>=3")
     for question in [word for word in session.posargs if word in questions] or questions:
         session.run(matrix.python, f"benchmarks/{question}.py", *options, external=True)
 
