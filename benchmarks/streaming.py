@@ -4,7 +4,7 @@ The book's network, 784-50-10, NumPy, float32, mini-batches of 100. What is time
 through it: shuffling, reading, scaling, updates. The images are stored as bytes, and scaled a mini-batch at a time,
 or as float32; in an array in memory, and on disk in each form that `Shards` take, with buffers of the default size.
 On disk is MNIST, just written, so that it comes from the system's cache; a larger set is the same files several
-times, one after the other. Chunks have 2,000 images.
+times, one after the other. Chunks have 2,000 images; the labels beside Zarr are a npy file.
 """
 
 import json
@@ -60,7 +60,7 @@ def write_hdf5(folder, x, t):
 
 def write_zarr(folder, x, t, **options):
     zarr.create_array(folder / "x", data=x, chunks=CHUNKS, **options)
-    zarr.create_array(folder / "t", data=t)
+    np.save(folder / "t.npy", t)
 
 
 def write_idx(folder, x, t):
@@ -77,7 +77,7 @@ def open_hdf5(folder):
 
 
 def open_zarr(folder):
-    return tuple(zarr.open_array(folder / name, mode="r") for name in "xt")
+    return zarr.open_array(folder / "x", mode="r"), folder / "t.npy"
 
 
 FORMS = {  # how the set is written, and how it is opened
