@@ -55,7 +55,7 @@ BRIDGES = {
         *EXTRAS["checkpoints"],
         *(line for name in ("torch", "jax", "strict", "dask") for line in INSTALL[name]),
     ],
-    "datasets.shards": ["h5py>=3", "zarr>=3"],
+    "datasets.shards": ["h5py>=3.11", "zarr>=3"],
     "sklearn": [*EXTRAS["sklearn"], *INSTALL["torch"], *INSTALL["strict"], "distributed>=2025.1"],
     "torch": INSTALL["torch"],
     "jax": INSTALL["jax"],
@@ -306,13 +306,25 @@ def package(session):
 @nox.session(python=False, default=False)
 def bench(session):
     """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes about an hour."""
-    questions = ["steps", "style", "time_to_accuracy", "growth", "footprint", "convolution", "networks", "estimators"]
-    questions += ["scaling"]
+    questions = [
+        "steps",
+        "style",
+        "time_to_accuracy",
+        "growth",
+        "footprint",
+        "convolution",
+        "networks",
+        "estimators",
+        "streaming",
+        "scaling",
+    ]
     options = [word for word in session.posargs if word not in questions]
     for backend in ("numpy", "torch", "jax", "cupy"):
         if why := matrix.prepare(session, backend):
             session.warn(f"no figures of {backend}: {why}")
-    matrix.install(session, "scikit-learn>=1.5", "dezero>=0.0.13", *EXTRAS["distributed"], MPI)
+    matrix.install(
+        session, "scikit-learn>=1.5", "dezero>=0.0.13", *BRIDGES["datasets.shards"], *EXTRAS["distributed"], MPI
+    )
     for question in [word for word in session.posargs if word in questions] or questions:
         session.run(matrix.python, f"benchmarks/{question}.py", *options, external=True)
 

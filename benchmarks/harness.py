@@ -27,11 +27,14 @@ def environment(threads):
     return {**os.environ, **{f"{kind}_NUM_THREADS": str(threads) for kind in kinds}}
 
 
-def one_thread():
-    """Go on with one thread, on one core; starts this program again where its libraries were told otherwise."""
+def one_thread(pinned=True):
+    """Go on with one thread, on one core; starts this program again where its libraries were told otherwise.
+
+    Not pinned, it may have threads of its own on the other cores.
+    """
     if os.environ.get("OMP_NUM_THREADS") != "1":
         os.execve(sys.executable, [sys.executable, *sys.argv], environment(1))
-    if hasattr(os, "sched_setaffinity"):  # no setting keeps JAX to one thread, but this does
+    if pinned and hasattr(os, "sched_setaffinity"):  # no setting keeps JAX to one thread, but this does
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 

@@ -25,6 +25,7 @@ READING_ORDER = [
     "learned_filters",
     "grid_search",
     "dask_search",
+    "larger_than_memory",
     "bridges",
     "onnx_training",
     "killed_run",

@@ -22,7 +22,7 @@ from xpnet import (
     evaluate,
     fit,
 )
-from xpnet.samples import InMemory, OnDisk, samples_of
+from xpnet.samples import InMemory, OnDisk, lender, samples_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(230, 6)).astype("float32")
@@ -265,3 +265,37 @@ def test_the_validation_share_of_pieces_is_as_near_as_they_allow():
     assert 46 <= samples.count(held) < 50
     assert isinstance(samples, OnDisk)
     assert isinstance(samples_of("train", (X, T), Network(STACK, (6,)), transformed=False), InMemory)
+
+
+def test_memory_is_lent_again_once_nobody_holds_what_lies_in_it():
+    lend = lender((3, 2), "float32")
+    first = lend()
+    assert first.shape == (3, 2) and first.dtype == "float32" and first.flags.writeable
+    place, row = first.ctypes.data, first[2]
+    del first
+    second = lend()
+    assert not np.shares_memory(second, row)
+    del row
+    assert lend().ctypes.data == place
+
+
+def test_a_run_holds_two_buffers(monkeypatch):
+    places = []
+
+    def recorded(*args):
+        lend, own = lender(*args), set()
+        places.append(own)
+
+        def lend_and_record():
+            array = lend()
+            own.add(array.ctypes.data)
+            return array
+
+        return lend_and_record
+
+    monkeypatch.setattr(xpnet.samples, "lender", recorded)
+    net = Network(Sequential(Dense(3)), (6,), like=X)
+    data = Shards(X, T, buffer=20), Shards(*TEST, buffer=10)
+    fit(net, data, epochs=2, batch_size=8, progress=False)
+    assert len(places) == 2 * (2 + 3 + 3)  # samples and targets, in each epoch and evaluation
+    assert all(len(own) == 2 for own in places)

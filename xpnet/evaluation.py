@@ -79,6 +79,7 @@ class Blocks:
             xp, where = namespace(x=x), _array.device(x)
             for row in part:
                 measured.append((len(row), self._score(net.params, net.state, x, t, xp.asarray(row, device=where))))
+            del x, t  # of samples on disk, the memory is for the next
         return measured
 
     def mean(self, blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:

@@ -1,6 +1,7 @@
 """What mini-batches are drawn from: samples and their targets, in memory or on disk; whether a network takes them."""
 
 import math
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, TypeAlias
@@ -131,11 +132,14 @@ class OnDisk:
         while needed > 0:
             start -= 1
             needed -= counts[start]
+        empty = [
+            lender((room, *shape[1:]), dtype)
+            for shape, dtype in zip((self.shape, self.target_shape), self._dtypes, strict=True)
+        ]
         before: list[tuple[Host, Host, Host]] = []
 
         def read(i: int) -> tuple[Host, Host, Host]:
-            x = np.empty((room, *self.shape[1:]), self._dtypes[0])
-            t = np.empty((room, *self.target_shape[1:]), self._dtypes[1])
+            x, t = (lend() for lend in empty)
             for *arrays, last in before:
                 for now, then in zip((x, t), arrays, strict=True):
                     now[: left[i]] = then[last[len(last) - left[i] :]]
@@ -152,6 +156,8 @@ class OnDisk:
                 data = self._place(x), self._place(t)
                 for part in in_batches(cut, size):
                     yield data, part
+                del data
+            del x, t  # their memory is wanted: the next buffer is in the other one, and this is read into again
 
     def fingerprint(self) -> str:
         """A checksum of the first piece, one in the middle and the last: all would have to be read."""
@@ -165,6 +171,22 @@ class OnDisk:
 
 
 Samples: TypeAlias = InMemory | OnDisk
+
+
+def lender(shape: tuple[int, ...], dtype: str) -> Callable[[], Host]:
+    """What makes uninitialized arrays, all alike, in memory that it takes back once nobody holds the last one there.
+
+    Such a buffer would come from the system each time, and its pages cost more than what is then read into them.
+    """
+    free: list[Host] = []
+
+    def lend() -> Host:
+        memory = free.pop() if free else np.empty(math.prod(shape) * np.dtype(dtype).itemsize, np.uint8)
+        array = np.frombuffer(memory.data, dtype)  # what the views of it refer to, and `memory` would not be
+        weakref.finalize(array, free.append, memory).atexit = False
+        return array.reshape(shape)
+
+    return lend
 
 
 def in_batches(order: Host, size: int) -> Iterator[np.ndarray[Any, np.dtype[np.integer[Any]]]]:

@@ -331,6 +331,7 @@ class _Run:
                             bar.advance(steps)
                             if self.saver and self.saver.due:
                                 self._save()
+                        del data  # of samples on disk, the memory is for the next
                 read = self._of_epoch()
                 history.loss.extend(read.tolist())
                 if not np.isfinite(read).all():
