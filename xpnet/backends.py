@@ -196,18 +196,24 @@ class Backend:
     def adder(self, processes: Any) -> Callable[[Array], tuple[Array, np.ndarray[Any, Any] | None]]:
         """What sums arrays of several processes: gives the sums, and the same on the host if they came by there.
 
+        An array that is given to it is used up.
+
         Parameters
         ----------
         processes : OverMPI
         """
         if self.name == "cupy":
             return _cupy_adder(importlib.import_module(self.module), processes)
+        _keep_freed_memory()
 
         def add(x: Array) -> tuple[Array, np.ndarray[Any, Any]]:
-            sent = to_numpy(x)  # the array's own memory, where that is the host's
-            sums = np.empty_like(sent)
-            processes.comm.Allreduce(sent, sums)
-            return namespace(x=x).asarray(sums, device=device(x)), sums
+            host = to_numpy(x)  # the array's own memory, where that is the host's
+            if host.flags.writeable:
+                processes.comm.Allreduce(processes.MPI.IN_PLACE, host)
+            else:
+                own, host = host, np.empty_like(host)
+                processes.comm.Allreduce(own, host)
+            return namespace(x=x).asarray(host, device=device(x)), host
 
         return add
 

@@ -302,14 +302,22 @@ class Sequential:
         state: Params | None = None,
         noise: Params | None = None,
         weight: Array | None = None,
+        over: float | None = None,
     ) -> tuple[Array, Params, Params, dict[str, Any], Any]:
-        """Loss, gradients, the next state, and the layers and the loss layer that recorded the pass."""
+        """Loss, gradients, the next state, and the layers and the loss layer that recorded the pass.
+
+        The loss is the sum over the samples, divided by what they count together, which is how many there are, or the
+        loss layer's `total`; or, for samples that are a part of more, by `over`.
+        """
         layers = self.layers(params, state=state, noise=noise, training=True)
         for layer in layers.values():
             x = layer.forward(x)
         last = self.loss_class(weight)
-        loss = last.forward(x, t)
-        _, gradients = self.backward(layers, last.backward(), to_input=False)
+        loss, times = last.forward(x, t), 1.0
+        if over is not None:
+            times = getattr(last, "total", x.shape[0]) / over
+            loss = loss * times
+        _, gradients = self.backward(layers, last.backward(times), to_input=False)
         return loss, gradients, self.next_state(layers), layers, last
 
     def backward(self, layers: dict[str, Any], dout: Array, *, to_input: bool = True) -> tuple[Array | None, Params]:

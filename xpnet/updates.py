@@ -44,23 +44,22 @@ def update_step(
 
 
 def sums(
-    stack: Sequential, params: Params, x: Array, t: Array, state: Params, noise: Params, parts: int
+    stack: Sequential, params: Params, x: Array, t: Array, state: Params, noise: Params, parts: int, over: float = 1.0
 ) -> tuple[Array, Array, Params, Params]:
-    """What the samples of a mini-batch count together, and the sums of their losses and gradients; the next state.
+    """What samples count together, the sums of their losses and gradients divided by `over`, and the next state.
 
-    The mini-batch is passed through the network in parts, one after the other.
+    They are passed through the network in parts, one after the other.
     """
     count, size = x.shape[0], -(-x.shape[0] // parts)
-    total, loss, gradients = 0.0, 0.0, dict.fromkeys(params, 0.0)
+    total, loss, gradients = 0.0, 0.0, Params()
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
         masks = {name: mask[part, ...] for name, mask in noise.items()}
-        part_loss, part_gradients, state, _, last = stack.trace(
-            params, x[part, ...], t[part, ...], state=state or None, noise=masks or None
+        part_loss, found, state, _, last = stack.trace(
+            params, x[part, ...], t[part, ...], state=state or None, noise=masks or None, over=over
         )
-        counts = getattr(last, "total", part.stop - start)
-        total, loss = total + counts, loss + counts * part_loss
-        gradients = {name: gradients[name] + counts * g for name, g in part_gradients.items()}
+        total, loss = total + getattr(last, "total", part.stop - start), loss + part_loss
+        gradients = {name: gradients[name] + g for name, g in found.items()} if gradients else found
     return total, loss, gradients, state
 
 
@@ -86,30 +85,44 @@ def updates(
 
         what the samples count, the sum of their losses, whether to stop, the sums of their gradients, and the next
         state, such as running means, times the samples it was made of
+
+    All but whether to stop is divided by the samples of the mini-batch, whose number all know, so that the sums are
+    means. Where samples count differently, they are still to be divided by what these count together.
     """
     if processes.size == 1:
         return backend.repeat(update_step(stack, optimizer, transform, accumulate))
 
+    alike = getattr(stack.loss_class(None), "plain", True)
+
     def mine(
-        params: Params, state: Params, data: tuple[Array, Array], index: Array, noise: Params, stop: Array
+        params: Params,
+        state: Params,
+        data: tuple[Array, Array],
+        index: Array,
+        noise: Params,
+        stop: float,
+        over: float,
     ) -> Array:
         x, t = (backend.rows(a, index) for a in data)
         x = transform(x) if transform else x
-        total, loss, gradients, after = sums(stack, params, x, t, state, noise, accumulate)
-        numbers = [total, loss, stop]
-        return _flat(
-            loss, [*numbers, *(gradients[key] for key in params), *(x.shape[0] * after[key] for key in state)]
-        )
+        total, loss, gradients, after = sums(stack, params, x, t, state, noise, accumulate, over)
+        if alike and not isinstance(total, float):
+            raise TypeError(
+                f"{stack.loss_class}: its `total` is an array, so it must have an attribute plain = False"
+            )
+        numbers, carried = [total / over, loss, stop], [x.shape[0] / over * after[key] for key in state]
+        return _flat(loss, [*numbers, *(gradients[key] for key in params), *carried])
 
-    def update(carry: Carry, flat: Array, samples: int) -> tuple[Carry, Array]:
+    def update(carry: Carry, flat: Array) -> tuple[Carry, Array]:
         params, memory, state = carry
         xp, parts, start = namespace(flat=flat), list[Array](), 3
         for a in (*params.values(), *state.values()):
             parts.append(xp.reshape(flat[start : start + size(a)], a.shape))
             start += size(a)
         total, loss = (xp.reshape(flat[i : i + 1], ()) for i in (0, 1))
-        loss, gradients = means(total, loss, dict(zip(params, parts, strict=False)))
-        state = {key: a / samples for key, a in zip(state, parts[len(params) :], strict=True)}
+        gradients, state = dict(zip(params, parts, strict=False)), dict(zip(state, parts[len(params) :], strict=True))
+        if not alike:
+            loss, gradients = means(total, loss, gradients)
         params, memory = optimizer.update(params, gradients, memory)
         return (params, memory, state), loss
 
@@ -126,11 +139,12 @@ def updates(
             share = processes.share(len(row))
             if share.start < share.stop:
                 masks = {name: xp.asarray(mask[share], device=where) for name, mask in noise.items()}
-                flat = mine(params, state, data, xp.asarray(row[share], device=where), masks, processes.stop)
+                own = xp.asarray(row[share], device=where)
+                flat = mine(params, state, data, own, masks, processes.stop, float(len(row)))
             else:  # a mini-batch of fewer samples than processes
                 nothing = [xp.zeros_like(a) for a in (*params.values(), *state.values())]
                 flat = _flat(nothing[0], [0.0, 0.0, processes.stop, *nothing])
-            carry, loss = update(carry, add(flat), len(row))
+            carry, loss = update(carry, add(flat))
             yield carry, loss
 
     return run

@@ -28,6 +28,8 @@ class SoftmaxWithLoss:
         Probabilities, after `forward`.
     total : int, or array of shape ()
         What the samples count together, after `forward`: N, or Σ_n w_n c_n of the weights below.
+    plain : bool
+        Whether each counts 1, without `weight`: that none of the options is given.
 
     Raises
     ------
