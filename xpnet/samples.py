@@ -13,7 +13,6 @@ from ._array import Array, Namespace, dtype_name, index_dtype, is_floating, is_i
 from .datasets import Shards
 from .datasets.shards import ahead
 from .describing import fingerprint
-from .initializers import generator
 from .networks import Network
 
 __all__ = [
@@ -282,7 +281,7 @@ def _check_fit(network: Network, name: str, sample: tuple[int, ...]) -> None:
     if sample != network.input_shape:
         shapes = {key: tuple(p.shape) for key, p in network.params.items()}
         try:
-            fits = {key: p.shape for key, p in network.stack.init(generator(0), sample).items()} == shapes
+            fits = network.stack.param_shapes(sample) == shapes
         except ValueError as error:
             raise ValueError(f"x_{name}: {error}") from None
         if not fits:
