@@ -470,10 +470,15 @@ class TestScaleImages:
         with pytest.raises(TypeError, match=rf"x has dtype {np.dtype(dtype)}, expected integers of 0 to 255"):
             scale_images(np.zeros((2, 2), dtype=dtype), np.float32)
 
-    @pytest.mark.parametrize("dtype", [np.int32, np.complex64, "float32", None], ids=str)
+    @pytest.mark.parametrize("dtype", [np.int32, np.complex64, "int32", "float33", None], ids=str)
     def test_refuses_dtype(self, dtype: Any) -> None:
         with pytest.raises(TypeError, match=f"dtype is {re.escape(repr(dtype))}, expected a real floating-point"):
             scale_images(self.GREY, dtype)
+
+    def test_takes_the_name_of_a_dtype_in_any_library(self) -> None:
+        assert same(scale_images(self.GREY, "float64"), scale_images(self.GREY, np.float64))
+        torch = pytest.importorskip("torch")
+        assert scale_images(torch.asarray(self.GREY), "float32").dtype == torch.float32
 
     def test_refuses_dtype_of_another_library(self) -> None:
         torch = pytest.importorskip("torch")

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 from test_training import arrays, params_of
 
 import xpnet
@@ -228,3 +229,29 @@ def test_samples_of_another_shape_than_the_networks_are_refused(lib):
         fit(wide, data, progress=False)
     flat = MultiLayerNet(49, [5], 10, like=data[0][0])
     fit(flat, data, epochs=1, progress=False)  # an affine layer flattens
+
+
+class Hinge:
+    """A loss as the page on layers has it: its backward takes nothing."""
+
+    def __init__(self, weight=None):
+        self.weight = weight
+
+    def forward(self, x, t):
+        xp = array_namespace(x)
+        self.sign = 1 - 2 * t
+        self.inside = xp.where(1 + self.sign * x > 0, xp.ones_like(x), xp.zeros_like(x))
+        return xp.mean(xp.sum((1 + self.sign * x) * self.inside, axis=-1))
+
+    def backward(self):
+        return self.sign * self.inside / self.sign.shape[0]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_loss_of_one_s_own_trains(lib, accumulate):
+    data = arrays(lib)
+    x = data[0][0]
+    t = lib.xp.astype(x[:, :2] > 0.5, x.dtype)
+    net = Network(Sequential(Dense(2), loss=Hinge), (49,), like=x)
+    history = fit(net, ((x, t), (x, t)), SGD(0.05), epochs=4, accumulate=accumulate, progress=False).history
+    assert np.mean(history.loss[-3:]) < 0.8 * np.mean(history.loss[:3])

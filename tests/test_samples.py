@@ -153,6 +153,19 @@ def test_evaluation_is_of_all_samples_wherever_they_are(lib):
     np.testing.assert_array_equal(disk.confusion, memory.confusion)
     with pytest.raises(TypeError, match="x is Shards, which have targets of their own; leave t out"):
         evaluate(net, Shards(X, T), t)
+    with pytest.raises(TypeError, match="evaluate: t is missing"):
+        evaluate(net, x)
+
+
+def test_the_mean_over_blocks_is_that_over_what_counts():
+    """In blocks of 2,000, of which the first has few samples that count."""
+    x = RNG.normal(size=(4000, 3))
+    t = np.where(np.arange(4000) < 1900, 255, np.argmax(x, axis=1))
+    loss = partial(SoftmaxWithLoss, ignore=255)
+    net = Network(Sequential(Dense(3), loss=loss), (3,), like=x)
+    whole = loss(None).forward(net.predict(x), t)
+    assert evaluate(net, x, t).loss == pytest.approx(float(whole), rel=1e-12)
+    assert evaluate(net, x[:1000], t[:1000]).loss == 0  # where nothing counts
 
 
 def test_bytes_stay_bytes_until_their_mini_batch(lib):
@@ -234,7 +247,8 @@ def test_what_does_not_fit_is_refused_before_training():
         (Shards(X, T + 1), {}, ValueError, "t_train holds labels from 1 to 3, but the network tells 3 classes apart"),
         (Shards(X, X), {}, ValueError, r"t_train has shape \(230, 6\), expected \(230, 3\) or integer labels"),
         (Shards(X, X[:, 0]), {}, TypeError, "t_train: labels must have an integer dtype, got float32"),
-        (Shards(X, T, buffer=230), {"validation": 0.99}, ValueError, "holds whole pieces of the shards, of which"),
+        (Shards(X, T, buffer=230), {"validation": 0.99}, ValueError, "pieces of shards, held whole, leaves none"),
+        ((X, T), {"validation": 0.999}, ValueError, "validation=0.999 of 230 samples leaves none to train with"),
     ]:
         with pytest.raises(error, match=match):
             fit(net, (data, TEST), progress=False, **options)
@@ -262,7 +276,7 @@ def test_the_validation_share_of_pieces_is_as_near_as_they_allow():
     samples = on_disk(X, T, sizes=(100, 60), buffer=64)  # pieces of 4
     units, held = _hold(samples, 0.2, np.random.default_rng(0))
     assert sorted([*units, *held]) == list(samples.units)
-    assert 46 <= samples.count(held) < 50
+    assert 44 <= samples.count(held) <= 48
     assert isinstance(samples, OnDisk)
     assert isinstance(samples_of("train", (X, T), Network(STACK, (6,)), transformed=False), InMemory)
 

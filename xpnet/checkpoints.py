@@ -175,7 +175,7 @@ class Saver:
     ) -> None:
         self.path = check_output(path, SUFFIX)
         _safetensors()
-        self.resume, self.network, self.optimizer = resume, network, optimizer
+        self.network, self.optimizer = network, optimizer
         self.fixed = {"network": _described(network), "optimizer": to_plain(optimizer), "settings": settings}
         if self.path.exists() and not resume:
             raise FileExistsError(

@@ -119,16 +119,17 @@ def difference(one: Any, other: Any, what: str = "") -> tuple[str, Any, Any] | N
 
 
 def fingerprint(*things: Array | str) -> str:
-    """A checksum of arrays, whichever library they are of, and texts; arrays are read some megabytes at a time."""
+    """A checksum of arrays, of whichever library, and texts; arrays are read some megabytes at a time."""
     found = hashlib.blake2b(digest_size=8)
     for thing in things:
         if isinstance(thing, str):
             found.update(thing.encode())
             continue
-        count = thing.shape[0]
+        count = thing.shape[0] if thing.shape else 0
         step = max(1, (1 << 21) * count // max(1, size(thing)))
-        for start in range(0, count, step):
-            host = to_numpy(thing[start : min(start + step, count), ...])
+        parts = (thing[start : min(start + step, count), ...] for start in range(0, count, step))
+        for part in parts if thing.shape else [thing]:
+            host = to_numpy(part)
             # Labels are of 32 bits on one library, and of 64 on another.
             found.update((host.astype("int64") if host.dtype.kind == "i" else host).tobytes())
     return found.hexdigest()

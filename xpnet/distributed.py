@@ -106,10 +106,10 @@ class OverMPI(Processes):
     @contextmanager
     def setup(self) -> Iterator[dict[str, Any]]:
         facts: dict[str, Any] = {"xpnet": __version__}
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             yield facts
-        except Exception as raised:
+        except BaseException as raised:  # the others wait for what this one says
             error = raised
         said = {"error": error and f"{type(error).__name__}: {error}", "facts": facts}
         heard = [json.loads(text) for text in self.texts(json.dumps(said))]
@@ -131,6 +131,7 @@ class OverMPI(Processes):
         try:
             with self._asked_to_stop() if threading.current_thread() is threading.main_thread() else nullcontext():
                 yield
+                self.comm.Barrier()  # until the first one has written its checkpoint
         except expected:
             raise
         except BaseException:
@@ -145,7 +146,6 @@ class OverMPI(Processes):
     @contextmanager
     def _asked_to_stop(self) -> Iterator[None]:
         """Take Ctrl-C, and the signal that schedulers end processes with, for a wish to stop after this update."""
-        self.stop = 0.0
 
         def ask(number: int, frame: Any) -> None:
             self.stop = 1.0

@@ -82,19 +82,26 @@ class Blocks:
             del x, t  # of samples on disk, the memory is for the next
         return measured
 
-    def mean(self, blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:
-        """The mean over the samples, those of all processes, of the i-th number that each block measured."""
-        values = read_all([measured[i] for _, measured in blocks])
-        counts = np.asarray([count for count, _ in blocks])
-        total, number = self.processes.total(float(values @ counts), float(counts.sum()))
-        return float(total / number)
+    def mean(self, blocks: list[tuple[int, tuple[Array, ...]]]) -> float:
+        """The mean loss over the samples, of all processes, from what `loss_and_total` measured of each block."""
+        losses, totals = (read_all([measured[i] for _, measured in blocks]).astype(float) for i in (0, 1))
+        loss, total = self.processes.total(float(losses @ totals), float(totals.sum()))
+        return float(loss / total) if total else 0.0
 
     def share(self, blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:
-        """The same of a share of the samples: exact, whatever the rounding in a block."""
+        """The share of the samples that each block measured as its i-th number: exact, whatever its rounding."""
         values = read_all([measured[i] for _, measured in blocks])
         counts = [count for count, _ in blocks]
         total = sum(round(float(v) * n) for v, n in zip(values, counts, strict=True))
         return float(np.divide(*self.processes.total(total, sum(counts))))
+
+
+def loss_and_total(network: Network, y: Array, t: Array) -> tuple[Array, Array]:
+    """The loss of outputs, a mean over samples, and what these count together."""
+    layer = network.stack.loss_class(None)
+    loss = layer.forward(y, t)
+    total = getattr(layer, "total", y.shape[0])
+    return loss, namespace(loss=loss).asarray(total, dtype=loss.dtype, device=_array.device(loss))
 
 
 def evaluate(
@@ -131,21 +138,23 @@ def evaluate(
         if t is not None:
             raise TypeError("evaluate: x is Shards, which have targets of their own; leave t out")
         samples = samples_of("test", x, network, transformed=transform is not None)
+    elif t is None:
+        raise TypeError("evaluate: t is missing, the targets of x; only Shards have targets of their own")
     elif x.shape[0] == 0:
         raise ValueError(f"evaluate: x is empty, shape {tuple(x.shape)}; pass at least one sample")
     else:
         samples = InMemory(x, t)
 
     def measure(y: Array, t: Array) -> tuple[Array, ...]:
-        loss = network.stack.loss_class(None).forward(y, t)
-        return (loss, accuracy(y, t), confusion_matrix(y, t)) if network.classifies else (loss,)
+        found = loss_and_total(network, y, t)
+        return (*found, accuracy(y, t), confusion_matrix(y, t)) if network.classifies else found
 
     first = next(iter(network.params.values()))
     with backend_of(first).current(_array.device(first)):
         measure_all = Blocks(network, measure, transform)
         blocks = measure_all(samples)
-        loss = measure_all.mean(blocks, 0)
+        loss = measure_all.mean(blocks)
         if not network.classifies:
             return Evaluation(loss)
-        confusion = np.sum([to_numpy(measured[2]).astype(np.int64) for _, measured in blocks], axis=0)
-        return Evaluation(loss, measure_all.share(blocks, 1), confusion)
+        confusion = np.sum([to_numpy(measured[3]).astype(np.int64) for _, measured in blocks], axis=0)
+        return Evaluation(loss, measure_all.share(blocks, 2), confusion)

@@ -100,8 +100,8 @@ class OnDisk:
         return int(self.shards.sizes[units].sum())
 
     def first(self, units: Host, count: int) -> int:
-        """How many of these units, the first ones, have so many samples, or more."""
-        return int(np.searchsorted(np.cumsum(self.shards.sizes[units]), count)) + 1
+        """How many of these units, the first ones and at least one, have about so many samples."""
+        return int(np.abs(np.cumsum(self.shards.sizes[units]) - count).argmin()) + 1
 
     def epoch(
         self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0

@@ -313,11 +313,11 @@ class Sequential:
         for layer in layers.values():
             x = layer.forward(x)
         last = self.loss_class(weight)
-        loss, times = last.forward(x, t), 1.0
+        loss, dout = last.forward(x, t), last.backward()
         if over is not None:
             times = getattr(last, "total", x.shape[0]) / over
-            loss = loss * times
-        _, gradients = self.backward(layers, last.backward(times), to_input=False)
+            loss, dout = loss * times, dout * times
+        _, gradients = self.backward(layers, dout, to_input=False)
         return loss, gradients, self.next_state(layers), layers, last
 
     def backward(self, layers: dict[str, Any], dout: Array, *, to_input: bool = True) -> tuple[Array | None, Params]:

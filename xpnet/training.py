@@ -18,7 +18,7 @@ from .checkpoints import Progressed, Saver
 from .datasets import Shards, load_mnist, scale_images
 from .describing import fingerprint, readable
 from .distributed import Processes, processes
-from .evaluation import Blocks
+from .evaluation import Blocks, loss_and_total
 from .functions import accuracy
 from .history import History
 from .initializers import generator
@@ -198,7 +198,7 @@ def fit(
                 "batch_size": batch_size,
                 "sampling": sampling,
                 "seed": f"of random state {fingerprint(drawn)}",
-                "validation": validation,
+                "validation": float(validation),
                 "patience": patience,
                 "accumulate": accumulate,
                 "transform": transform and _name(transform),
@@ -221,7 +221,6 @@ def fit(
                 "parameters": fingerprint(*network.params.values(), *network.state.values()),
                 "checkpoint": saved and f"of update {len(saved.history.loss) + len(saved.losses)}",
             }
-    run = _Run(network, train, test, units, held, optimizer, rng, transform, patience, callbacks, saver, peers)
     noise = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
     total = epochs * math.ceil(train.count(units) / batch_size)
     go_on = f" Go on from {checkpoint} with resume=True." if saver else ""
@@ -232,6 +231,7 @@ def fit(
         np.errstate(over="ignore", invalid="ignore"),
         peers.running(go_on, Diverged),
     ):
+        run = _Run(network, train, test, units, held, optimizer, rng, transform, patience, callbacks, saver, peers)
         many = updates(backend, network.stack, optimizer, transform, accumulate, peers)
         run.go(many, batch_size, sampling, noise, epochs, bar, saved)
     return Result(network, run.history)
@@ -282,7 +282,7 @@ class _Run:
         self.measure = (
             Blocks(network, lambda y, t: (accuracy(y, t),), transform, peers) if network.classifies else None
         )
-        self.watch = Blocks(network, lambda y, t: (network.stack.loss_class(None).forward(y, t),), transform, peers)
+        self.watch = Blocks(network, partial(loss_and_total, network), transform, peers)
         self.history, self.start = History(), time.perf_counter()
         self.best: tuple[float, Params, Params] = (math.inf, {}, {})
         self.over = False  # ended by patience or a callback
@@ -310,7 +310,7 @@ class _Run:
                 bar.advance(self.done.updates)
             if not history.seconds:
                 bar.line(self._record(np.empty(0)))
-                self.over = self._ends()
+                self._end()
                 self._save()
             while not self.over and (within or self.epoch < epochs):
                 if not within:
@@ -338,7 +338,7 @@ class _Run:
                     raise _diverged(history, self.epoch, self.optimizer.lr)
                 self.network.params, _, self.network.state = self.done.carry
                 bar.line(self._record(read))
-                self.over = self._ends()
+                self._end()
                 self._save()
         except KeyboardInterrupt:
             self._interrupted()
@@ -361,7 +361,7 @@ class _Run:
         for column, value, _ in columns:
             column.append(value)
         if len(self.held):
-            history.validation_loss.append(self.watch.mean(self.watch(self.train, self.held), 0))
+            history.validation_loss.append(self.watch.mean(self.watch(self.train, self.held)))
             if history.validation_loss[-1] < self.best[0]:
                 self.best = history.validation_loss[-1], self.network.params, self.network.state
                 history.best_epoch = self.epoch
@@ -371,12 +371,13 @@ class _Run:
         shares = "".join(f"  {name} {value:.4f}" for _, value, name in columns)
         return f"epoch {self.epoch:3d}  {loss}{shares and '  accuracy'}{shares}  {history.seconds[-1]:6.1f} s"
 
-    def _ends(self) -> bool:
-        """Whether this was the last epoch, by patience or a callback."""
+    def _end(self) -> None:
+        """See whether this was the last epoch, by patience or a callback."""
+        waited = self.epoch - (self.history.best_epoch or 0)
+        self.over = self.patience is not None and waited >= self.patience  # also if a callback is interrupted
         asked = [callback(self.network, self.history) for callback in self.callbacks]
         (stop,) = self.peers.total(any(isinstance(answer, (bool, np.bool_)) and answer for answer in asked))
-        waited = self.epoch - (self.history.best_epoch or 0)
-        return bool(stop) or (self.patience is not None and waited >= self.patience)
+        self.over = self.over or bool(stop)
 
     def _of_epoch(self) -> Host:
         """The losses of this epoch's whole updates; that of the last may not be in `losses` yet."""
@@ -439,9 +440,10 @@ def _hold(samples: Samples, share: float, rng: np.random.Generator) -> tuple[Hos
         raise ValueError(f"validation={share!r} of {count} samples is none; pass a larger share")
     number = samples.first(order, wanted)
     if number == len(order):
+        of = f" of {len(order)} pieces of shards, held whole," if len(order) < count else f" of {count} samples"
         raise ValueError(
-            f"validation={share!r} holds whole pieces of the shards, of which there are {len(order)}, and leaves "
-            "none to train with; pass a smaller share, or a smaller buffer, which makes smaller pieces"
+            f"validation={share!r}{of} leaves none to train with; pass a smaller share"
+            + (", or a smaller buffer, which makes smaller pieces" if len(order) < count else "")
         )
     return np.sort(order[number:]), np.sort(order[:number])
 

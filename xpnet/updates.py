@@ -65,7 +65,7 @@ def sums(
 
 def means(total: Array, loss: Array, gradients: Params) -> tuple[Array, Params]:
     """Sums over what counts `total`, divided by it; 0 where nothing counts."""
-    if not isinstance(total, (int, float)):
+    if type(total) is not float:  # NumPy's float64 is one, too
         total = namespace(total=total).where(total == 0, math.inf, total)
     return loss / total, {name: g / total for name, g in gradients.items()}
 
@@ -106,7 +106,7 @@ def updates(
         x, t = (backend.rows(a, index) for a in data)
         x = transform(x) if transform else x
         total, loss, gradients, after = sums(stack, params, x, t, state, noise, accumulate, over)
-        if alike and not isinstance(total, float):
+        if alike and type(total) is not float:
             raise TypeError(
                 f"{stack.loss_class}: its `total` is an array, so it must have an attribute plain = False"
             )
@@ -119,7 +119,7 @@ def updates(
         for a in (*params.values(), *state.values()):
             parts.append(xp.reshape(flat[start : start + size(a)], a.shape))
             start += size(a)
-        total, loss = (xp.reshape(flat[i : i + 1], ()) for i in (0, 1))
+        total, loss = (xp.sum(flat[i : i + 1]) for i in (0, 1))  # not views, which would keep all of it
         gradients, state = dict(zip(params, parts, strict=False)), dict(zip(state, parts[len(params) :], strict=True))
         if not alike:
             loss, gradients = means(total, loss, gradients)

@@ -48,7 +48,7 @@ RUNS = {
         TAIL,
         partial(SoftmaxWithLoss, class_weight=WEIGHTS, ignore=255),
         LABELS,
-        {"optimizer": Momentum(0.05)},
+        {"optimizer": Momentum(0.05), "validation": 0.2, "epochs": 6},
     ),
     "fewer-than-processes": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.05), "batch_size": 2, "epochs": 1}),
     "held-patience": (

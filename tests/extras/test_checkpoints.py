@@ -182,6 +182,20 @@ def test_what_is_loaded_of_a_run_with_patience_is_its_best_network(tmp_path):
             np.testing.assert_array_equal(getattr(loaded, kind)[name], a)
 
 
+def test_a_run_that_ends_by_patience_ends_there_too_if_its_callback_is_interrupted(tmp_path):
+    from conftest import _library
+
+    lib, path = _library("numpy"), tmp_path / "run.safetensors"
+    expected = run(lib, "everything", None, epochs=200)
+
+    def interrupt(network, history):
+        if len(history.seconds) == len(expected.history.seconds):
+            raise KeyboardInterrupt
+
+    assert run(lib, "everything", path, epochs=200, callbacks=[interrupt]).history.interrupted
+    same(lib, run(lib, "everything", path, epochs=200, resume=True), expected, exactly=True)
+
+
 def test_a_run_that_diverges_keeps_the_checkpoint_of_before(tmp_path):
     path = tmp_path / "run.safetensors"
     data = ((X, T), (X, T))

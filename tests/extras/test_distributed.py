@@ -20,6 +20,7 @@ import xpnet
 from xpnet.backends import BACKENDS
 from xpnet.describing import fingerprint, readable
 from xpnet.distributed import LOOK, OverMPI, Processes, processes
+from xpnet.updates import updates
 
 # The one beside this Python, where MPI came as a wheel.
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
@@ -121,14 +122,17 @@ if rank == 1:
         case "option": options["batch_size"] = 20
         case "checkpoint": options["checkpoint"] = path + ".safetensors"
         case "train-raises": options["backend"] = "no-such"
+        case "ctrl-c": xpnet.training.samples_of = lambda *args, **options: signal.raise_signal(signal.SIGINT)
+        case "init": xpnet.SGD.init = lambda self, params: params["no memory"]
 if what == "diverge": options["learning_rate"] = 1e300
 try:
     result = xpnet.train(((x, t), test), distributed="mpi", **options)
-except Exception as error:
+except (Exception, KeyboardInterrupt) as error:
     print(f"{rank}: {type(error).__name__}: {error}", flush=True)
     sys.exit(3)
-history = result.history
-print(f"{rank}: done {len(history.loss)} {history.interrupted} {float(abs(result.network.params['W1']).sum())!r}")
+history, saved = result.history, xpnet.load_network(path)  # at once, in every process
+sums = [float(abs(network.params["W1"]).sum()) for network in (result.network, saved)]
+print(f"{rank}: done {len(history.loss)} {history.interrupted} {sums[0]!r} {sums[0] == sums[1]}")
 """
 
 
@@ -142,6 +146,7 @@ def whole(tmp_path_factory):
     done = tried("nothing", tmp_path_factory.mktemp("whole") / "run.safetensors")
     assert done.returncode == 0, done.stderr
     assert "0: done 240 False" in done.stdout
+    assert done.stdout.count(" True") == 2
     return sorted(done.stdout.split("\n"))
 
 
@@ -162,6 +167,7 @@ def whole(tmp_path_factory):
             "ProcessesError: process 1 of 2 cannot begin the run: ValueError: backend 'no-such' is not known",
             "ValueError: backend 'no-such' is not known",
         ),
+        ("ctrl-c", "ProcessesError: process 1 of 2 cannot begin the run: KeyboardInterrupt", "KeyboardInterrupt"),
     ],
 )
 def test_processes_that_differ_are_refused_in_all_with_the_difference(tmp_path, what, first, second):
@@ -178,6 +184,12 @@ def test_a_checkpoint_that_not_all_processes_see_is_refused(tmp_path):
     done = tried("checkpoint", path)
     assert done.returncode == 3
     assert done.stdout.count("checkpoint is 'of update 240' in process 0 and None in process 1") == 2
+
+
+def test_an_optimizer_that_fails_in_one_process_ends_all(tmp_path):
+    done = tried("init", tmp_path / "run.safetensors")
+    assert done.returncode == 1
+    assert "process 1 of 2 failed, which ends the run in all of them" in done.stderr
 
 
 @pytest.mark.parametrize("what", ["raise", "kill", "leave"])
@@ -203,7 +215,8 @@ def test_one_process_that_is_asked_to_stop_stops_all_after_the_same_update(whole
     lines = sorted(done.stdout.split("\n"))[1:]
     assert [line[2:] for line in lines] == [lines[0][2:]] * 2  # the same in both
     assert lines[0].startswith(f"0: done {120 if what == 'enough' else ''}")
-    assert ("True" in lines[0]) == (what != "enough")
+    assert ("True" in lines[0].split()[3]) == (what != "enough")
+    assert lines[0].endswith(" True")
     if what != "enough":
         again = tried("nothing", path)
         assert sorted(again.stdout.split("\n")) == whole
@@ -279,12 +292,26 @@ def test_shares_are_all_samples_in_their_order_and_even():
             assert max(map(len, every)) - min(map(len, every)) <= 1
 
 
+def test_the_losses_of_a_shared_run_keep_nothing_else():
+    """Each is of an array as large as all parameters, and they are read at the end of the epoch."""
+    peers = Processes()
+    peers.size, peers.adder = 2, lambda backend: lambda flat: flat
+    net, x, t = xpnet.TwoLayerNet(6, 8, 3, dtype="float64"), np.ones((40, 6)), np.zeros(40, int)
+    run = updates(BACKENDS["numpy"], net.stack, xpnet.SGD(0.1), None, 1, peers)
+    carry = net.params, {}, {}
+    for carry, loss in run(carry, (x, t), np.arange(40).reshape(2, 20)):  # noqa: B020
+        assert loss.base is None
+        assert all(p.base is None or p.base.size == p.size for p in carry[0].values())
+
+
 def test_a_fingerprint_is_of_every_byte_and_a_description_of_no_address():
     x = np.arange(12.0).reshape(4, 3)
     assert fingerprint(x) == fingerprint(np.asfortranarray(x))
     changed = x.copy()
     changed[3, 2] = np.nextafter(changed[3, 2], 99)
     assert fingerprint(x) != fingerprint(changed)
+    assert fingerprint(np.asarray(1.0)) != fingerprint(np.asarray(2.0))
+    assert fingerprint(np.asarray([1, 2], "int32")) == fingerprint(np.asarray([1, 2], "int64"))
     assert readable(lambda: 1) == readable(lambda: 1)
 
 

@@ -211,7 +211,7 @@ def two_workers(request):
     """scikit-learn's tools with two of each kind of worker that joblib has."""
     if request.param == "dask":
         distributed = pytest.importorskip("distributed", reason="Dask's scheduler is not installed")
-        with distributed.Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None):
+        with distributed.Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"):
             with joblib.parallel_config("dask"):
                 yield
         return

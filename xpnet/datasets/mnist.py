@@ -56,8 +56,8 @@ def scale_images(x: Any, dtype: Any) -> Any:
             f"scale_images: x has dtype {x.dtype}, expected integers of 0 to 255: images of 0 to 1 need no scaling"
         )
     try:
-        dtype = find_dtype(xp, dtype, device(x)) if isinstance(dtype, str) else dtype
-        floating = is_floating(xp, dtype)
+        real = find_dtype(xp, dtype, device(x)) if isinstance(dtype, str) else dtype
+        floating = is_floating(xp, real)
     except (AttributeError, TypeError):  # no dtype, or another library's
         floating = False
     if not floating:
@@ -65,7 +65,7 @@ def scale_images(x: Any, dtype: Any) -> Any:
             f"scale_images: dtype is {dtype!r}, expected a real floating-point dtype of the library of x: "
             f"pass {xp.float32!r}, for example"
         )
-    scaled = xp.astype(x, dtype)  # a new array, so it may be written into: a second one costs time, in large batches
+    scaled = xp.astype(x, real)  # a new array, so it may be written into: a second one costs time, in large batches
     scaled /= 255
     return scaled
 
