@@ -95,7 +95,8 @@ def main(folder):
         threads = dict.fromkeys(
             ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"], "1"
         )  # each takes some
-        command = [sys.executable, __file__, "under", str(limit), place]
+        here = under.__code__.co_filename  # __file__, also where the site runs this
+        command = [sys.executable, here, "under", str(limit), place]
         subprocess.run(command, env={**os.environ, **threads}, check=True)
         params = dict(np.load(disk / "params.npz"))
         sizes = {"on disk": size, "limit": limit}
