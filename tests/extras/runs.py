@@ -64,6 +64,12 @@ RUNS = {
         T,
         {"optimizer": SGD(0.1), "batch_size": 31, "epochs": 8},
     ),
+    "batch-norm-once": (
+        (Dense(8), BatchNorm(), Activation(Relu), Dense(3)),
+        SoftmaxWithLoss,
+        T,
+        {"optimizer": SGD(0.1), "batch_size": 403, "epochs": 1},
+    ),
     "on-disk": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.2), "validation": 0.2, "epochs": 6}),
     **{
         library: (TAIL, SoftmaxWithLoss, T, {"optimizer": Adam(0.01), "batch_size": size})
