@@ -279,9 +279,9 @@ def label_range(data: Pair | Shards, ignore: int | None = None) -> tuple[int, in
 def _check_fit(network: Network, name: str, sample: tuple[int, ...]) -> None:
     """Refuse samples of a shape that the network was not made for."""
     if sample != network.input_shape:
-        shapes = {key: tuple(p.shape) for key, p in network.params.items()}
+        made_for = {key: tuple(p.shape) for key, p in network.params.items()}
         try:
-            fits = network.stack.param_shapes(sample) == shapes
+            fits = network.stack.param_shapes(sample) == made_for
         except ValueError as error:
             raise ValueError(f"x_{name}: {error}") from None
         if not fits:
