@@ -19,7 +19,7 @@ hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, m
 hypothesis.settings.load_profile("xpnet")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # no device has to be hashed: CuPy's cannot be
 class Library:
     """A backend under test, in one of its variants."""
 
@@ -70,6 +70,7 @@ VARIANTS = {
     "jax": ("jax", None),
     "dask": ("dask", None),
     "cupy": ("cupy", None),
+    "cupy-elsewhere": ("cupy", "cuda:0"),  # while another device is current
 }
 
 
@@ -80,6 +81,10 @@ def _library(variant: str) -> Library:
         raise pytest.UsageError(f"--backends names {variant}, which cannot run here: {problem}")
     backend.enable_float64()
     xp, device = backend.namespace(), backend.device(device_name)
+    if variant == "cupy-elsewhere":
+        if len(backend.devices()) < 2:
+            raise pytest.UsageError("--backends names cupy-elsewhere, which needs two CUDA devices; there is one")
+        backend.device("cuda:1").use()
     real = tuple(xp.__array_namespace_info__().dtypes(device=device, kind="real floating"))
     return Library(variant, backend, xp, None if name == "dask" else device, real, variant == "numpy-readonly")
 

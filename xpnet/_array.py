@@ -99,10 +99,16 @@ def is_integral(xp: Namespace, dtype: Any) -> bool:
     return bool(xp.isdtype(dtype, "integral"))
 
 
-@cache
+_INDEX_DTYPES: dict[tuple[Namespace, str], Any] = {}
+"""The index dtypes found so far, by namespace and name of the device: a CuPy device cannot be hashed."""
+
+
 def index_dtype(xp: Namespace, device: Any = None) -> Any:
     """The dtype that `xp` counts and indexes with on `device`: int64 nearly everywhere, int32 on 32-bit JAX."""
-    return xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
+    key = xp, str(device)
+    if key not in _INDEX_DTYPES:
+        _INDEX_DTYPES[key] = xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
+    return _INDEX_DTYPES[key]
 
 
 def has_float64(xp: Namespace, device: Any = None) -> bool:

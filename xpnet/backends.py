@@ -4,20 +4,23 @@ import importlib
 import importlib.util
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from functools import cache, wraps
+from types import ModuleType
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
 from ._array import Array, Namespace, device, namespace
 
-__all__ = ["BACKENDS", "Backend", "BackendUnavailable", "backend_of", "get_backend", "to_numpy"]
+__all__ = ["BACKENDS", "Backend", "BackendUnavailable", "backend_of", "get_backend", "on_arrays_device", "to_numpy"]
 
-
+P = ParamSpec("P")
+R = TypeVar("R")
 Draw: TypeAlias = Callable[[int], dict[str, np.ndarray[Any, Any]]]
 
 
@@ -57,13 +60,16 @@ class Backend:
         if importlib.util.find_spec(self.module.partition(".")[0]) is None:
             return f"not installed; get it with: {self.install}"
         try:
-            self.namespace()
+            x = self.namespace().asarray([[1.0]])
             self.devices()
         except Exception as error:  # whatever a broken installation or a missing driver raises
-            reason = " ".join(str(error).split()) or type(error).__name__
             if self.name == "cupy":
-                return f"no usable CUDA device: {reason}; it needs an NVIDIA GPU and its driver"
-            return f"cannot be used: {reason}; try again after: {self.install}"
+                return f"no usable CUDA device: {_one_line(error)}; it needs an NVIDIA GPU and its driver"
+            return f"cannot be used: {_one_line(error)}; try again after: {self.install}"
+        try:
+            float((x @ x + x)[0, 0])
+        except Exception as error:  # such as a missing compiler of kernels, or a missing library of products
+            return f"cannot compute on its device: {_one_line(error)}; try again after: {self.install}"
         return None
 
     @property
@@ -141,6 +147,17 @@ class Backend:
     def current(self, device: Any) -> AbstractContextManager[Any]:
         """Make `device` the one that the library computes on: CuPy has one current device at a time."""
         return device if self.name == "cupy" else nullcontext()
+
+    def out_of_memory(self, error: Exception) -> bool:
+        """Whether `error` says that the memory of the host or of the device is exhausted."""
+        known = isinstance(error, MemoryError)  # NumPy's and CuPy's
+        match self.name:
+            case "torch":
+                return known or isinstance(error, importlib.import_module("torch").OutOfMemoryError)
+            case "jax":
+                return known or "RESOURCE_EXHAUSTED" in str(error)
+            case _:
+                return known
 
     def enable_float64(self) -> None:
         """Switch JAX to 64 bits for this process. For programs and tests; the library leaves the setting alone."""
@@ -344,6 +361,50 @@ def _cupy_adder(cupy: Any, processes: Any) -> Callable[[Array], tuple[Array, np.
     return add_on_host
 
 
+def on_arrays_device(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function on the device of its arrays.
+
+    CuPy computes on its current device, and some of its kernels do not check that their arrays are there. So, on a
+    machine with several CUDA devices, the device of the first CuPy array among the arguments, else among their
+    attributes, is made current while the function runs. All other libraries, and CuPy with one device, compute where
+    the arrays are by themselves.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        cupy = sys.modules.get("cupy")
+        if cupy is None or _cuda_devices(cupy) < 2:
+            return function(*args, **options)
+        given = [*args, *options.values()]
+        attributes = [getattr(thing, "__dict__", {}) for thing in given]
+        array = _first_array(cupy.ndarray, [given, attributes])
+        with nullcontext() if array is None else array.device:
+            return function(*args, **options)
+
+    return run
+
+
+@cache
+def _cuda_devices(cupy: ModuleType) -> int:
+    """The number of CUDA devices; 0 without a driver."""
+    try:
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except Exception:
+        return 0
+
+
+def _first_array(kind: type, value: Any) -> Array | None:
+    """The first array of a library in nested tuples, lists and dicts."""
+    if isinstance(value, kind):
+        return value
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return next((found for v in inside if (found := _first_array(kind, v)) is not None), None)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _keep_freed_memory() -> None:
     """Have glibc keep what a step frees, for the next one, and not hand it back to the system each time.
 
@@ -407,6 +468,7 @@ def backend_of(x: Array) -> Backend:
     return BACKENDS.get(library) or Backend(library, library, f"pip install {library}")
 
 
+@on_arrays_device
 def read_all(values: list[Array]) -> np.ndarray[Any, Any]:
     """Many arrays of shape () or (n,) as one NumPy array, with as few transfers as the library allows."""
     if not values:
@@ -416,6 +478,7 @@ def read_all(values: list[Array]) -> np.ndarray[Any, Any]:
     return to_numpy(namespace(values=values[0]).stack(values))
 
 
+@on_arrays_device
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:
     """Any array as a NumPy array on the host, in its own dtype.
 

@@ -14,7 +14,7 @@ from ._array import (
     namespace,
     size,
 )
-from .backends import to_numpy
+from .backends import on_arrays_device, to_numpy
 from .gradient import default_step, partial_slopes
 from .initializers import Normal, generator
 from .networks import Network
@@ -90,6 +90,7 @@ class GradientError(AssertionError):
         self.report = report
 
 
+@on_arrays_device
 def check_gradients(
     net: Network,
     x: Array,
@@ -154,6 +155,7 @@ def check_gradients(
     return _check(loss, net.params, gradients, sample, seed, advance)
 
 
+@on_arrays_device
 def check_layer(
     build: Callable[..., Any],
     params: Params,

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _array
 from ._array import Array, namespace
-from .backends import backend_of, read_all, to_numpy
+from .backends import backend_of, on_arrays_device, read_all, to_numpy
 from .datasets import Shards
 from .distributed import Processes
 from .functions import accuracy, confusion_matrix
@@ -104,6 +104,7 @@ def loss_and_total(network: Network, y: Array, t: Array) -> tuple[Array, Array]:
     return loss, namespace(loss=loss).asarray(total, dtype=loss.dtype, device=_array.device(loss))
 
 
+@on_arrays_device
 def evaluate(
     network: Network, x: Array | Shards, t: Array = None, *, transform: Callable[[Array], Array] | None = None
 ) -> Evaluation:
@@ -149,12 +150,10 @@ def evaluate(
         found = loss_and_total(network, y, t)
         return (*found, accuracy(y, t), confusion_matrix(y, t)) if network.classifies else found
 
-    first = next(iter(network.params.values()))
-    with backend_of(first).current(_array.device(first)):
-        measure_all = Blocks(network, measure, transform)
-        blocks = measure_all(samples)
-        loss = measure_all.mean(blocks)
-        if not network.classifies:
-            return Evaluation(loss)
-        confusion = np.sum([to_numpy(measured[3]).astype(np.int64) for _, measured in blocks], axis=0)
-        return Evaluation(loss, measure_all.share(blocks, 2), confusion)
+    measure_all = Blocks(network, measure, transform)
+    blocks = measure_all(samples)
+    loss = measure_all.mean(blocks)
+    if not network.classifies:
+        return Evaluation(loss)
+    confusion = np.sum([to_numpy(measured[3]).astype(np.int64) for _, measured in blocks], axis=0)
+    return Evaluation(loss, measure_all.share(blocks, 2), confusion)

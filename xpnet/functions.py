@@ -1,6 +1,7 @@
 """Activations, losses and labels: array in, array out, on whatever library and device the arrays have."""
 
 from ._array import Array, Namespace, check_floating, device, index_dtype, is_integral, namespace
+from .backends import on_arrays_device
 
 __all__ = [
     "accuracy",
@@ -41,6 +42,7 @@ def identity_function(x: Array, /) -> Array:
     return x
 
 
+@on_arrays_device
 def step_function(x: Array, /) -> Array:
     """1 where `x` is above 0, else 0: the perceptron's activation.
 
@@ -69,6 +71,7 @@ def step_function(x: Array, /) -> Array:
     return xp.astype(x > 0, x.dtype)
 
 
+@on_arrays_device
 def sigmoid(x: Array, /) -> Array:
     """1 / (1 + exp(-x)), without overflow and with its whole lower tail.
 
@@ -107,6 +110,7 @@ def sigmoid(x: Array, /) -> Array:
     return xp.where(positive, y, e * y)
 
 
+@on_arrays_device
 def sigmoid_grad(x: Array, /) -> Array:
     """The derivative of `sigmoid` at `x`, sigmoid(x) sigmoid(-x).
 
@@ -127,6 +131,7 @@ def sigmoid_grad(x: Array, /) -> Array:
     return sigmoid(x) * sigmoid(-x)
 
 
+@on_arrays_device
 def relu(x: Array, /) -> Array:
     """`x` where it is above 0, else 0; NaN stays NaN.
 
@@ -152,6 +157,7 @@ def relu(x: Array, /) -> Array:
     return xp.where(x <= 0, 0.0, x)
 
 
+@on_arrays_device
 def relu_grad(x: Array, /) -> Array:
     """The derivative of `relu`: 1 where `x` is above 0, else 0 (at 0 too, as in the layer).
 
@@ -173,6 +179,7 @@ def relu_grad(x: Array, /) -> Array:
     return xp.astype(x > 0, x.dtype)
 
 
+@on_arrays_device
 def softmax(x: Array, /, *, axis: int = -1) -> Array:
     """Exponentials of `x`, scaled to sum to one along `axis`.
 
@@ -211,6 +218,7 @@ def softmax(x: Array, /, *, axis: int = -1) -> Array:
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
+@on_arrays_device
 def log_softmax(x: Array, /, *, axis: int = -1) -> Array:
     """The logarithm of `softmax`, exact also where the softmax itself rounds to 0.
 
@@ -239,6 +247,7 @@ def log_softmax(x: Array, /, *, axis: int = -1) -> Array:
 # Labels
 
 
+@on_arrays_device
 def one_hot(t: Array, num_classes: int, /, *, dtype: object = None) -> Array:
     """Rows of zeros with a one where the label says.
 
@@ -317,6 +326,7 @@ def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
     return t if t.dtype == x.dtype else xp.astype(t, x.dtype)
 
 
+@on_arrays_device
 def accuracy(y: Array, t: Array, /) -> Array:
     """The share of samples whose largest score is at the right class.
 
@@ -353,6 +363,7 @@ def accuracy(y: Array, t: Array, /) -> Array:
     return xp.mean(xp.astype(_largest(xp, y) == labels, y.dtype))
 
 
+@on_arrays_device
 def confusion_matrix(y: Array, t: Array, /) -> Array:
     """How many samples of class i have their largest score at class j.
 
@@ -420,6 +431,7 @@ def batch_size(x: Array) -> int:
     return x.shape[0] if x.ndim == 2 else 1
 
 
+@on_arrays_device
 def sum_squared_error(y: Array, t: Array, /) -> Array:
     """E = 1/2 Σ (y - t)², summed over the outputs and averaged over the batch.
 
@@ -462,6 +474,7 @@ def sum_squared_error(y: Array, t: Array, /) -> Array:
     return xp.sum(error * error) / (2 * batch_size(y))
 
 
+@on_arrays_device
 def cross_entropy_error(y: Array, t: Array, /) -> Array:
     """-Σ t log(y + 1e-7) of probabilities `y`, averaged over the batch.
 
@@ -504,6 +517,7 @@ def cross_entropy_error(y: Array, t: Array, /) -> Array:
     return -xp.sum(targets * xp.log(y + 1e-7)) / batch_size(y)
 
 
+@on_arrays_device
 def softmax_cross_entropy(x: Array, t: Array, /) -> Array:
     """-Σ t log_softmax(x) of scores `x`, averaged over the batch: exact, whatever the scores.
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, overload
 
 from ._array import Array, check_floating, device, index_dtype, namespace, size
+from .backends import on_arrays_device
 
 __all__ = ["gradient_descent", "numerical_diff", "numerical_gradient", "numerical_gradient_rows"]
 
 
+@on_arrays_device
 def numerical_diff(
     f: Callable[[Any], Any],
     x: Any,
@@ -78,6 +80,7 @@ def default_step(x: Array, power: float = 1 / 3) -> Array:
     return float(xp.finfo(x.dtype).eps) ** power * xp.maximum(xp.abs(x), 1.0)
 
 
+@on_arrays_device
 def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | None = None) -> Array:
     """The gradient of a scalar function, by central differences, one element of `x` at a time.
 
@@ -124,7 +127,7 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | Non
             "numerical_gradient: f gives the same number for NaN as for x, so it does not use its argument and the "
             "gradient is zero; write it as a function of its argument, such as "
             "lambda W: loss(W, x, t), not lambda W: net.loss(x, t)",
-            stacklevel=2,
+            stacklevel=3,  # the caller's line, beyond the decorator
         )
     return xp.reshape(xp.asarray(slopes, dtype=x.dtype, device=device(x)), x.shape)
 
@@ -160,6 +163,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+@on_arrays_device
 def numerical_gradient_rows(f: Callable[[Array], Any], X: Array, /, *, h: float | None = None) -> Array:
     """The gradient of `f` at each row of a batch of points.
 
@@ -212,6 +216,7 @@ def gradient_descent(
     *,
     history: Literal[True],
 ) -> tuple[Array, Array]: ...
+@on_arrays_device
 def gradient_descent(
     f: Callable[[Array], Any],
     init_x: Array,

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from ._array import Array, check_floating, device, dtype_name, from_host, namespace
+from .backends import on_arrays_device
 from .bricks import Activation, BatchNorm, Dense, Description, Drop, Initializer
 from .functions import accuracy, softmax, softmax_cross_entropy
 from .gradient import numerical_gradient
@@ -340,6 +341,7 @@ class SimpleNet:
     def __init__(self, *, seed: int | Any = 0, like: Array | None = None, dtype: Any = None) -> None:
         self.W = _place(Normal(1.0)(generator(seed), (2, 3)), like, dtype)
 
+    @on_arrays_device
     def predict(self, x: Array) -> Array:
         """The scores of `x`, of shape (2,) or (N, 2)."""
         xp = namespace(x=x, W=self.W)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from ._array import Array, check_floating, device, index_dtype, namespace
+from .backends import on_arrays_device
 from .schedules import Schedule, number, number_or_schedule, real
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSProp"]
@@ -80,6 +81,7 @@ class Optimizer(ABC):
             value = number(type(self).__name__, name, getattr(self, name), expected)
             object.__setattr__(self, name, value)
 
+    @on_arrays_device
     def init(self, params: Params, /) -> Params:
         """The state before the first update.
 
@@ -108,6 +110,7 @@ class Optimizer(ABC):
             state["step"] = xp.zeros((), dtype=index_dtype(xp, where), device=where)
         return state
 
+    @on_arrays_device
     def update(self, params: Params, gradients: Params, state: Params, /) -> tuple[Params, Params]:
         """One update; a pure function.
 
@@ -203,6 +206,7 @@ class SGD(Optimizer):
     array([0., 2.])
     """
 
+    @on_arrays_device
     def update(self, params: Params, gradients: Params, state: Params, /) -> tuple[Params, Params]:
         """One step against the gradient; a pure function."""
         if callable(self.lr) or self.weight_decay or self.clip_norm is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from ._array import Array
+from .backends import on_arrays_device
 from .bricks import Description, Shape, choose_weights
 from .layers import SoftmaxWithLoss
 
@@ -234,12 +235,14 @@ class Sequential:
             name: description.layer([arrays[key] for key in keys], training) for name, description, keys in self._plan
         }
 
+    @on_arrays_device
     def predict(self, params: Params, x: Array, *, state: Params | None = None) -> Array:
         """The outputs for `x`, such as scores: dropout passes everything on, normalisation uses `state`."""
         for layer in self.layers(params, state=state).values():
             x = layer.forward(x)
         return x
 
+    @on_arrays_device
     def loss(
         self,
         params: Params,
@@ -293,6 +296,7 @@ class Sequential:
         loss, gradients, state, *_ = self.trace(params, x, t, state=state, noise=noise, weight=weight)
         return loss, gradients, state
 
+    @on_arrays_device
     def trace(
         self,
         params: Params,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from ._array import Array, device, dtype_name, from_host, has_float64, index_dtype, namespace
-from .backends import backend_of, not_installed, read_all, to_numpy
+from .backends import backend_of, not_installed, on_arrays_device, read_all, to_numpy
 from .bricks import Activation, Dense
 from .functions import sigmoid, softmax
 from .layers import (
@@ -110,6 +110,7 @@ def _beside(host: Host, X: Array) -> Array:
 class _Perceptron(BaseEstimator):
     """What both estimators share: everything but what targets and answers mean."""
 
+    @on_arrays_device
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Train the network.
 
@@ -129,6 +130,7 @@ class _Perceptron(BaseEstimator):
         return self._train(X, y, sample_weight, incremental=False)
 
     @available_if(_takes_batches)
+    @on_arrays_device
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Go on training for one pass over the given samples; takes what `fit` takes."""
         self._validate_params()
@@ -147,11 +149,11 @@ class _Perceptron(BaseEstimator):
         targets = self._targets(y, new, incremental)
         if new:
             self._initialize(X, [X.shape[1], *hidden, self.n_outputs_])
-        xp, where = namespace(X=X), device(X)
+        xp = namespace(X=X)
         data: Data = (X, _beside(targets, X))
         if sample_weight is not None:
             data = (*data, _check_sample_weight(sample_weight, X, dtype=X.dtype))
-        with backend_of(X).current(where), np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             if self.solver == "lbfgs":
                 self._minimize(data)
             else:
@@ -262,7 +264,7 @@ class _Perceptron(BaseEstimator):
         size = 200 if self.batch_size == "auto" else self.batch_size
         if size > len(rows) and self.batch_size != "auto":
             clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
-            warnings.warn(clipped, stacklevel=4)
+            warnings.warn(clipped, stacklevel=5)
         size = min(size, len(rows))
         index = dtype_name(index_dtype(namespace(X=X), device(X)))
 
@@ -312,11 +314,11 @@ class _Perceptron(BaseEstimator):
                         f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
                         "hasn't converged yet.",
                         ConvergenceWarning,
-                        stacklevel=4,
+                        stacklevel=5,
                     )
         except KeyboardInterrupt:
             self._params, self._memory = carry
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
         if self.early_stopping:
             self._params = best
 
@@ -377,7 +379,7 @@ class _Perceptron(BaseEstimator):
                 f"lbfgs failed to converge after {found.nit} iterations: {found.message}. Increase max_iter or "
                 "max_fun, or scale the data.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         self.n_iter_, self.loss_ = min(found.nit, self.max_iter), float(found.fun)
         self._params = unpacked(found.x)
@@ -397,6 +399,11 @@ class _Perceptron(BaseEstimator):
             )
         X = namespace(X=X).astype(X, W.dtype, copy=False)
         return self._activated(self._stack.predict(self._params, X))
+
+    @on_arrays_device
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy of a classifier, or R² of a regressor, as scikit-learn's estimators define it."""
+        return float(super().score(X, y, sample_weight))
 
     def _activated(self, scores: Array) -> Array:
         match self.out_activation_:
@@ -458,6 +465,7 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
     _score = staticmethod(accuracy_score)
 
     @available_if(_takes_batches)
+    @on_arrays_device
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
         """Go on training for one pass over the given samples; takes what `fit` takes.
 
@@ -516,6 +524,7 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
         yes = xp.astype(outputs > 0.5, index_dtype(xp, device(outputs)))
         return yes[:, 0] if self._binary else yes
 
+    @on_arrays_device
     def predict(self, X: Any) -> Array:
         """The most likely class of each sample, shape (N,), or an indicator matrix for many labels, (N, K)."""
         answers = self._answers(self._outputs(X, "predict"))
@@ -527,10 +536,12 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
         xp = namespace(answers=answers)
         return xp.take(xp.asarray(classes, device=device(answers)), answers, axis=0)
 
+    @on_arrays_device
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, shape (N, K), ordered as `classes_`."""
         return self._probabilities(X, "predict_proba")
 
+    @on_arrays_device
     def predict_log_proba(self, X: Any) -> Array:
         """The logarithm of `predict_proba`."""
         p = self._probabilities(X, "predict_log_proba")
@@ -584,6 +595,7 @@ class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
     def _answers(self, outputs: Array) -> Array:
         return outputs
 
+    @on_arrays_device
     def predict(self, X: Any) -> Array:
         """The expected targets, shape (N,), or (N, K) for several."""
         outputs = self._outputs(X, "predict")

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _array
 from ._array import Array, dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
-from .backends import Draw, backend_of, get_backend, read_all, to_numpy
+from .backends import Draw, backend_of, get_backend, on_arrays_device, read_all, to_numpy
 from .checkpoints import Progressed, Saver
 from .datasets import Shards, load_mnist, scale_images
 from .describing import fingerprint, readable
@@ -63,6 +63,7 @@ class Diverged(ArithmeticError):
         self.history = history
 
 
+@on_arrays_device
 def fit(
     network: Network,
     data: tuple[Pair | Shards, Pair | Shards],
@@ -161,7 +162,7 @@ def fit(
         pair = _pairs(data)
         first = next(iter(network.params.values()))
         _namespace(pair, params=first)
-        where, backend = _array.device(first), backend_of(first)
+        backend = backend_of(first)
         for name, value, least in (
             ("epochs", epochs, 0),
             ("batch_size", batch_size, 1),
@@ -227,7 +228,6 @@ def fit(
     # A run that diverges is told by its loss, not by NumPy's warnings on the way there.
     with (
         Progress(total, shown=progress and peers.rank == 0) as bar,
-        backend.current(where),
         np.errstate(over="ignore", invalid="ignore"),
         peers.running(go_on, Diverged),
     ):
@@ -654,22 +654,21 @@ def train(
                     like=like,
                 )
             )
-    with chosen.current(where):
-        return fit(
-            net,
-            data,
-            optimizer,
-            epochs=epochs,
-            batch_size=batch_size,
-            sampling=sampling,
-            seed=rng,
-            transform=transform,
-            validation=validation,
-            patience=patience,
-            accumulate=accumulate,
-            callbacks=callbacks,
-            checkpoint=checkpoint,
-            resume=resume,
-            distributed=peers,
-            progress=progress,
-        )
+    return fit(
+        net,
+        data,
+        optimizer,
+        epochs=epochs,
+        batch_size=batch_size,
+        sampling=sampling,
+        seed=rng,
+        transform=transform,
+        validation=validation,
+        patience=patience,
+        accumulate=accumulate,
+        callbacks=callbacks,
+        checkpoint=checkpoint,
+        resume=resume,
+        distributed=peers,
+        progress=progress,
+    )

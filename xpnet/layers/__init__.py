@@ -7,12 +7,10 @@ between passes, and never writes into an argument.
 In the derivations L is the loss, ``dout`` is dL/d(output), and what `backward` returns is dL/d(input).
 """
 
-from typing import Protocol
-
-from .._array import Array
 from .activations import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
 from .affine import Affine, Flatten
 from .arithmetic import AddLayer, MulLayer
+from .base import Layer
 from .convolution import Convolution
 from .dropout import Dropout, dropout_mask
 from .embedding import Embedding
@@ -34,6 +32,7 @@ __all__ = [
     "Gelu",
     "HuberLoss",
     "IdentityWithLoss",
+    "Layer",
     "LayerNormalization",
     "LeakyRelu",
     "MaxPooling",
@@ -48,11 +47,3 @@ __all__ = [
     "Tanh",
     "dropout_mask",
 ]
-
-
-class Layer(Protocol):
-    """What a network asks of a layer between its input and its loss."""
-
-    def forward(self, x: Array, /) -> Array: ...
-
-    def backward(self, dout: Array, /) -> Array: ...

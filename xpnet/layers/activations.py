@@ -4,11 +4,12 @@ import math
 
 from .._array import Array, check_floating, namespace
 from ..functions import sigmoid, softmax
+from .base import Layer
 
 __all__ = ["Gelu", "LeakyRelu", "Relu", "Sigmoid", "Silu", "Softmax", "Tanh"]
 
 
-class Relu:
+class Relu(Layer):
     """Rectified linear unit, y = x where x > 0, else 0.
 
     Notes
@@ -44,7 +45,7 @@ class Relu:
         return dout * xp.astype(self.y > 0, dout.dtype)
 
 
-class Sigmoid:
+class Sigmoid(Layer):
     """Logistic function, y = 1 / (1 + exp(-x)).
 
     Notes
@@ -75,7 +76,7 @@ class Sigmoid:
         return dout * self.y * (1 - self.y)
 
 
-class LeakyRelu:
+class LeakyRelu(Layer):
     """Rectified linear unit with a leak, y = x where x > 0, else slope x.
 
     Parameters
@@ -124,7 +125,7 @@ class LeakyRelu:
         return xp.where(self.positive, dout, self.slope * dout)
 
 
-class Tanh:
+class Tanh(Layer):
     """Hyperbolic tangent, y = (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
 
     Notes
@@ -153,7 +154,7 @@ class Tanh:
         return dout * (1 - self.y * self.y)
 
 
-class Gelu:
+class Gelu(Layer):
     """Gaussian error linear unit: `x` times the chance that a standard normal number is below it, nearly.
 
     y = x/2 (1 + tanh(u)) with u = sqrt(2/π) (x + 0.044715 x³). The array API has no erf, so this is the
@@ -198,7 +199,7 @@ class Gelu:
 _SCALE, _CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
-class Silu:
+class Silu(Layer):
     """Sigmoid linear unit, y = x σ(x) with σ(x) = 1 / (1 + exp(-x)); also called swish.
 
     Notes
@@ -231,7 +232,7 @@ class Silu:
         return dout * self.s * (1 + self.x * (1 - self.s))
 
 
-class Softmax:
+class Softmax(Layer):
     """Exponentials scaled to sum to one along an axis, y_k = exp(x_k) / Σ_j exp(x_j).
 
     For training on classes, `SoftmaxWithLoss` does this and the loss in one.

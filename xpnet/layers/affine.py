@@ -3,11 +3,12 @@
 import math
 
 from .._array import Array, check_floating, namespace
+from .base import Layer
 
 __all__ = ["Affine", "Flatten"]
 
 
-class Affine:
+class Affine(Layer):
     """Matrix product and bias, y = x W + b.
 
     Parameters
@@ -99,7 +100,7 @@ class Affine:
         return self.dW, self.db
 
 
-class Flatten:
+class Flatten(Layer):
     """Each sample in one row: (N, ...) becomes (N, D), D being the elements of a sample.
 
     Notes

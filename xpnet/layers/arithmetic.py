@@ -1,11 +1,12 @@
 """The book's first layers: sums and products of numbers."""
 
 from .._array import Array
+from .base import Layer
 
 __all__ = ["AddLayer", "MulLayer"]
 
 
-class MulLayer:
+class MulLayer(Layer):
     """Multiplication, z = x y, of Python scalars or arrays of one shape.
 
     Notes
@@ -37,7 +38,7 @@ class MulLayer:
         return dout * self.y, dout * self.x
 
 
-class AddLayer:
+class AddLayer(Layer):
     """Addition, z = x + y, of Python scalars or arrays of one shape.
 
     Notes

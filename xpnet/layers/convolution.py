@@ -5,12 +5,13 @@ from typing import Any
 
 from .._array import Array, check_floating, namespace
 from ..backends import Functions, backend_of
+from .base import Layer
 from .windows import Pair, check_images, output_size, pad, pair, spread, windows
 
 __all__ = ["Convolution"]
 
 
-class Convolution:
+class Convolution(Layer):
     """Filters that move over images: each output is the inner product of a filter with the window below it, plus b.
 
     Parameters

@@ -3,11 +3,12 @@
 from typing import Any
 
 from .._array import Array, check_floating, namespace
+from .base import Layer
 
 __all__ = ["Dropout", "dropout_mask"]
 
 
-class Dropout:
+class Dropout(Layer):
     """Zero where a unit is left out, x / (1 - rate) where it is kept; the identity without a mask.
 
     Parameters

@@ -2,11 +2,12 @@
 
 from .._array import Array, check_floating, device, index_dtype, is_integral, namespace
 from ..functions import one_hot
+from .base import Layer
 
 __all__ = ["Embedding"]
 
 
-class Embedding:
+class Embedding(Layer):
     """The rows of a table that integer ids name: an `Affine` layer on one-hot ids, without the product.
 
     Parameters

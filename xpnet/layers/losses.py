@@ -4,11 +4,12 @@ import math
 
 from .._array import Array, Namespace, check_floating, device, index_dtype, namespace
 from ..functions import as_targets, batch_size, check_batch, sigmoid
+from .base import Layer
 
 __all__ = ["ExponentialWithLoss", "HuberLoss", "IdentityWithLoss", "SigmoidWithLoss", "SoftmaxWithLoss"]
 
 
-class SoftmaxWithLoss:
+class SoftmaxWithLoss(Layer):
     """Softmax and cross-entropy in one: the mean of -Σ t log softmax(x) over the batch.
 
     Parameters
@@ -152,7 +153,7 @@ class SoftmaxWithLoss:
         return xp.astype(xp.astype(t, index, copy=False) != ignore, x.dtype)[..., None]
 
 
-class SigmoidWithLoss:
+class SigmoidWithLoss(Layer):
     """Sigmoid and binary cross-entropy in one: the mean of -Σ (t log y + (1 - t) log(1 - y)) over the batch.
 
     For outputs that are each a yes or a no, whatever the others are.
@@ -231,7 +232,7 @@ class SigmoidWithLoss:
         return (self.both * self.y - self.yes) * (dout * self.share)
 
 
-class IdentityWithLoss:
+class IdentityWithLoss(Layer):
     """Identity and squared error in one, for regression: the mean of 1/2 Σ (x - t)² over the batch.
 
     Parameters
@@ -278,7 +279,7 @@ class IdentityWithLoss:
         return self.error * (dout * self.share)
 
 
-class ExponentialWithLoss:
+class ExponentialWithLoss(Layer):
     """Exponential and Poisson deviance in one, for counts: the mean of Σ (t log(t/y) - t + y) over the batch.
 
     Parameters
@@ -339,7 +340,7 @@ class ExponentialWithLoss:
         return self.error * (dout * self.share)
 
 
-class HuberLoss:
+class HuberLoss(Layer):
     """Identity and Huber's loss in one, for regression that forgives outliers; the mean over the batch.
 
     The loss of an error e = x - t is e² / 2 as far as δ on either side of 0 and δ (abs(e) - δ / 2) beyond, where it

@@ -1,11 +1,12 @@
 """Normalization: numbers brought to mean 0 and variance 1, over the batch or within each sample."""
 
 from .._array import Array, check_floating, namespace, size
+from .base import Layer
 
 __all__ = ["BatchNormalization", "LayerNormalization"]
 
 
-class BatchNormalization:
+class BatchNormalization(Layer):
     """Each feature shifted and scaled to mean 0 and variance 1 over the batch; then y = gamma x̂ + beta.
 
     Parameters
@@ -159,7 +160,7 @@ class BatchNormalization:
         return self.dgamma, self.dbeta
 
 
-class LayerNormalization:
+class LayerNormalization(Layer):
     """Each sample shifted and scaled to mean 0 and variance 1 by itself; then y = gamma x̂ + beta.
 
     Parameters

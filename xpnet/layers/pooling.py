@@ -2,12 +2,13 @@
 
 from .._array import Array, Namespace, device, namespace
 from ..backends import backend_of
+from .base import Layer
 from .windows import Pair, check_images, output_size, pad, pair, windows
 
 __all__ = ["AveragePooling", "MaxPooling"]
 
 
-class _Pooling:
+class _Pooling(Layer):
     """What both poolings share: their options, and the way back from windows to images."""
 
     def __init__(self, size: int | Pair, /, *, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:

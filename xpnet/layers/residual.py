@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._array import Array
+from .base import Layer
 
 __all__ = ["Residual"]
 
 
-class Residual:
+class Residual(Layer):
     """Layers whose output is added to their input, y = f(x) + g(x).
 
     Parameters
