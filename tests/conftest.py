@@ -53,6 +53,11 @@ class Library:
         )
 
     @property
+    def here(self) -> Any:
+        """A context in which a test's own arithmetic stays on the device under test."""
+        return self.backend.current(self.device)
+
+    @property
     def rtol(self) -> float:
         """A relative tolerance for a few operations in the widest floating dtype."""
         return 1e-12 if "float64" in self.dtypes else 1e-5
@@ -104,6 +109,9 @@ def pytest_configure(config):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what libraries say when they are first imported
         config.libraries = {variant: _library(variant) for variant in chosen}
+    if "cupy-elsewhere" in chosen:  # the tests' own arithmetic may cross devices, xpnet's may not
+        for line in ("ignore::cupy._util.PerformanceWarning", "error::cupy._util.PerformanceWarning:xpnet"):
+            config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_report_header(config):

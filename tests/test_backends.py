@@ -156,8 +156,9 @@ def test_a_compiled_step_gives_what_the_step_gives(lib):
 
     params = {"W": lib.asarray([[1.0, 2.0]]), "b": lib.asarray([3.0, 4.0])}
     x = lib.asarray([0.5, 1.5])
-    plain, total = step(params, x)
-    found, sum_ = lib.backend.compile(step)(params, x)
+    with lib.here:
+        plain, total = step(params, x)
+        found, sum_ = lib.backend.compile(step)(params, x)
     assert found.keys() == plain.keys()
     for name, p in found.items():
         assert lib.holds(p)
@@ -191,9 +192,10 @@ def test_repeated_steps_are_the_steps_one_after_the_other(lib, steps):
     host = np.asarray([1.0, 2.0, 4.0, 8.0])
     data, carry = (lib.asarray(host),), {"W": lib.asarray(1.0)}
     found: list[float] = []
-    for carry, losses in lib.backend.repeat(step)(carry, data, index):  # noqa: B020
-        found += np.atleast_1d(lib.numpy(losses)).tolist()
-        assert lib.holds(carry["W"])
+    with lib.here:
+        for carry, losses in lib.backend.repeat(step)(carry, data, index):  # noqa: B020
+            found += np.atleast_1d(lib.numpy(losses)).tolist()
+            assert lib.holds(carry["W"])
     expected, W = host[index].sum(axis=1).tolist(), 1.0
     for loss in expected:
         W = 0.5 * W + loss

@@ -105,7 +105,8 @@ def test_parts_share_masks_and_pass_state_on(lib):
     net = convolutional(lib, x, dropout=0.5)
     noise = {name: lib.asarray(mask) for name, mask in net.stack.draw(np.random.default_rng(0), (6, 1, 7, 7)).items()}
     step = update_step(net.stack, SGD(0.1), accumulate=2)
-    (params, _, state), loss = step((net.params, {}, net.state), (x, t), noise)
+    with lib.here:
+        (params, _, state), loss = step((net.params, {}, net.state), (x, t), noise)
     losses, gradients, expected = [], [], net.state
     for part in (slice(0, 3), slice(3, 6)):
         masks = {name: mask[part, ...] for name, mask in noise.items()}
@@ -145,7 +146,7 @@ def test_validation_samples_are_kept_out_of_training(lib):
     assert history.updates == [0, 7, 14]  # of 200 samples
     assert len(history.validation_loss) == len(history.validation_accuracy) == 3
     held = np.sort(np.random.default_rng(0).permutation(250)[:50])  # the first that the seed draws
-    x, t = (lib.xp.take(a, lib.asarray(held), axis=0) for a in data[0])
+    x, t = (lib.backend.rows(a, lib.asarray(held)) for a in data[0])
     assert history.validation_loss[-1] == pytest.approx(float(net.loss(x, t)), rel=1e-5)
     assert history.validation_accuracy[-1] == pytest.approx(float(net.accuracy(x, t)))
     assert history.best_epoch == int(np.argmin(history.validation_loss))
@@ -251,7 +252,8 @@ class Hinge:
 def test_a_loss_of_one_s_own_trains(lib, accumulate):
     data = arrays(lib)
     x = data[0][0]
-    t = lib.xp.astype(x[:, :2] > 0.5, x.dtype)
+    with lib.here:
+        t = lib.xp.astype(x[:, :2] > 0.5, x.dtype)
     net = Network(Sequential(Dense(2), loss=Hinge), (49,), like=x)
     history = fit(net, ((x, t), (x, t)), SGD(0.05), epochs=4, accumulate=accumulate, progress=False).history
     assert np.mean(history.loss[-3:]) < 0.8 * np.mean(history.loss[:3])

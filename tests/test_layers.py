@@ -270,7 +270,8 @@ def test_backward_is_linear_in_dout_and_writes_into_no_argument(lib, name):
         arrays = convert(lib, LAYERS[name][3], dtype)
         layer, y = forward(name, arrays)
         a, b = (dout_for(lib, y, dtype, seed) for seed in (1, 2))
-        both = 2.0 * a - 3.0 * b
+        with lib.here:
+            both = 2.0 * a - 3.0 * b
         before = [lib.numpy(v).copy() for v in (*arrays, y, a)]
         one, two, sums = (backward(name, layer, dout) for dout in (a, b, both))
         for got, da, db in zip(sums, one, two, strict=True):

@@ -332,13 +332,15 @@ def test_a_copy_predicts_the_same_and_leaves_the_record_behind(lib, how):
         how(x)
     except Exception as error:  # the library's own arrays cannot be copied this way
         pytest.skip(f"{lib.name} arrays cannot: {error}")
-    other = how(net)
+    with lib.here:
+        other = how(net)
     assert type(other) is TwoLayerNet
     assert other.layers == {}
     assert list(net.layers) == ["Affine1", "Relu1", "Affine2"]
     check(lib, other.predict(x), lib.numpy(net.predict(x)), max(lib.dtypes), rtol=0)
     before = lib.numpy(net.predict(x)).copy()
-    other.params["b2"] = other.params["b2"] + 1.0
+    with lib.here:
+        other.params["b2"] = other.params["b2"] + 1.0
     if how is not copy.copy:
         np.testing.assert_array_equal(lib.numpy(net.predict(x)), before)
 

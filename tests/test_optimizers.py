@@ -74,7 +74,12 @@ def given_in(lib, arrays, dtype):
 def step_of(lib, optimizer, dtype):
     """One update on the layer above, as the library runs it fast."""
     x, t = lib.asarray(X, dtype), lib.asarray(T, dtype)
-    return lib.backend.compile(lambda params, state: optimizer.update(params, gradient(lib.xp, params, x, t), state))
+
+    def step(params, state):
+        with lib.here:
+            return optimizer.update(params, gradient(lib.xp, params, x, t), state)
+
+    return lib.backend.compile(step)
 
 
 @cache

@@ -576,10 +576,12 @@ def by_hand(lib: Any, updates: int) -> tuple[dict[str, Any], list[float]]:
         order = rng.permutation(30)
         for batch in (order[:12], order[12:24], order[24:])[: updates - len(losses)]:
             index = lib.asarray(batch)
-            samples, targets = lib.xp.take(x, index, axis=0), lib.xp.take(t, index, axis=0)
+            samples, targets = lib.backend.rows(x, index), lib.backend.rows(t, index)
             losses.append(float(net.loss(samples, targets)))
             for name, gradient in net.gradient(samples, targets).items():
-                net.params[name] = lib.asarray(lib.numpy(net.params[name] - 0.5 * gradient), width(lib))
+                with lib.here:
+                    p = net.params[name] - 0.5 * gradient
+                net.params[name] = lib.asarray(lib.numpy(p), width(lib))
     return {name: lib.numpy(p) for name, p in net.params.items()}, losses
 
 

@@ -28,6 +28,46 @@ class BackendUnavailable(RuntimeError):
     """A known backend cannot be used on this machine; the message says why and how to get it."""
 
 
+def on_arrays_device(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function on the device of its arrays.
+
+    CuPy computes on its current device, and some of its kernels do not check that their arrays are there. So, on a
+    machine with several CUDA devices, the device of the first CuPy array among the arguments, else among their
+    attributes, is made current while the function runs. All other libraries, and CuPy with one device, compute where
+    the arrays are by themselves.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        cupy = sys.modules.get("cupy")
+        if cupy is None or _cuda_devices(cupy) < 2:
+            return function(*args, **options)
+        given = [*args, *options.values()]
+        attributes = [getattr(thing, "__dict__", {}) for thing in given]
+        array = _first_array(cupy.ndarray, [given, attributes])
+        with nullcontext() if array is None else array.device:
+            return function(*args, **options)
+
+    return run
+
+
+@cache
+def _cuda_devices(cupy: ModuleType) -> int:
+    """The number of CUDA devices; 0 without a driver."""
+    try:
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except Exception:
+        return 0
+
+
+def _first_array(kind: type, value: Any) -> Array | None:
+    """The first array of a library in nested tuples, lists and dicts."""
+    if isinstance(value, kind):
+        return value
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return next((found for v in inside if (found := _first_array(kind, v)) is not None), None)
+
+
 class Functions(NamedTuple):
     """A convolution of images, and its derivatives by the images and by the filters, see `layers.convolution`."""
 
@@ -180,6 +220,7 @@ class Backend:
             case _:
                 return function
 
+    @on_arrays_device
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`, an array of its library that holds numbers from 0 to ``len(x) - 1``.
 
@@ -359,46 +400,6 @@ def _cupy_adder(cupy: Any, processes: Any) -> Callable[[Array], tuple[Array, np.
         return sums, received
 
     return add_on_host
-
-
-def on_arrays_device(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a function on the device of its arrays.
-
-    CuPy computes on its current device, and some of its kernels do not check that their arrays are there. So, on a
-    machine with several CUDA devices, the device of the first CuPy array among the arguments, else among their
-    attributes, is made current while the function runs. All other libraries, and CuPy with one device, compute where
-    the arrays are by themselves.
-    """
-
-    @wraps(function)
-    def run(*args: P.args, **options: P.kwargs) -> R:
-        cupy = sys.modules.get("cupy")
-        if cupy is None or _cuda_devices(cupy) < 2:
-            return function(*args, **options)
-        given = [*args, *options.values()]
-        attributes = [getattr(thing, "__dict__", {}) for thing in given]
-        array = _first_array(cupy.ndarray, [given, attributes])
-        with nullcontext() if array is None else array.device:
-            return function(*args, **options)
-
-    return run
-
-
-@cache
-def _cuda_devices(cupy: ModuleType) -> int:
-    """The number of CUDA devices; 0 without a driver."""
-    try:
-        return int(cupy.cuda.runtime.getDeviceCount())
-    except Exception:
-        return 0
-
-
-def _first_array(kind: type, value: Any) -> Array | None:
-    """The first array of a library in nested tuples, lists and dicts."""
-    if isinstance(value, kind):
-        return value
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
-    return next((found for v in inside if (found := _first_array(kind, v)) is not None), None)
 
 
 def _one_line(error: Exception) -> str:

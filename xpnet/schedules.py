@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 from ._array import Array, Namespace, device, has_float64, is_integral, namespace
+from .backends import on_arrays_device
 
 __all__ = ["CosineDecay", "StepDecay", "WarmUp"]
 
@@ -107,6 +108,7 @@ class StepDecay:
         object.__setattr__(self, "lr", number("StepDecay", "lr", self.lr, "positive and finite"))
         object.__setattr__(self, "factor", number("StepDecay", "factor", self.factor, "above 0 and at most 1"))
 
+    @on_arrays_device
     def __call__(self, step: Array | int, /) -> Array | float:
         """The learning rate after `step` updates.
 
@@ -164,6 +166,7 @@ class CosineDecay:
         if self.final > self.lr:
             raise ValueError(f"CosineDecay: final must be at most lr, {self.lr}, got {self.final}")
 
+    @on_arrays_device
     def __call__(self, step: Array | int, /) -> Array | float:
         """The learning rate after `step` updates.
 
@@ -217,6 +220,7 @@ class WarmUp:
         _count("WarmUp", "steps", self.steps)
         object.__setattr__(self, "then", number_or_schedule("WarmUp", "then", self.then))
 
+    @on_arrays_device
     def __call__(self, step: Array | int, /) -> Array | float:
         """The learning rate after `step` updates.
 
