@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import replace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,16 @@ import pytest
 import xpnet
 from xpnet import backends
 from xpnet._array import dtype_name, index_dtype
-from xpnet.backends import BACKENDS, Backend, BackendUnavailable, backend_of, get_backend, read_all, to_numpy
+from xpnet.backends import (
+    BACKENDS,
+    Backend,
+    BackendUnavailable,
+    backend_of,
+    get_backend,
+    on_arrays_device,
+    read_all,
+    to_numpy,
+)
 
 NAMES = ("numpy", "cupy", "torch", "jax", "dask", "strict")
 
@@ -86,6 +95,89 @@ def test_cupy_without_a_cuda_device_says_so(monkeypatch):
     ) as raised:
         get_backend("cupy")
     assert "\n" not in str(raised.value)
+
+
+class OnDevice:
+    """An array of a stand-in for CuPy on a device."""
+
+    def __init__(self, device: Any, product: Any = None) -> None:
+        self.device, self.product = device, product
+
+    def __matmul__(self, other: Any) -> Any:
+        raise self.product
+
+
+def fake_cupy(monkeypatch: pytest.MonkeyPatch, devices: int) -> Any:
+    module: Any = fake(monkeypatch, "cupy")
+    runtime = SimpleNamespace(getDeviceCount=lambda: devices)
+    module.cuda = SimpleNamespace(runtime=runtime, Device=lambda i: i)
+    module.ndarray, module.__version__ = OnDevice, "14.0.0"
+    return module
+
+
+def test_cupy_whose_libraries_are_missing_is_not_usable(monkeypatch):
+    """Its extra brings NVRTC, cuBLAS and the CUDA headers; without them, arrays can be made, and nothing else."""
+    fake_cupy(monkeypatch, devices=1)
+    missing = RuntimeError('Failure finding "libnvrtc.so.13":\n No such file')
+    xp = SimpleNamespace(asarray=lambda values: OnDevice(0, missing))
+    monkeypatch.setattr(Backend, "namespace", lambda self: xp)
+    problem = BACKENDS["cupy"].problem
+    assert problem is not None
+    assert problem.startswith('cannot compute on its device: Failure finding "libnvrtc.so.13": No such file; ')
+    assert problem.endswith("cupy-cuda13x, as the CUDA driver is)")
+    with pytest.raises(BackendUnavailable, match="'cupy': cannot compute on its device"):
+        get_backend("cupy")
+
+
+def test_the_index_dtype_is_found_for_a_device_that_cannot_be_hashed():
+    """CuPy's device is such a one."""
+
+    class Device:
+        __hash__: Any = None
+
+        def __eq__(self, other: Any) -> bool:
+            return isinstance(other, Device)
+
+    info = SimpleNamespace(default_dtypes=lambda device: {"indexing": "int64"})
+    xp = SimpleNamespace(__array_namespace_info__=lambda: info)
+    wrapped = ModuleType("wrapped")
+    wrapped.__dict__.update(vars(xp))
+    assert index_dtype(wrapped, Device()) == index_dtype(wrapped, Device()) == "int64"
+
+
+class Current:
+    """A device that notes while it is current."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *error: Any) -> None:
+        self.depth -= 1
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("given", ["array", "dict", "tuple", "keyword", "attribute"])
+def test_with_several_cuda_devices_a_function_runs_on_that_of_its_arrays(monkeypatch, devices, given):
+    fake_cupy(monkeypatch, devices)
+    device = Current()
+    array = OnDevice(device)
+    run = on_arrays_device(lambda *args, **options: device.depth)
+    args, options = {
+        "array": ((1.0, array), {}),
+        "dict": (({"W1": array},), {}),
+        "tuple": (((None, (array, 1)),), {}),
+        "keyword": ((), {"t": array}),
+        "attribute": ((SimpleNamespace(params={"W1": array}),), {}),
+    }[given]
+    assert run(*args, **options) == devices - 1
+    assert device.depth == 0
+
+
+def test_without_cupy_arrays_no_device_is_made_current(monkeypatch):
+    fake_cupy(monkeypatch, 2)
+    assert on_arrays_device(lambda x, t: x + t)(1.0, t=2.0) == 3.0
 
 
 def test_cupy_as_it_is_here():

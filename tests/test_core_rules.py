@@ -29,19 +29,20 @@ CORE += [name for name in TREES if name.startswith("layers/")]
 # What each module may import of the package; a module that is not named may import anything but the shells.
 MAY_IMPORT = {
     "_array": set(),
-    "functions": {"_array"},
-    **{f"layers/{name}": {"_array", "functions"} for name in LAYERS_OWN},
-    "layers/convolution": {"_array", "backends", "windows"},
-    "layers/pooling": {"_array", "backends", "windows"},
+    "functions": {"_array", "backends"},
+    **{f"layers/{name}": {"_array", "base", "functions"} for name in LAYERS_OWN},
+    "layers/base": {"backends"},
+    "layers/convolution": {"_array", "backends", "base", "windows"},
+    "layers/pooling": {"_array", "backends", "base", "windows"},
     "layers/windows": {"_array", "backends"},
     "layers/__init__": {"_array", *LAYERS_OWN},
-    "gradient": {"_array"},
+    "gradient": {"_array", "backends"},
     "initializers": set(),
-    "schedules": {"_array"},
-    "optimizers": {"_array", "schedules"},
+    "schedules": {"_array", "backends"},
+    "optimizers": {"_array", "backends", "schedules"},
     "bricks": {"_array", "initializers", "layers"},
-    "sequential": {"_array", "bricks", "initializers", "layers"},
-    "networks": {"_array", "bricks", "functions", "gradient", "initializers", "layers", "sequential"},
+    "sequential": {"_array", "backends", "bricks", "initializers", "layers"},
+    "networks": {"_array", "backends", "bricks", "functions", "gradient", "initializers", "layers", "sequential"},
     "checking": {"_array", "backends", "gradient", "initializers", "networks", "sequential"},
     "backends": {"_array"},
 }
@@ -102,11 +103,12 @@ def test_only_one_module_branches_on_the_name_of_a_backend():
     assert ("backends", "jax") in found  # the reader of the syntax tree is not blind
 
 
-# Not arrays: the counter of `Sequential` names layers, the table of `_array` holds namespaces, `MultiLayerNet` lists
+# Not arrays: the counter of `Sequential` names layers, the tables of `_array` hold namespaces and dtypes, `MultiLayerNet` lists
 # descriptions, and the state of an optimizer is a dict that it has just made.
 WRITTEN = {
     ("sequential", "count"),
     ("_array", "_NAMESPACES"),
+    ("_array", "_INDEX_DTYPES"),
     ("networks", "layers"),
     ("optimizers", "state"),
 }

@@ -257,3 +257,29 @@ def test_a_loss_of_one_s_own_trains(lib, accumulate):
     net = Network(Sequential(Dense(2), loss=Hinge), (49,), like=x)
     history = fit(net, ((x, t), (x, t)), SGD(0.05), epochs=4, accumulate=accumulate, progress=False).history
     assert np.mean(history.loss[-3:]) < 0.8 * np.mean(history.loss[:3])
+
+
+@pytest.mark.only("numpy", "torch", "jax", "cupy")
+def test_exhausted_memory_is_one_line_that_says_what_to_do(lib):
+    data = arrays(lib)
+    net = MultiLayerNet(49, [8], 10, like=data[0][0])
+
+    def take_all(network, history):
+        lib.xp.zeros(10**14, dtype=lib.xp.float32, device=lib.device)
+
+    with pytest.raises(
+        MemoryError, match=f"{lib.backend.name} is out of memory: .*; choose a smaller batch"
+    ) as raised:
+        fit(net, data, SGD(0.1), epochs=1, callbacks=[take_all], progress=False)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_error_of_another_kind_stays_as_it_is(lib):
+    data = arrays(lib)
+    net = MultiLayerNet(49, [8], 10, like=data[0][0])
+
+    def fail(network, history):
+        raise RuntimeError("of the callback")
+
+    with pytest.raises(RuntimeError, match="^of the callback$"):
+        fit(net, data, SGD(0.1), epochs=1, callbacks=[fail], progress=False)

@@ -7,7 +7,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, wraps
 from types import ModuleType
@@ -188,16 +188,28 @@ class Backend:
         """Make `device` the one that the library computes on: CuPy has one current device at a time."""
         return device if self.name == "cupy" else nullcontext()
 
-    def out_of_memory(self, error: Exception) -> bool:
-        """Whether `error` says that the memory of the host or of the device is exhausted."""
-        known = isinstance(error, MemoryError)  # NumPy's and CuPy's
+    @contextmanager
+    def memory_errors(self, advice: str) -> Iterator[None]:
+        """Where the memory of the host or of the device is exhausted, raise a MemoryError of one line.
+
+        The line ends with `advice`, what the caller can do.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not self._is_of_memory(error):
+                raise
+            raise MemoryError(f"{self.name} is out of memory: {_one_line(error)}; {advice}") from error
+
+    def _is_of_memory(self, error: Exception) -> bool:
         match self.name:
             case "torch":
-                return known or isinstance(error, importlib.import_module("torch").OutOfMemoryError)
+                kinds = (MemoryError, importlib.import_module("torch").OutOfMemoryError)
+                return isinstance(error, kinds) or "can't allocate memory" in str(error)
             case "jax":
-                return known or "RESOURCE_EXHAUSTED" in str(error)
+                return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
             case _:
-                return known
+                return isinstance(error, MemoryError)  # CuPy's is one
 
     def enable_float64(self) -> None:
         """Switch JAX to 64 bits for this process. For programs and tests; the library leaves the setting alone."""

@@ -19,7 +19,6 @@ from .layers import (
     Dropout,
     Embedding,
     Flatten,
-    Layer,
     LayerNormalization,
     MaxPooling,
     Residual,
@@ -28,6 +27,7 @@ from .layers import (
     Tanh,
     dropout_mask,
 )
+from .layers.base import Layer
 from .layers.windows import output_size, pair
 
 __all__ = [

@@ -51,7 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         return 130
-    except (BackendUnavailable, Diverged, ImportError, OSError, ProcessesError, TypeError, ValueError) as error:
+    except (
+        BackendUnavailable,
+        Diverged,
+        ImportError,
+        MemoryError,
+        OSError,
+        ProcessesError,
+        TypeError,
+        ValueError,
+    ) as error:
         if _speaks(options):
             print(f"xpnet {options.command}: {error}", file=sys.stderr)
         return 1 if isinstance(error, Diverged) else 2

@@ -10,7 +10,8 @@ from .bricks import Activation, BatchNorm, Dense, Description, Drop, Initializer
 from .functions import accuracy, softmax, softmax_cross_entropy
 from .gradient import numerical_gradient
 from .initializers import Normal, generator
-from .layers import Gelu, Layer, LeakyRelu, Relu, Sigmoid, Silu, SoftmaxWithLoss, Tanh
+from .layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, SoftmaxWithLoss, Tanh
+from .layers.base import Layer
 from .sequential import Params, Sequential
 
 __all__ = ["MultiLayerNet", "Network", "SimpleNet", "TwoLayerNet"]

@@ -144,6 +144,9 @@ def fit(
     Diverged
         If the loss stops being finite, after that epoch; it carries the history, and the network keeps the
         parameters of the epoch before.
+    MemoryError
+        If the memory of the host or of the device is exhausted, on every backend; the network keeps the parameters
+        of the epoch before.
     ProcessesError
         If the processes differ, or another one cannot begin.
 
@@ -230,6 +233,7 @@ def fit(
         Progress(total, shown=progress and peers.rank == 0) as bar,
         np.errstate(over="ignore", invalid="ignore"),
         peers.running(go_on, Diverged),
+        backend.memory_errors("choose a smaller batch size, or more parts of each batch with accumulate"),
     ):
         run = _Run(network, train, test, units, held, optimizer, rng, transform, patience, callbacks, saver, peers)
         many = updates(backend, network.stack, optimizer, transform, accumulate, peers)
@@ -637,7 +641,10 @@ def train(
             samples = dtype_name(x.dtype) if kept else dtype if floats else labels
             return place(x, samples), place(t, labels if t.ndim == 1 else dtype)
 
-        with chosen.current(where):
+        with (
+            chosen.current(where),
+            chosen.memory_errors("choose a smaller network, or keep the data on disk with xpnet.Shards"),
+        ):
             data = place_pair(pairs[0]), place_pair(pairs[1])
             shape, target_shape = shapes(data[0])
             like = xp.empty(0, dtype=real, device=where)

@@ -10,7 +10,6 @@ In the derivations L is the loss, ``dout`` is dL/d(output), and what `backward` 
 from .activations import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
 from .affine import Affine, Flatten
 from .arithmetic import AddLayer, MulLayer
-from .base import Layer
 from .convolution import Convolution
 from .dropout import Dropout, dropout_mask
 from .embedding import Embedding
@@ -32,7 +31,6 @@ __all__ = [
     "Gelu",
     "HuberLoss",
     "IdentityWithLoss",
-    "Layer",
     "LayerNormalization",
     "LeakyRelu",
     "MaxPooling",
