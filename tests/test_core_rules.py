@@ -103,8 +103,8 @@ def test_only_one_module_branches_on_the_name_of_a_backend():
     assert ("backends", "jax") in found  # the reader of the syntax tree is not blind
 
 
-# Not arrays: the counter of `Sequential` names layers, the tables of `_array` hold namespaces and dtypes, `MultiLayerNet` lists
-# descriptions, and the state of an optimizer is a dict that it has just made.
+# Not arrays: the counter of `Sequential` names layers, the tables of `_array` hold namespaces and dtypes,
+# `MultiLayerNet` lists descriptions, and the state of an optimizer is a dict that it has just made.
 WRITTEN = {
     ("sequential", "count"),
     ("_array", "_NAMESPACES"),
