@@ -39,8 +39,7 @@ def on_arrays_device(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **options: P.kwargs) -> R:
-        cupy = sys.modules.get("cupy")
-        if cupy is None or _cuda_devices(cupy) < 2:
+        if "cupy" not in sys.modules or _cuda_devices(cupy := sys.modules["cupy"]) < 2:
             return function(*args, **options)
         given = [*args, *options.values()]
         attributes = [getattr(thing, "__dict__", {}) for thing in given]
