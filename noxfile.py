@@ -6,11 +6,13 @@ runs one session; what follows `--` goes to pytest.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -31,8 +33,26 @@ TEST_TOOLS = [DEV["pytest"], DEV["pytest-xdist"], DEV["hypothesis"], *EXTRAS["pl
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [v for v in nox.project.python_versions(PROJECT) if v != THIS_PYTHON]
 
-# A machine with CUDA 13 says XPNET_CUPY=cupy-cuda13x.
-CUPY = os.environ.get("XPNET_CUPY", "cupy-cuda12x")
+
+def driver():
+    """The major version of CUDA of this machine's NVIDIA driver; 0 if there is no NVIDIA GPU."""
+    count, version = ctypes.c_int(), ctypes.c_int()
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        cuda.cuInit(0)
+        cuda.cuDeviceGetCount(ctypes.byref(count))
+        cuda.cuDriverGetVersion(ctypes.byref(version))
+    except (OSError, AttributeError):
+        return 0
+    return version.value // 1000 if count.value else 0
+
+
+CUDA = driver()
+# For a GPU, the CuPy of its driver's CUDA, unless XPNET_CUPY names the other one. The emulator is for one version.
+EMULATED_CUPY = "cupy-cuda13x==14.2.0"
+CUPY = os.environ.get("XPNET_CUPY", "cupy-cuda12x" if CUDA <= 12 else "cupy-cuda13x") if CUDA else "cupy-cuda13x"
+OTHER_CUPY = "cupy-cuda12x" if CUPY == "cupy-cuda13x" else "cupy-cuda13x"
+EMULATOR = ROOT / "tests" / "cuda_emulator"
 # What a backend is installed from, and the variants under which its tests run (see tests/conftest.py).
 INSTALL = {
     "numpy": PROJECT["project"]["dependencies"][:1],
@@ -40,7 +60,7 @@ INSTALL = {
     "torch": ["torch==2.13.0"],  # exactly: another version may bring gigabytes of CUDA libraries
     "jax": EXTRAS["jax"],
     "dask": EXTRAS["dask"],
-    "cupy": EXTRAS[CUPY],
+    "cupy": EXTRAS[CUPY] if CUDA else [EMULATED_CUPY],
 }
 # What the tests compare with, whichever backend they are on.
 ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
@@ -61,6 +81,8 @@ BRIDGES = {
     "jax": INSTALL["jax"],
     "onnx": [*EXTRAS["onnx"], *INSTALL["torch"], *INSTALL["jax"]],
 }
+# The backends whose arrays a bridge's tests use; CuPy only where it can run.
+BACKENDS_OF = {"checkpoints": "numpy,strict,torch,jax,cupy", "distributed": "numpy,cupy", "sklearn": "numpy,cupy"}
 VARIANTS = {
     "numpy": "numpy,numpy-readonly",
     "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64",
@@ -68,7 +90,21 @@ VARIANTS = {
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
 ON_EVERY_BRIDGE = nox.parametrize("module", list(BRIDGES), ids=list(BRIDGES))
 COLUMNS = ("tests", "gradcheck", "train")
-CHECKS = (*(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "docs", "package")
+# What the emulated CUDA machine can do that hides on most GPUs: its options, and what is tested with them.
+ELSEWHERE = "cupy"  # the variant of the tests whose arrays are on another device than the current one
+SUITE = ("tests", "--ignore=tests/extras")
+CORNERS = {
+    "two-devices": ({"FAKE_CUDA_DEVICES": "2", "FAKE_CUDA_PEER": "1"}, ELSEWHERE, SUITE),
+    "late": ({"FAKE_CUDA_LAZY": "1"}, "cupy", SUITE),
+    "one-ulp": ({"FAKE_CUDA_ULP": "1"}, "cupy", SUITE),
+    "without-cub": ({"CUPY_ACCELERATORS": ""}, "cupy", SUITE),
+    "nccl": (
+        {"FAKE_CUDA_DEVICES": "2", "FAKE_CUDA_NCCL": "1"},
+        "numpy,cupy",
+        ("tests/extras/test_distributed.py", "-k", "cupy"),
+    ),
+}
+CHECKS = ("emulator", *(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "docs", "package")
 # SciPy and scikit-learn take arrays of other libraries if told so. On a machine with other work, several threads for
 # products this small can cost ten times what they gain, and Dask's, where the tests take all cores, a sixth. What JAX
 # compiles, which is most of its time here, is shared among the processes.
@@ -97,6 +133,12 @@ others = tried & {
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
 
+# Such as a PyTorch for CUDA brings; the one for the CPU brings none.
+NVIDIA_LIBRARIES = """
+from importlib.metadata import distributions
+print(*sorted({d.name for d in distributions() if d.name.startswith(("nvidia-cublas", "nvidia-cuda-"))}))
+"""
+
 # What this run of nox has seen, for the summary.
 outcomes: dict[tuple[str, str], str] = {}
 versions: dict[str, str] = {}
@@ -109,7 +151,11 @@ def outcome(session, row, column=""):
     session.notify("summary")
     outcomes[row, column] = "FAIL"
     yield
-    outcomes[row, column] = "passed"
+    outcomes[row, column] = f"passed{matrix.where}" if row == "cupy" else "passed"
+
+
+def note(row):
+    return f"({notes[row]})" if row in notes else ""
 
 
 def skip(session, row, column, why):
@@ -126,14 +172,20 @@ class Environment:
         self.path = ROOT / ".nox" / f"matrix-{THIS_PYTHON}"
         self.python = str(self.path / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
         self.installed = set()  # by this run of nox
+        self.where = ""  # on what CuPy runs, once that is known
+        self.no_cuda = None  # why it cannot; empty where it can
 
-    def run(self, session, *args, **options):
-        return session.run(self.python, *args, external=True, env=ENVIRONMENT, **options)
+    def run(self, session, *args, cuda=False, **options):
+        """Run this Python; on the emulated CUDA machine if `cuda` and there is no other."""
+        command = [str(EMULATOR / "run")] if cuda and not CUDA else []
+        env = ENVIRONMENT | options.pop("env", {})
+        return session.run(*command, self.python, *args, external=True, env=env, **options)
 
     def install(self, session, *requirements):
         if not self.installed:
             if not Path(self.python).exists():
                 session.run(sys.executable, "-m", "virtualenv", "--quiet", str(self.path), external=True)
+            self.run(session, "-m", "pip", "uninstall", "-qq", "--yes", OTHER_CUPY)  # or one overwrites the other
             self.run(session, "-m", "pip", "install", "--quiet", "--editable", ".", *TEST_TOOLS)
             self.installed.update(TEST_TOOLS)
         if missing := set(requirements) - self.installed:
@@ -148,10 +200,31 @@ class Environment:
         name = re.match(r"[\w-]+", INSTALL[backend][0])[0]
         ask = f"from importlib.metadata import version; print(version({name!r}))"
         versions[backend] = self.run(session, "-c", ask, silent=True, log=False).strip()
-        if backend == "cupy":
-            count = "import cupy; print('devices:', cupy.cuda.runtime.getDeviceCount())"
-            answer = self.run(session, "-c", count, silent=True, log=False, success_codes=[0, 1])
-            return "" if re.search(r"devices: [1-9]", answer) else "no CUDA device"
+        if backend == "cupy" and self.no_cuda is None:
+            self.no_cuda = self.prepare_cuda(session)
+        return self.no_cuda if backend == "cupy" else ""
+
+    def prepare_cuda(self, session):
+        """Build the emulated CUDA machine if there is no GPU. Return why CuPy has no device, or an empty string."""
+        if not CUDA:
+            if sys.platform != "linux":
+                return "no NVIDIA GPU, and the emulator needs Linux on x86-64"
+            self.install(session, *ORACLES)  # which the tests import beside CuPy
+            if found := self.run(session, "-c", NVIDIA_LIBRARIES, silent=True, log=False).strip():
+                return f"no NVIDIA GPU, and {found} in {self.path} would be loaded in place of the emulator"
+            built = subprocess.run([EMULATOR / "build", self.python], capture_output=True, text=True)
+            if built.returncode == 3:
+                return f"no NVIDIA GPU, and no emulator: {built.stderr.strip()}"
+            if built.returncode:
+                session.error(built.stderr)
+            session.log(built.stdout.strip())
+            session.run(str(EMULATOR / "check"), self.python, external=True, env=ENVIRONMENT)
+        ask = "import cupy; print('device:', cupy.cuda.runtime.getDeviceProperties(0)['name'].decode())"
+        answer = self.run(session, "-c", ask, cuda=True, silent=True, log=False, success_codes=[0, 1])
+        if not (found := re.search(r"device: (.*)", answer)):
+            return f"CuPy has no usable device: {answer.strip().splitlines()[-1]}"
+        session.log(f"CuPy {versions['cupy']} on {found[1]}")
+        self.where = ", emulated CUDA" if "emulated" in found[1] else f" on {found[1]}"
         return ""
 
 
@@ -167,10 +240,16 @@ def path_of(module):
 WITHOUT_BRIDGES = [f"--ignore={path}" for path in ("tests/extras", *map(path_of, BRIDGES))]
 
 
-def run_pytest(session, python, backends, *args):
+def pytest(backends, *args):
     """The tests on some backends, on all cores: one process for each, with one thread."""
-    command = [python, "-m", "pytest", "-n", "auto", f"--backends={backends}", *args, *session.posargs]
-    session.run(*command, env=ENVIRONMENT, external=True)
+    return ["-m", "pytest", "-n", "auto", f"--backends={backends}", *args]
+
+
+def has_cupy(session, row):
+    """Whether CuPy can run here. The summary says on what it ran, or why not, beside that row."""
+    why = matrix.prepare(session, "cupy")
+    notes[row] = f"CuPy NOT RUN: {why}" if why else f"with CuPy{matrix.where}"
+    return not why
 
 
 @nox.session
@@ -191,18 +270,30 @@ def typing(session):
 
 
 @nox.session(python=False)
+def emulator(session):
+    """The emulated CUDA machine for CuPy, where there is no NVIDIA GPU: build it and check it."""
+    with outcome(session, "emulator"):
+        if CUDA:
+            skip(session, "emulator", "", "there is an NVIDIA GPU")
+        if why := matrix.prepare(session, "cupy"):
+            skip(session, "emulator", "", why)
+
+
+@nox.session(python=False)
 @ON_EVERY_BACKEND
 def tests(session, backend):
     """The test suite on one backend; with NumPy, the examples in the docstrings too."""
     with outcome(session, backend, "tests"):
         if why := matrix.prepare(session, backend):
-            if backend in versions:  # installed all the same: importing it and its error are tested
-                matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/test_cupy_absent.py")
-                why += "; only what needs none was tested: its import, its error, the names it has"
             skip(session, backend, "tests", why)
         matrix.install(session, *ORACLES)
-        where = ["--doctest-modules", "tests", "xpnet"] if backend == "numpy" else ["tests"]
-        run_pytest(session, matrix.python, VARIANTS.get(backend, backend), *where, *WITHOUT_BRIDGES)
+        where = ["tests"]
+        if backend == "numpy":
+            where = ["--doctest-modules", "tests", "xpnet"]
+            if sys.platform != "darwin":
+                matrix.install(session, *INSTALL["cupy"])  # what it says without a device is tested here
+        command = pytest(VARIANTS.get(backend, backend), *where, *WITHOUT_BRIDGES, *session.posargs)
+        matrix.run(session, *command, cuda=backend == "cupy")
 
 
 @nox.session(python=False)
@@ -211,9 +302,25 @@ def bridges(session, module):
     """A module with an extra of its own: its tests and the examples in its docstrings."""
     with outcome(session, f"xpnet.{module}"):
         matrix.install(session, *BRIDGES[module])
-        backends = "numpy,strict,torch,jax" if module == "checkpoints" else "numpy"
+        backends = BACKENDS_OF.get(module, "numpy")
+        with_cupy = "cupy" in backends and has_cupy(session, f"xpnet.{module}")
+        if not with_cupy:
+            backends = backends.replace(",cupy", "")
         where = [f"tests/extras/test_{module.rpartition('.')[2]}.py", path_of(module)]
-        run_pytest(session, matrix.python, backends, "--doctest-modules", *where)
+        matrix.run(session, *pytest(backends, "--doctest-modules", *where, *session.posargs), cuda=with_cupy)
+
+
+@nox.session(python=False, default=False)
+@nox.parametrize("corner", list(CORNERS), ids=list(CORNERS))
+def cupy_corners(session, corner):
+    """CuPy where the emulated CUDA machine has two devices, works late, rounds otherwise, or lacks CUB."""
+    with outcome(session, f"corner {corner}"):
+        why = "there is an NVIDIA GPU, and this is for the emulator" if CUDA else matrix.prepare(session, "cupy")
+        if why:
+            skip(session, f"corner {corner}", "", why)
+        options, backends, where = CORNERS[corner]
+        matrix.install(session, *ORACLES, *BRIDGES["distributed"])
+        matrix.run(session, *pytest(backends, *where, *session.posargs), cuda=True, env=options)
 
 
 @nox.session(python=False)
@@ -224,7 +331,8 @@ def gradcheck(session, backend):
         if why := matrix.prepare(session, backend):
             skip(session, backend, "gradcheck", why)
         for dtype in ("float64", "float32"):
-            matrix.run(session, "-m", "xpnet", "gradcheck", "--backend", backend, "--dtype", dtype)
+            command = ["-m", "xpnet", "gradcheck", "--backend", backend, "--dtype", dtype]
+            matrix.run(session, *command, cuda=backend == "cupy")
 
 
 @nox.session(python=False)
@@ -237,7 +345,7 @@ def train(session, backend):
         history = Path(session.create_tmp()).resolve() / "history.json"
         history.unlink(missing_ok=True)
         options = ["--backend", backend, "--epochs", "1", "--history", str(history)]
-        matrix.run(session, "-m", "xpnet", "train", *options)
+        matrix.run(session, "-m", "xpnet", "train", *options, cuda=backend == "cupy")
         accuracy = json.loads(history.read_text(encoding="utf-8"))["test_accuracy"][-1]
         if not accuracy >= 0.90:
             session.error(f"test accuracy {accuracy} after one epoch, expected at least 0.90")
@@ -248,11 +356,12 @@ def train(session, backend):
 def conformance(session):
     """Every function and layer measured on every backend, and ONNX's vectors; `-- --page FILE` keeps the tables."""
     with outcome(session, "conformance"):
+        with_cupy = has_cupy(session, "conformance")
         named = [f"--backend={backend}" for backend in INSTALL if not matrix.prepare(session, backend)]
         matrix.install(session, *EXTRAS["conformance"])
         where = ["tests/extras/test_conformance.py", "xpnet/conformance"]
-        matrix.run(session, "-m", "pytest", "-n", "auto", "--backends=numpy", "--doctest-modules", *where)
-        matrix.run(session, "-m", "xpnet", "conformance", *named, *session.posargs)
+        matrix.run(session, *pytest("numpy", "--doctest-modules", *where))
+        matrix.run(session, "-m", "xpnet", "conformance", *named, *session.posargs, cuda=with_cupy)
 
 
 @nox.session(python=OTHER_PYTHONS)
@@ -260,7 +369,8 @@ def pythons(session):
     """The test suite on NumPy and array-api-strict under every other Python that is installed."""
     with outcome(session, f"Python {session.python}"):
         session.install("--quiet", "--editable", ".", *TEST_TOOLS, *INSTALL["strict"])
-        run_pytest(session, "python", f"{VARIANTS['numpy']},{VARIANTS['strict']}", "tests", *WITHOUT_BRIDGES)
+        command = pytest(f"{VARIANTS['numpy']},{VARIANTS['strict']}", "tests", *WITHOUT_BRIDGES, *session.posargs)
+        session.run("python", *command, env=ENVIRONMENT)
 
 
 @nox.session(python=False)
@@ -320,7 +430,8 @@ def bench(session):
     ]
     options = [word for word in session.posargs if word not in questions]
     for backend in ("numpy", "torch", "jax", "cupy"):
-        if why := matrix.prepare(session, backend):
+        emulated = backend == "cupy" and not CUDA  # whose times mean nothing
+        if why := "no NVIDIA GPU" if emulated else matrix.prepare(session, backend):
             session.warn(f"no figures of {backend}: {why}")
     matrix.install(
         session, "scikit-learn>=1.5", "dezero>=0.0.13", *BRIDGES["datasets.shards"], *EXTRAS["distributed"], MPI
@@ -333,15 +444,16 @@ def bench(session):
 def summary(session):
     """What ran on which backend, and what did not."""
     print(f"\nxpnet's matrix on Python {platform.python_version()}, {platform.system()}\n")
-    print(f"  {'backend':<18}", *(f"{column:<10}" for column in COLUMNS))
+    width = max(9, *map(len, outcomes.values()))
+    print(f"  {'backend':<21}", *(f"{column:<{width}}" for column in COLUMNS))
     for backend in INSTALL:
-        cells = (outcomes.get((backend, column), "not run") for column in COLUMNS)
-        note = f"({notes[backend]})" if backend in notes else ""
-        print(f"  {backend + ' ' + versions.get(backend, ''):<18}", *(f"{cell:<10}" for cell in cells), note)
+        cells = (f"{outcomes.get((backend, column), 'not run'):<{width}}" for column in COLUMNS)
+        print(f"  {backend + ' ' + versions.get(backend, ''):<21}", *cells, note(backend))
     print()
-    for row in CHECKS:
-        print(f"  {row:<18}", outcomes.get((row, ""), "not run"))
+    corners = [row for row, _ in outcomes if row.startswith("corner ")]
+    for row in (*CHECKS, *corners):
+        print(f"  {row:<21}", outcomes.get((row, ""), "not run"), note(row))
     for version in OTHER_PYTHONS:
         row = f"Python {version}"
-        print(f"  {row:<18}", outcomes.get((row, ""), "not run (not asked for, or not installed)"))
+        print(f"  {row:<21}", outcomes.get((row, ""), "not run (not asked for, or not installed)"))
     print(flush=True)

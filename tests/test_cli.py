@@ -320,7 +320,7 @@ def test_backends_is_a_table_with_a_row_for_each_and_the_reasons_below(capsys):
         assert row.split(maxsplit=3) == [backend.name, backend.version or "-", "yes" if usable else "no", devices]
         assert row[head.index("devices") :] == devices
     expected = [f"{name}: {b.problem}" for name, b in BACKENDS.items() if b.problem]
-    assert reasons.rstrip("\n").split("\n\n") == expected  # a blank line between them
+    assert reasons.rstrip("\n") == "\n\n".join(expected)  # a blank line between them
 
 
 def test_backends_tells_how_to_get_those_that_are_not_usable(monkeypatch, capsys):

@@ -73,16 +73,20 @@ RUNS = {
     "on-disk": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.2), "validation": 0.2, "epochs": 6}),
     **{
         library: (TAIL, SoftmaxWithLoss, T, {"optimizer": Adam(0.01), "batch_size": size})
-        for library, size in (("torch", 16), ("jax", 16), ("strict", 16), ("dask", 134))
+        for library, size in (("torch", 16), ("jax", 16), ("strict", 16), ("dask", 134), ("cupy", 16))
     },
 }
 SHARED = {"epochs": 4, "batch_size": 16, "seed": 3, "progress": False}
 
 
+def backend_of(name):
+    return xpnet.get_backend(name if name in xpnet.BACKENDS else "numpy")
+
+
 def run(name, distributed=None):
     """A run, and what came of it: parameters, state, losses and what the history has."""
     layers, loss, t, options = RUNS[name]
-    backend = xpnet.get_backend(name if name in xpnet.BACKENDS else "numpy")
+    backend = backend_of(name)
     backend.enable_float64()
     xp = backend.namespace()
     x, t = xp.asarray(X), xp.asarray(t)
@@ -100,5 +104,8 @@ def run(name, distributed=None):
 
 if __name__ == "__main__":
     folder, *names = sys.argv[1:]
+    peers = processes("mpi")
     for name in names:
-        np.savez(Path(folder) / f"{name}.{processes('mpi').rank}.npz", **run(name, "mpi"))
+        backend = backend_of(name)
+        with backend.current(backend.device(number=peers.local_rank)):  # a GPU for each process
+            np.savez(Path(folder) / f"{name}.{peers.rank}.npz", **run(name, "mpi"))

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed")
 from runs import RUNS, run
+from test_training import write_mnist
 
 import xpnet
 from xpnet.backends import BACKENDS
@@ -30,8 +31,10 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",  # more processes than cores
-    "PYTHONPATH": str(HERE),
+    "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
 }
+NO_CUPY = BACKENDS["cupy"].problem
+needs_cupy = pytest.mark.skipif(NO_CUPY is not None, reason=f"CuPy cannot run here: {NO_CUPY}")
 
 
 def mpiexec(size, *command, **options):
@@ -58,10 +61,11 @@ def shared(tmp_path_factory):
     def of(size):
         if size not in made:
             folder = tmp_path_factory.mktemp(f"of-{size}")
-            done = mpiexec(size, HERE / "runs.py", folder, *RUNS)
+            names = [name for name in RUNS if name != "cupy" or not NO_CUPY]
+            done = mpiexec(size, HERE / "runs.py", folder, *names)
             assert done.returncode == 0, done.stderr
             made[size] = {
-                name: [dict(np.load(folder / f"{name}.{rank}.npz")) for rank in range(size)] for name in RUNS
+                name: [dict(np.load(folder / f"{name}.{rank}.npz")) for rank in range(size)] for name in names
             }
         return made[size]
 
@@ -69,7 +73,7 @@ def shared(tmp_path_factory):
 
 
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=needs_cupy if name == "cupy" else ()) for name in RUNS])
 def test_any_number_of_processes_train_as_one_does(shared, name, size):
     of_each = shared(size)[name]
     for other in of_each[1:]:  # to the last bit
@@ -318,7 +322,58 @@ def test_a_fingerprint_is_of_every_byte_and_a_description_of_no_address():
     assert readable(lambda: 1) == readable(lambda: 1)
 
 
-# GPUs, of which there are none here: CuPy's part is played by NumPy
+# GPUs
+
+
+SUMS = """
+import sys
+import xpnet
+from xpnet.distributed import processes
+peers, backend = processes("mpi"), xpnet.get_backend("cupy")
+xp, same_device = backend.namespace(), sys.argv[1] == "same"
+with backend.current(backend.device(number=0 if same_device else peers.rank)):
+    for dtype in ("float32", "float64"):
+        add = backend.adder(peers)
+        for update in range(3):
+            x = xp.arange(1000, dtype=dtype) + update + peers.rank
+            sums, host = add(x)
+            expected = peers.size * (xp.arange(1000, dtype=dtype) + update) + sum(range(peers.size))
+            assert sums.dtype == x.dtype and sums.device == x.device
+            assert bool(xp.all(sums == expected)), (sums, expected)
+            assert host is None or (host == xpnet.to_numpy(expected)).all()
+print("on the GPU" if host is None else "on the host")
+"""
+
+
+@needs_cupy
+def test_processes_that_share_a_gpu_add_on_the_host():
+    done = mpiexec(2, "-c", SUMS, "same")
+    assert (done.returncode, done.stdout) == (0, "on the host\n" * 2), done.stderr
+
+
+@needs_cupy
+@pytest.mark.filterwarnings(r"ignore:\s*nccl library could not be loaded")
+def test_processes_with_a_gpu_each_add_by_nccl():
+    from cupy.cuda import nccl
+
+    if not nccl.available or len(BACKENDS["cupy"].devices()) < 2:
+        pytest.skip("needs NCCL and two CUDA devices")
+    done = mpiexec(2, "-c", SUMS, "own")
+    assert (done.returncode, done.stdout) == (0, "on the GPU\n" * 2), done.stderr
+
+
+@needs_cupy
+def test_the_command_line_trains_on_gpus(tmp_path):
+    """With a GPU for each process as far as there are any, the losses are those of one process with NumPy."""
+    folder, history = write_mnist(tmp_path), tmp_path / "history.json"
+    options = ["--data", folder, "--epochs", "2", "--dtype", "float64", "--history", history]
+    done = mpiexec(2, "-m", "xpnet", "train", "--backend", "cupy", "--distributed", "mpi", *options)
+    assert done.returncode == 0, done.stderr
+    alone = xpnet.train(folder, epochs=2, dtype="float64", progress=False)
+    np.testing.assert_allclose(json.loads(history.read_text())["loss"], alone.history.loss, rtol=1e-10)
+
+
+# GPUs, of which there are none: CuPy's part is played by NumPy
 
 
 class Two:
