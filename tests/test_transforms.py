@@ -68,7 +68,7 @@ def test_every_layer_is_tried():
     public = {thing for name in xpnet.layers.__all__ if isinstance(thing := getattr(xpnet.layers, name), type)}
     tried = [type(test_layers.forward(name, case[3])[0]) for name, case in LAYERS.items()]
     tried += [type(test_losses.forward(name, test_losses.given_to(name))[0]) for name in CASES]
-    assert set(tried) == public
+    assert set(tried) == public - {xpnet.Layer, xpnet.Loss}
     assert len(PROBLEMS) == len(tried)
 
 

@@ -64,8 +64,10 @@ if TYPE_CHECKING:  # a name is loaded when it is first used; the same names stan
         Gelu,
         HuberLoss,
         IdentityWithLoss,
+        Layer,
         LayerNormalization,
         LeakyRelu,
+        Loss,
         MaxPooling,
         MulLayer,
         Relu,
@@ -78,7 +80,7 @@ if TYPE_CHECKING:  # a name is loaded when it is first used; the same names stan
         Tanh,
     )
     from .networks import MultiLayerNet, Network, SimpleNet, TwoLayerNet
-    from .optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, RMSProp
+    from .optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
     from .schedules import CosineDecay, StepDecay, WarmUp
     from .sequential import Sequential
     from .training import Diverged, Result, fit, train
@@ -121,9 +123,11 @@ __all__ = [
     "History",
     "HuberLoss",
     "IdentityWithLoss",
+    "Layer",
     "LayerNorm",
     "LayerNormalization",
     "LeakyRelu",
+    "Loss",
     "MaxPool",
     "MaxPooling",
     "Momentum",
@@ -132,6 +136,7 @@ __all__ = [
     "Nesterov",
     "Network",
     "Normal",
+    "Optimizer",
     "Orthogonal",
     "RMSProp",
     "Relu",
@@ -197,10 +202,10 @@ _HOMES = {
     "history": "History",
     "initializers": "He Normal Orthogonal Xavier Zeros",
     "layers": "AddLayer Affine AveragePooling BatchNormalization Convolution Dropout Embedding "
-    "ExponentialWithLoss Flatten Gelu HuberLoss IdentityWithLoss LayerNormalization LeakyRelu MaxPooling MulLayer "
+    "ExponentialWithLoss Flatten Gelu HuberLoss IdentityWithLoss Layer LayerNormalization LeakyRelu Loss MaxPooling MulLayer "
     "Relu Residual Sigmoid SigmoidWithLoss Silu Softmax SoftmaxWithLoss Tanh",
     "networks": "MultiLayerNet Network SimpleNet TwoLayerNet",
-    "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov RMSProp",
+    "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSProp",
     "schedules": "CosineDecay StepDecay WarmUp",
     "sequential": "Sequential",
     "training": "Diverged Result fit train",

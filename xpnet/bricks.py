@@ -66,8 +66,8 @@ class Description:
     Examples
     --------
     >>> import numpy as np
-    >>> from xpnet import Sequential
-    >>> class Square:
+    >>> from xpnet import Layer, Sequential
+    >>> class Square(Layer):
     ...     def forward(self, x):
     ...         self.x = x
     ...         return x * x
@@ -114,8 +114,8 @@ class Description:
     def layer(self, arrays: Sequence[Array], training: bool) -> Any:
         """The one-pass layer with its parameters, state and masks, in this order.
 
-        Masks are None in inference. A layer with parameters gives their derivatives with `gradients()`, in the order
-        of `params`; one with state has the next in its attribute `state`.
+        A subclass of `Layer`. Masks are None in inference. The layer's `gradients()` are in the order of `params`, and
+        its `state` after `forward` in that of `state`.
         """
         raise NotImplementedError
 

@@ -1,13 +1,12 @@
 """Networks: a stack with its parameters, and the methods of the book's networks."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from ._array import Array, check_floating, device, dtype_name, from_host, namespace
 from .backends import on_arrays_device
 from .bricks import Activation, BatchNorm, Dense, Description, Drop, Initializer
-from .functions import accuracy, softmax, softmax_cross_entropy
+from .functions import softmax_cross_entropy
 from .gradient import numerical_gradient
 from .initializers import Normal, generator
 from .layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, SoftmaxWithLoss, Tanh
@@ -75,6 +74,12 @@ class Network:
             place(stack.init(generator(seed), input_shape)),
             place(stack.init_state(input_shape)),
         )
+        for name, layer in stack.layers(self.params, state=self.state or None).items():
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    f"{name} must be a layer, but its description builds {layer!r}; make its class a subclass of "
+                    "xpnet.layers.Layer"
+                )
         self.layers: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,9 +92,8 @@ class Network:
 
     @property
     def classifies(self) -> bool:
-        """Whether the outputs are scores of classes, not numbers to predict."""
-        loss = self.stack.loss_class
-        return (loss.func if isinstance(loss, partial) else loss) is SoftmaxWithLoss
+        """Whether the network has probabilities and an accuracy: its loss says so."""
+        return self.stack.last.classifies
 
     def summary(self) -> str:
         """A table of the layers, with the shapes of their outputs and how many parameters they have."""
@@ -111,16 +115,28 @@ class Network:
         return self.stack.predict(self.params, x, state=self.state)
 
     def predict_proba(self, x: Array) -> Array:
-        """The probabilities of the classes: `softmax` of the scores."""
-        return softmax(self.predict(x))
+        """The probabilities for `x`, from the scores, as the loss defines them; shape as `predict`.
+
+        Raises
+        ------
+        TypeError
+            If the network does not classify, as with `IdentityWithLoss`.
+        """
+        return self.stack.last.probabilities(self.predict(x))
 
     def loss(self, x: Array, t: Array) -> Array:
         """The loss on `x` with targets `t`, an array of shape ()."""
         return self.stack.loss(self.params, x, t, state=self.state)
 
     def accuracy(self, x: Array, t: Array) -> Array:
-        """The share of `x` that is put in the right class, an array of shape (); `t` is labels or one-hot."""
-        return accuracy(self.predict(x), t)
+        """The fraction of right answers, an array of shape (), as the loss defines it; `t` as in `loss`.
+
+        Raises
+        ------
+        TypeError
+            If the network does not classify, as with `IdentityWithLoss`.
+        """
+        return self.stack.last.accuracy(self.predict(x), t)
 
     def gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
         """The gradient of the training loss by each parameter, by backpropagation.

@@ -54,8 +54,7 @@ def _of_layer(build: Callable[..., Any], options: dict[str, Any]) -> Callable[..
         def back(dout: Array) -> tuple[Any, tuple[Array | None, ...]]:
             dx = layer.backward(dout)
             by_inputs = dx if isinstance(dx, tuple) else (dx,)
-            by_params = layer.gradients() if hasattr(layer, "gradients") else ()
-            return _filled(by_params, counts[0]), _filled(by_inputs, counts[1])
+            return _filled(layer.gradients(), counts[0]), _filled(by_inputs, counts[1])
 
         return Pass(y, {}, [layer], back)
 
@@ -73,7 +72,7 @@ def _of_stack(stack: Sequential, training: bool = False) -> Callable[..., Pass]:
             dx, gradients = stack.backward(layers, dout)
             return gradients, (dx,)
 
-        return Pass(y, stack.next_state(layers) if training else {}, list(layers.values()), back)
+        return Pass(y, stack.next_state(layers) if training and state else {}, list(layers.values()), back)
 
     return run
 

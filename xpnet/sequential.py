@@ -13,6 +13,7 @@ from ._array import Array
 from .backends import on_arrays_device
 from .bricks import Description, Shape, choose_weights
 from .layers import SoftmaxWithLoss
+from .layers.base import Loss
 
 __all__ = ["Params", "Sequential"]
 
@@ -36,6 +37,8 @@ class Sequential:
         With the initializers that were chosen for weights.
     names : list of str
         Of the layers, such as "Affine1".
+    last : Loss
+        The loss without weights of the samples, for what is to be known of it, such as whether it classifies.
     param_names, carried_names : list of tuple of str
         For each layer, its parameters and what it carries on, such as ``("W1", "b1")`` and ``("mean1", "var1")``.
     state_names, mask_names : list of str
@@ -77,6 +80,12 @@ class Sequential:
                     f"Sequential: layer {i} is {description!r}, which looks integers up, and can only be the first"
                 )
         self.descriptions, self.loss_class = choose_weights(descriptions), loss
+        self.last = loss(None)
+        if not isinstance(self.last, Loss):
+            raise TypeError(
+                f"Sequential: loss must be SoftmaxWithLoss, another of xpnet's losses, or a subclass of "
+                f"xpnet.layers.Loss; got {loss!r}"
+            )
         count: Counter[str] = Counter()
 
         def numbered(name: str) -> str:
@@ -319,10 +328,10 @@ class Sequential:
         last = self.loss_class(weight)
         loss, dout = last.forward(x, t), last.backward()
         if over is not None:
-            times = getattr(last, "total", x.shape[0]) / over
+            times = (x.shape[0] if last.total is None else last.total) / over
             loss, dout = loss * times, dout * times
         _, gradients = self.backward(layers, dout, to_input=False)
-        return loss, gradients, self.next_state(layers), layers, last
+        return loss, gradients, self.next_state(layers) if state else {}, layers, last
 
     def backward(self, layers: dict[str, Any], dout: Array, *, to_input: bool = True) -> tuple[Array | None, Params]:
         """Backpropagation through layers that recorded a pass.
@@ -349,7 +358,7 @@ class Sequential:
             dx = dout
         else:
             for layer in passed[self._first : self._first + 1]:
-                getattr(layer, "backward_params", layer.backward)(dout)
+                layer.backward_params(dout)
         gradients = {
             key: gradient
             for keys, layer in zip(self.param_names, passed, strict=True)
@@ -359,10 +368,15 @@ class Sequential:
         return dx, gradients
 
     def next_state(self, layers: dict[str, Any]) -> Params:
-        """What layers that recorded a pass carry to the next update."""
+        """What layers that recorded a pass, and were given their state, carry to the next update."""
+        for keys, (name, layer) in zip(self.carried_names, layers.items(), strict=True):
+            if len(layer.state) != len(keys):
+                raise ValueError(
+                    f"{name}: its description declares the state ({', '.join(keys)}), but after forward the layer's "
+                    f"state has {len(layer.state)} arrays; set state to one array for each name"
+                )
         return {
             key: value
             for keys, layer in zip(self.carried_names, layers.values(), strict=True)
-            if keys
-            for key, value in zip(keys, layer.state, strict=False)
+            for key, value in zip(keys, layer.state, strict=True)
         }

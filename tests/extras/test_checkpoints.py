@@ -280,6 +280,9 @@ def test_a_network_is_saved_and_loaded(lib, stack, tmp_path):
 class Square(Description):
     kind = "Square"
 
+    def layer(self, arrays, training):
+        return Relu()
+
 
 def test_what_a_file_cannot_describe_is_refused_before_anything_is_written(tmp_path):
     path = tmp_path / "net.safetensors"

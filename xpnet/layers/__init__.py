@@ -10,6 +10,7 @@ In the derivations L is the loss, ``dout`` is dL/d(output), and what `backward` 
 from .activations import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
 from .affine import Affine, Flatten
 from .arithmetic import AddLayer, MulLayer
+from .base import Layer, Loss
 from .convolution import Convolution
 from .dropout import Dropout, dropout_mask
 from .embedding import Embedding
@@ -31,8 +32,10 @@ __all__ = [
     "Gelu",
     "HuberLoss",
     "IdentityWithLoss",
+    "Layer",
     "LayerNormalization",
     "LeakyRelu",
+    "Loss",
     "MaxPooling",
     "MulLayer",
     "Relu",

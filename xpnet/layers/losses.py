@@ -3,13 +3,13 @@
 import math
 
 from .._array import Array, Namespace, check_floating, device, index_dtype, namespace
-from ..functions import as_targets, batch_size, check_batch, sigmoid
-from .base import Layer
+from ..functions import accuracy, as_targets, batch_size, check_batch, sigmoid, softmax
+from .base import Loss
 
 __all__ = ["ExponentialWithLoss", "HuberLoss", "IdentityWithLoss", "SigmoidWithLoss", "SoftmaxWithLoss"]
 
 
-class SoftmaxWithLoss(Layer):
+class SoftmaxWithLoss(Loss):
     """Softmax and cross-entropy in one: the mean of -Σ t log softmax(x) over the batch.
 
     Parameters
@@ -76,6 +76,8 @@ class SoftmaxWithLoss(Layer):
            [ 0.   ,  0.   ]])
     """
 
+    classifies = takes_labels = True
+
     def __init__(
         self,
         weight: Array | None = None,
@@ -89,7 +91,8 @@ class SoftmaxWithLoss(Layer):
             raise ValueError(f"SoftmaxWithLoss: smoothing must be at least 0 and below 1, got {smoothing!r}")
         if ignore is not None and (not isinstance(ignore, int) or isinstance(ignore, bool)):
             raise TypeError(f"SoftmaxWithLoss: ignore must be a label, a Python int, got {ignore!r}")
-        self.weight, self.class_weight, self.ignore = weight, class_weight, ignore
+        super().__init__(weight)
+        self.class_weight, self.ignore = class_weight, ignore
         self.smoothing = float(smoothing)  # a NumPy scalar would widen float32
         self.plain = class_weight is None and smoothing == 0 and ignore is None
 
@@ -119,6 +122,14 @@ class SoftmaxWithLoss(Layer):
     def backward(self, dout: Array = 1.0, /) -> Array:
         """The derivative by the scores, in their shape."""
         return (self.y - self.t) * (dout * self.share)
+
+    def probabilities(self, scores: Array, /) -> Array:
+        """The probabilities of the classes, `softmax` of the scores, shape of `scores`."""
+        return softmax(scores)
+
+    def accuracy(self, scores: Array, targets: Array, /) -> Array:
+        """The fraction of samples whose largest score is that of the right class, an array of shape ()."""
+        return accuracy(scores, targets)
 
     def _weighed(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
         """The targets and the shares of the samples, with all options, and the share of the batch that counts."""
@@ -153,7 +164,7 @@ class SoftmaxWithLoss(Layer):
         return xp.astype(xp.astype(t, index, copy=False) != ignore, x.dtype)[..., None]
 
 
-class SigmoidWithLoss(Layer):
+class SigmoidWithLoss(Loss):
     """Sigmoid and binary cross-entropy in one: the mean of -Σ (t log y + (1 - t) log(1 - y)) over the batch.
 
     For outputs that are each a yes or a no, whatever the others are.
@@ -201,8 +212,11 @@ class SigmoidWithLoss(Layer):
     array([[-0.5,  0.5,  0. ]])
     """
 
+    classifies = True
+
     def __init__(self, weight: Array | None = None, /, *, positive_weight: Array | None = None) -> None:
-        self.weight, self.positive_weight = weight, positive_weight
+        super().__init__(weight)
+        self.positive_weight = positive_weight
 
     def forward(self, x: Array, t: Array, /) -> Array:
         """The loss, an array of shape (), of scores `x` and targets `t`.
@@ -231,8 +245,18 @@ class SigmoidWithLoss(Layer):
         """The derivative by the scores, in their shape."""
         return (self.both * self.y - self.yes) * (dout * self.share)
 
+    def probabilities(self, scores: Array, /) -> Array:
+        """The probability of a yes for each output, `sigmoid` of the scores, shape of `scores`."""
+        return sigmoid(scores)
 
-class IdentityWithLoss(Layer):
+    def accuracy(self, scores: Array, targets: Array, /) -> Array:
+        """The fraction of outputs that are right, an array of shape (): a yes has a positive score."""
+        xp = namespace(scores=scores, targets=targets)
+        yes = _targets(xp, "SigmoidWithLoss", scores, targets) > 0.5
+        return xp.mean(xp.astype((scores > 0) == yes, scores.dtype))
+
+
+class IdentityWithLoss(Loss):
     """Identity and squared error in one, for regression: the mean of 1/2 Σ (x - t)² over the batch.
 
     Parameters
@@ -263,9 +287,6 @@ class IdentityWithLoss(Layer):
     array([[1., 2.]])
     """
 
-    def __init__(self, weight: Array | None = None, /) -> None:
-        self.weight = weight
-
     def forward(self, x: Array, t: Array, /) -> Array:
         """The loss, an array of shape (), of outputs `x` and targets `t`, both of shape (N, K) or (K,)."""
         xp = namespace(x=x, t=t, weight=self.weight)
@@ -279,7 +300,7 @@ class IdentityWithLoss(Layer):
         return self.error * (dout * self.share)
 
 
-class ExponentialWithLoss(Layer):
+class ExponentialWithLoss(Loss):
     """Exponential and Poisson deviance in one, for counts: the mean of Σ (t log(t/y) - t + y) over the batch.
 
     Parameters
@@ -314,9 +335,6 @@ class ExponentialWithLoss(Layer):
     array([[ 0., -2.]])
     """
 
-    def __init__(self, weight: Array | None = None, /) -> None:
-        self.weight = weight
-
     def forward(self, x: Array, t: Array, /) -> Array:
         """The loss, an array of shape (), of scores `x` and counts `t`.
 
@@ -340,7 +358,7 @@ class ExponentialWithLoss(Layer):
         return self.error * (dout * self.share)
 
 
-class HuberLoss(Layer):
+class HuberLoss(Loss):
     """Identity and Huber's loss in one, for regression that forgives outliers; the mean over the batch.
 
     The loss of an error e = x - t is e² / 2 as far as δ on either side of 0 and δ (abs(e) - δ / 2) beyond, where it
@@ -388,7 +406,7 @@ class HuberLoss(Layer):
     def __init__(self, weight: Array | None = None, /, *, delta: float = 1.0) -> None:
         if not delta > 0:
             raise ValueError(f"HuberLoss: delta must be positive, got {delta!r}")
-        self.weight = weight
+        super().__init__(weight)
         self.delta = float(delta)  # a NumPy scalar would widen float32
 
     def forward(self, x: Array, t: Array, /) -> Array:

@@ -67,12 +67,12 @@ class Residual(Layer):
 
     def gradients(self) -> tuple[Array, ...]:
         """The derivatives by the parameters of its layers, then of the shortcut's; after `backward`."""
-        return tuple(g for layer in self._both() if hasattr(layer, "gradients") for g in layer.gradients())
+        return tuple(g for layer in self._both() for g in layer.gradients())
 
     @property
     def state(self) -> tuple[Array, ...]:
         """The next state of its layers, then of the shortcut's."""
-        return tuple(array for layer in self._both() for array in getattr(layer, "state", ()))
+        return tuple(array for layer in self._both() for array in layer.state)
 
     def _both(self) -> list[Any]:
         return [*self.layers, *self.shortcut]

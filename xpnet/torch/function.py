@@ -7,6 +7,7 @@ import torch
 
 from .._array import Array
 from ..initializers import generator
+from ..layers.base import Layer
 from ..networks import Network
 from ..passes import Pass, pass_of
 from .weights import tensor
@@ -99,7 +100,7 @@ def _recorded(layers: list[Any]) -> Iterator[tuple[Any, Any]]:
             if isinstance(value, torch.Tensor):
                 yield vars(layer), key
             elif isinstance(value, list):
-                yield from _recorded([inner for inner in value if hasattr(inner, "forward")])
+                yield from _recorded([inner for inner in value if isinstance(inner, Layer)])
 
 
 def _fill(places: list[tuple[Any, Any]], values: Any) -> None:
