@@ -9,15 +9,25 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from types import ModuleType
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
+from . import _array
 from ._array import Array, Namespace, device, namespace
 
-__all__ = ["BACKENDS", "Backend", "BackendUnavailable", "backend_of", "get_backend", "on_arrays_device", "to_numpy"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendUnavailable",
+    "backend_of",
+    "elementwise",
+    "get_backend",
+    "on_arrays_device",
+    "to_numpy",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -219,6 +229,10 @@ class Backend:
                 return lambda *args: persist(function(*args))[0]
             case _:
                 return function
+
+    def fuse(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A bound method in the form that runs fastest: one kernel on CuPy, if `elementwise` marks the method."""
+        return _cupy_kernel(method) if self.name == "cupy" and hasattr(method, "elementwise") else method
 
     @on_arrays_device
     def rows(self, x: Array, index: Array) -> Array:
@@ -467,6 +481,51 @@ def backend_of(x: Array) -> Backend:
     library = type(x).__module__.partition(".")[0]
     library = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
     return BACKENDS.get(library) or Backend(library, library, f"pip install {library}")
+
+
+def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function whose results depend, element by element, on the same element of its arguments alone.
+
+    CuPy runs such a function as one kernel; unmarked, each operation in it would be one. The first argument is an
+    array. The others are arrays that broadcast with it, or Python numbers. The results are new arrays, all of one
+    shape. A number meets arrays alone, such as in ``x * rate``: CuPy's kernel computes ``1 - rate`` in half precision.
+
+    A method can be marked too. It becomes one kernel where its caller asks for it, by `Backend.fuse`.
+
+    Examples
+    --------
+    >>> @elementwise
+    ... def leaning(x, slope):
+    ...     return np.where(x > 0, x, slope * x)
+    >>> leaning(np.asarray([2.0, -2.0]), 0.5)
+    array([ 2., -1.])
+    """
+    forms: dict[type, Callable[..., Any]] = {}
+
+    @wraps(function)
+    def run(*args: Any) -> Any:
+        kind = type(args[0])
+        if kind not in forms:
+            forms[kind] = _cupy_kernel(function) if backend_of(args[0]).name == "cupy" else function
+        return forms[kind](*args)
+
+    run.elementwise = True  # type: ignore[attr-defined]
+    return run
+
+
+@lru_cache(maxsize=128)
+def _cupy_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    cupy = importlib.import_module("cupy")
+    xp = namespace(x=cupy.empty(0))
+
+    @wraps(function)
+    def traced(*args: Any) -> Any:
+        for arg in args:  # CuPy's stand-ins for arrays, by which it learns what the function computes
+            _array._NAMESPACES.setdefault(type(arg), xp)
+        return function(*args)
+
+    fused: Callable[..., Any] = cupy.fuse(traced)
+    return fused
 
 
 @on_arrays_device

@@ -3,6 +3,7 @@
 import math
 
 from .._array import Array, Namespace, check_floating, device, index_dtype, namespace
+from ..backends import elementwise
 from ..functions import as_targets, batch_size, check_batch, sigmoid
 from .base import Layer
 
@@ -110,15 +111,13 @@ class SoftmaxWithLoss(Layer):
         if not self.plain:
             self.t, self.share, counted = self._weighed(xp, x, t)
             self.total = self.total * counted
-        shifted = x - xp.max(x, axis=-1, keepdims=True)  # so that large scores are safe
-        e = xp.exp(shifted)
-        total = xp.sum(e, axis=-1, keepdims=True)
-        self.y = e / total
-        return xp.sum(self.t * (xp.log(total) - shifted) * self.share)
+        shifted, e = _exponentials(x, xp.max(x, axis=-1, keepdims=True))
+        self.y, losses = _softmax_with_losses(e, shifted, xp.sum(e, axis=-1, keepdims=True), self.t, self.share)
+        return xp.sum(losses)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
         """The derivative by the scores, in their shape."""
-        return (self.y - self.t) * (dout * self.share)
+        return _difference(self.y, self.t, dout * self.share)
 
     def _weighed(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
         """The targets and the shares of the samples, with all options, and the share of the batch that counts."""
@@ -151,6 +150,22 @@ class SoftmaxWithLoss(Layer):
                 "pass what it has become there (-1 in uint8 is 255), or labels of another dtype"
             )
         return xp.astype(xp.astype(t, index, copy=False) != ignore, x.dtype)[..., None]
+
+
+@elementwise
+def _exponentials(x: Array, largest: Array) -> tuple[Array, Array]:
+    shifted = x - largest  # so that large scores are safe
+    return shifted, namespace(x=x).exp(shifted)
+
+
+@elementwise
+def _softmax_with_losses(e: Array, shifted: Array, total: Array, t: Array, share: Array) -> tuple[Array, Array]:
+    return e / total, t * (namespace(e=e).log(total) - shifted) * share
+
+
+@elementwise
+def _difference(y: Array, t: Array, share: Array) -> Array:
+    return (y - t) * share
 
 
 class SigmoidWithLoss(Layer):
