@@ -248,6 +248,28 @@ class Backend:
         """`x`, of samples along its first axis; Dask's pieces, one for each slice that it was made of, become one."""
         return x.rechunk(dict.fromkeys(range(1, x.ndim), -1)) if self.name == "dask" else x
 
+    def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array | None:
+        """Windows that move over images, shape (N, C, *size, *out), as a view of `x`; None where there are no such views.
+
+        See `layers.windows`.
+        """
+        if self.name not in ("numpy", "cupy"):
+            return None
+        as_strided = importlib.import_module(f"{self.module}.lib.stride_tricks").as_strided
+        *outer, down, right = x.strides
+        inner = down * dilation[0], right * dilation[1], down * stride[0], right * stride[1]
+        return as_strided(x, (*x.shape[:2], *size, *out), (*outer, *inner))
+
+    def pad(self, x: Array, before: Any, after: Any, value: float) -> Array | None:
+        """`x` with rows and columns of `value` around it, in one new array; None where arrays are not written to."""
+        if self.name not in ("numpy", "cupy"):
+            return None
+        *outer, height, width = x.shape
+        shape = *outer, before[0] + height + after[0], before[1] + width + after[1]
+        padded = importlib.import_module(self.module).full(shape, value, dtype=x.dtype)
+        padded[..., before[0] : before[0] + height, before[1] : before[1] + width] = x
+        return padded
+
     @property
     def block_size(self) -> int:
         """How many numbers to make at a time where more would be too many: NumPy's are to stay in a core's cache."""
