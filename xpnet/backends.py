@@ -244,15 +244,37 @@ class Backend:
             return x.index_select(0, index)
         return namespace(x=x, index=index).take(x, index, axis=0)
 
+    def index(self, numbers: np.ndarray[Any, Any], like: Array) -> Array:
+        """Numbers of samples on the device of `like`, for `rows` and `repeat`. JAX's compiled loop moves its own."""
+        return numbers if self.name == "jax" else namespace(like=like).asarray(numbers, device=device(like))
+
+    def masks(
+        self, draw: Draw | None, count: int, size: int, like: Array, share: slice = slice(None)
+    ) -> Iterator[dict[str, Array]]:
+        """What `draw` draws for each of `count` mini-batches of a size, on the device of `like`; of a share of them.
+
+        To a GPU go the masks of many mini-batches in one copy, of about 64 MiB at most.
+        """
+        xp, where, done = namespace(like=like), device(like), 0
+        room = 64 << 20 if self.name == "cupy" or getattr(where, "type", "cpu") != "cpu" else 0
+        while done < count:
+            drawn = [draw(size)] if draw else [{}]
+            bytes_of_one = sum(mask[share].nbytes for mask in drawn[0].values())
+            together = min(count - done, max(1, room // max(1, bytes_of_one)))
+            drawn += [draw(size) if draw else {} for _ in range(together - 1)]
+            placed = {
+                name: xp.asarray(np.stack([masks[name][share] for masks in drawn]), device=where) for name in drawn[0]
+            }
+            for i in range(together):
+                yield {name: mask[i, ...] for name, mask in placed.items()}
+            done += together
+
     def joined(self, x: Array) -> Array:
         """`x`, of samples along its first axis; Dask's pieces, one for each slice that it was made of, become one."""
         return x.rechunk(dict.fromkeys(range(1, x.ndim), -1)) if self.name == "dask" else x
 
     def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array | None:
-        """Windows that move over images, shape (N, C, *size, *out), as a view of `x`; None where there are no such views.
-
-        See `layers.windows`.
-        """
+        """Windows that move over images as a view, shape (N, C, *size, *out); None where there are no such views."""
         if self.name not in ("numpy", "cupy"):
             return None
         as_strided = importlib.import_module(f"{self.module}.lib.stride_tricks").as_strided
@@ -322,10 +344,11 @@ class Backend:
         Returns
         -------
         callable
-            ``run(carry, data, index, draw=None)``, an iterator over ``(carry, losses)``. `index` is an integer NumPy
-            array of shape (steps, batch); each step is given the rows of the arrays in `data` that its row names, and
-            what ``draw(batch)`` draws for it, a dict of NumPy arrays. JAX runs up to 100 steps in one compiled loop
-            and yields after each such loop, the others after each step.
+            ``run(carry, data, index, draw=None)``, an iterator over ``(carry, losses)``. `index` is an integer array
+            of shape (steps, batch), NumPy's or one that `Backend.index` made; each step is given the rows of the
+            arrays in `data` that its row names, and what ``draw(batch)`` draws for it, a dict of NumPy arrays. It is
+            drawn in the order of the steps, for some steps ahead. JAX runs up to 100 steps in one compiled loop and
+            yields after each such loop, the others after each step.
         """
 
         def draw_and_step(carry: Any, data: tuple[Array, ...], index: Array, noise: Any) -> tuple[Any, Array]:
@@ -357,12 +380,9 @@ class Backend:
         def run(
             carry: Any, data: Any, index: np.ndarray[Any, Any], draw: Draw | None = None
         ) -> Iterator[tuple[Any, Array]]:
-            xp, where = namespace(data=data[0]), device(data[0])
-            batches = xp.asarray(index, device=where)
-            for i in range(len(index)):
-                drawn = draw(index.shape[1]) if draw else {}
-                noise = {name: xp.asarray(mask, device=where) for name, mask in drawn.items()}
-                carry, loss = compiled(carry, data, batches[i, ...], noise)
+            index, (count, size) = self.index(index, data[0]), index.shape
+            for i, noise in enumerate(self.masks(draw, count, size, data[0])):
+                carry, loss = compiled(carry, data, index[i, ...], noise)
                 yield carry, loss
 
         return run
@@ -510,7 +530,7 @@ def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
 
     CuPy runs such a function as one kernel; unmarked, each operation in it would be one. The first argument is an
     array. The others are arrays that broadcast with it, or Python numbers. The results are new arrays, all of one
-    shape. A number meets arrays alone, such as in ``x * rate``: CuPy's kernel computes ``1 - rate`` in half precision.
+    shape. Use a number with arrays alone, as in ``x * rate``: CuPy's kernel computes ``1 - rate`` in half precision.
 
     A method can be marked too. It becomes one kernel where its caller asks for it, by `Backend.fuse`.
 

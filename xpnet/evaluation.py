@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,9 +14,9 @@ from .datasets import Shards
 from .distributed import Processes
 from .functions import accuracy, confusion_matrix
 from .networks import Network
-from .samples import Host, InMemory, Samples, samples_of
+from .samples import Host, InMemory, Samples, check_labels, samples_of
 
-__all__ = ["Blocks", "Evaluation", "evaluate"]
+__all__ = ["Blocks", "Evaluation", "Measured", "evaluate", "read"]
 
 _BLOCK = 2_000
 """Samples that are evaluated at a time: a few megabytes, whatever the size of the set."""
@@ -38,6 +39,12 @@ class Evaluation:
     loss: float
     accuracy: float | None = None
     confusion: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+
+Measured: TypeAlias = list[tuple[int, tuple[Array, ...]]]
+"""Of each block, how many samples it has, and the numbers that were measured of it, arrays of shape ()."""
+Rows: TypeAlias = list[tuple[float, ...]]
+"""The same, read: of each block, how many samples it has, and the numbers."""
 
 
 class Blocks:
@@ -70,30 +77,36 @@ class Blocks:
 
         self._score = backend.compile(score)
 
-    def __call__(self, samples: Samples, units: Host | None = None) -> list[tuple[int, tuple[Array, ...]]]:
-        """For each block, how many samples it has and what they measure; of all units of the samples, or of some."""
+    def __call__(self, samples: Samples, units: Host | None = None) -> Measured:
+        """What was measured of all units of the samples, or of some; nothing is read yet."""
         units = samples.units if units is None else units
         units = units[self.processes.share(len(units))]
-        net, measured = self.network, []
+        net, measured = self.network, Measured()
         for (x, t), part in samples.blocks(units, _BLOCK):
-            xp, where = namespace(x=x), _array.device(x)
-            for row in part:
-                measured.append((len(row), self._score(net.params, net.state, x, t, xp.asarray(row, device=where))))
+            count, size = part.shape
+            measured += [(size, self._score(net.params, net.state, x, t, part[i, ...])) for i in range(count)]
             del x, t  # of samples on disk, the memory is for the next
         return measured
 
-    def mean(self, blocks: list[tuple[int, tuple[Array, ...]]]) -> float:
+    def mean(self, rows: Rows) -> float:
         """The mean loss over the samples, of all processes, from what `loss_and_total` measured of each block."""
-        losses, totals = (read_all([measured[i] for _, measured in blocks]).astype(float) for i in (0, 1))
+        losses, totals = (np.asarray([row[i] for row in rows]) for i in (1, 2))
         loss, total = self.processes.total(float(losses @ totals), float(totals.sum()))
         return float(loss / total) if total else 0.0
 
-    def share(self, blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:
+    def share(self, rows: Rows, i: int) -> float:
         """The share of the samples that each block measured as its i-th number: exact, whatever its rounding."""
-        values = read_all([measured[i] for _, measured in blocks])
-        counts = [count for count, _ in blocks]
-        total = sum(round(float(v) * n) for v, n in zip(values, counts, strict=True))
-        return float(np.divide(*self.processes.total(total, sum(counts))))
+        right = sum(round(row[i] * row[0]) for row in rows)
+        return float(np.divide(*self.processes.total(right, sum(row[0] for row in rows))))
+
+
+def read(losses: list[Array], *sets: Measured) -> tuple[Host, list[Rows]]:
+    """Losses, and what was measured of sets, in one transfer."""
+    numbers = [number for blocks in sets for _, measured in blocks for number in measured]
+    values = read_all([*losses, *numbers])
+    count = len(values) - len(numbers)
+    rest = iter(values[count:].tolist())
+    return values[:count], [[(n, *islice(rest, len(measured))) for n, measured in blocks] for blocks in sets]
 
 
 def loss_and_total(network: Network, y: Array, t: Array) -> tuple[Array, Array]:
@@ -139,6 +152,7 @@ def evaluate(
         if t is not None:
             raise TypeError("evaluate: x is Shards, which have targets of their own; leave t out")
         samples = samples_of("test", x, network, transformed=transform is not None)
+        check_labels(network, test=x)
     elif t is None:
         raise TypeError("evaluate: t is missing, the targets of x; only Shards have targets of their own")
     elif x.shape[0] == 0:
@@ -152,8 +166,9 @@ def evaluate(
 
     measure_all = Blocks(network, measure, transform)
     blocks = measure_all(samples)
-    loss = measure_all.mean(blocks)
+    _, (rows,) = read([], [(count, measured[:3]) for count, measured in blocks])
+    loss = measure_all.mean(rows)
     if not network.classifies:
         return Evaluation(loss)
     confusion = np.sum([to_numpy(measured[3]).astype(np.int64) for _, measured in blocks], axis=0)
-    return Evaluation(loss, measure_all.share(blocks, 2), confusion)
+    return Evaluation(loss, measure_all.share(rows, 3), confusion)

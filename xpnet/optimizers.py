@@ -485,7 +485,8 @@ class Adam(Optimizer):
     def scales(self, step: Array) -> tuple[Array | float, ...]:
         """The learning rate, and by what m and √v are too small."""
         logs = (math.log(b) if b else -math.inf for b in (self.beta1, self.beta2))
-        return *super().scales(step), *_short(real(step + 1), *logs)
+        short_m, short_root = _short(real(step + 1), *logs)
+        return *super().scales(step), short_m, short_root
 
     @elementwise
     def rule(
@@ -500,6 +501,7 @@ class Adam(Optimizer):
 
 @elementwise
 def _short(t: Array, log1: float, log2: float) -> tuple[Array, Array]:
+    """By what m and √v are too small."""
     xp = namespace(t=t)
     return -xp.expm1(t * log1), xp.sqrt(-xp.expm1(t * log2))
 

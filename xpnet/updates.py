@@ -132,17 +132,15 @@ def updates(
     def run(
         carry: Carry, data: tuple[Array, Array], index: np.ndarray[Any, Any], draw: Draw | None = None
     ) -> Iterator[tuple[Carry, Array]]:
-        xp, where = namespace(data=data[0]), device(data[0])
-        for row in index:
+        index, (count, size) = backend.index(index, data[0]), index.shape
+        share = processes.share(size)
+        for i, noise in enumerate(backend.masks(draw, count, size, data[0], share)):
             params, _, state = carry
-            noise = draw(len(row)) if draw else {}
-            share = processes.share(len(row))
             if share.start < share.stop:
-                masks = {name: xp.asarray(mask[share], device=where) for name, mask in noise.items()}
-                own = xp.asarray(row[share], device=where)
-                flat = mine(params, state, data, own, masks, processes.stop, float(len(row)))
+                flat = mine(params, state, data, index[i, share], noise, processes.stop, float(size))
             else:  # a mini-batch of fewer samples than processes
-                nothing = [xp.zeros_like(a) for a in (*params.values(), *state.values())]
+                xp, own = namespace(data=data[0]), (*params.values(), *state.values())
+                nothing = [xp.zeros_like(a) for a in own]
                 flat = _flat(nothing[0], [0.0, 0.0, processes.stop, *nothing])
             carry, loss = update(carry, add(flat))
             yield carry, loss
