@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
 import platform
 import sys
@@ -566,8 +567,14 @@ def _cupy_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
             _array._NAMESPACES.setdefault(type(arg), xp)
         return function(*args)
 
-    fused: Callable[..., Any] = cupy.fuse(traced)
-    return fused
+    kernel, names = cupy.fuse(traced), list(inspect.signature(function).parameters)
+
+    def run(*args: Any) -> Any:
+        pairs = zip(names, args, strict=True)
+        namespace(**{name: arg for name, arg in pairs if not isinstance(arg, (int, float))})  # or raise
+        return kernel(*args)
+
+    return run
 
 
 @on_arrays_device

@@ -140,7 +140,8 @@ class Optimizer(ABC):
         def moved(name: str, p: Array, g: Array) -> tuple[Array, ...]:
             if self.weight_decay:
                 p, g = self.decay(p, g, scales[0])
-            return rule(p, g, *scales, *[state[f"{kind}.{name}"] for kind in self.memory])
+            found: tuple[Array, ...] = rule(p, g, *scales, *[state[f"{kind}.{name}"] for kind in self.memory])
+            return found
 
         results = {name: moved(name, p, gradients[name]) for name, p in params.items()}
         after = {
