@@ -239,10 +239,13 @@ class Backend:
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`, an array of its library that holds numbers from 0 to ``len(x) - 1``.
 
-        `take` of `array_api_compat` would first look for negative ones among PyTorch's, which costs as much again.
+        `take` of `array_api_compat` would first look for negative ones among PyTorch's, which costs as much again, and
+        passes NumPy's and CuPy's through Python that takes longer than the rows of a small array.
         """
         if self.name == "torch":
             return x.index_select(0, index)
+        if self.name in ("numpy", "cupy"):
+            return x.take(index, axis=0)
         return namespace(x=x, index=index).take(x, index, axis=0)
 
     def index(self, numbers: np.ndarray[Any, Any], like: Array) -> Array:
@@ -273,6 +276,15 @@ class Backend:
     def joined(self, x: Array) -> Array:
         """`x`, of samples along its first axis; Dask's pieces, one for each slice that it was made of, become one."""
         return x.rechunk(dict.fromkeys(range(1, x.ndim), -1)) if self.name == "dask" else x
+
+    def times_each(self, matrix: Array, matrices: Array) -> Array:
+        """The product of a matrix, shape (..., A, B), with each of several, shape (N, ..., B, C).
+
+        CuPy would make tables of pointers for one and several, and makes none for several and several.
+        """
+        if self.name == "cupy":
+            matrix = namespace(matrix=matrix).broadcast_to(matrix, (matrices.shape[0], *matrix.shape))
+        return matrix @ matrices
 
     def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array | None:
         """Windows that move over images as a view, shape (N, C, *size, *out); None where there are no such views."""
@@ -521,7 +533,12 @@ def get_backend(name: str) -> Backend:
 
 def backend_of(x: Array) -> Backend:
     """The backend of an array; one that is not in `BACKENDS` is run as plainly as NumPy."""
-    library = type(x).__module__.partition(".")[0]
+    return _backend_of(type(x))
+
+
+@cache
+def _backend_of(kind: type) -> Backend:
+    library = kind.__module__.partition(".")[0]
     library = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
     return BACKENDS.get(library) or Backend(library, library, f"pip install {library}")
 

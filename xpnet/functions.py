@@ -298,9 +298,10 @@ def _comparable(xp: Namespace, t: Array, num_classes: int) -> tuple[Array, Array
     Both are of the library's index dtype: a class number above 255 does not fit uint8, and PyTorch does not compare
     with uint16 or uint64.
     """
-    index = index_dtype(xp, device(t))
-    classes = xp.arange(num_classes, dtype=index, device=device(t))
-    return xp.astype(t, index, copy=False)[..., None], classes
+    where = device(t)
+    index = index_dtype(xp, where)
+    classes = xp.arange(num_classes, dtype=index, device=where)
+    return (t if t.dtype == index else xp.astype(t, index))[..., None], classes
 
 
 @elementwise

@@ -141,11 +141,13 @@ class Convolution(Layer):
 def convolve(x: Array, W: Array, b: Array, *, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Array:
     """Y = W X + b."""
     xp, (filters, _, kh, kw), (down, right) = namespace(x=x, W=W, b=b), W.shape, padding
+    backend = backend_of(x)
     out = output_size("Convolution", x.shape[2:], (kh, kw), stride, padding, dilation)
     rows = xp.reshape(W, (groups, filters // groups, -1))
     bias = xp.reshape(b, (groups, filters // groups, 1))
     padded = pad(xp, x, down, down, right, right)
-    y = _joined([rows @ X + bias for X, _ in _columns(padded, (kh, kw), stride, dilation, out, groups)])
+    blocks = _columns(padded, (kh, kw), stride, dilation, out, groups)
+    y = _joined([backend.times_each(rows, X) + bias for X, _ in blocks])
     return xp.reshape(y, (-1, filters, *out))
 
 
@@ -162,7 +164,7 @@ def by_images(
     after = [sides[i] + padding[i] - dout.shape[2 + i] for i in (0, 1)]
     dout = pad(xp, dout, before[0], after[0], before[1], after[1])
     blocks = _columns(dout, (size[0], size[1]), (1, 1), dilation, (sides[0], sides[1]), groups)
-    return xp.reshape(_joined([rows @ X for X, _ in blocks]), tuple(shape))
+    return xp.reshape(_joined([backend_of(W).times_each(rows, X) for X, _ in blocks]), tuple(shape))
 
 
 def by_filters(
