@@ -202,7 +202,8 @@ _HOMES = {
     "history": "History",
     "initializers": "He Normal Orthogonal Xavier Zeros",
     "layers": "AddLayer Affine AveragePooling BatchNormalization Convolution Dropout Embedding "
-    "ExponentialWithLoss Flatten Gelu HuberLoss IdentityWithLoss Layer LayerNormalization LeakyRelu Loss MaxPooling MulLayer "
+    "ExponentialWithLoss Flatten Gelu HuberLoss IdentityWithLoss Layer LayerNormalization LeakyRelu Loss MaxPooling "
+    "MulLayer "
     "Relu Residual Sigmoid SigmoidWithLoss Silu Softmax SoftmaxWithLoss Tanh",
     "networks": "MultiLayerNet Network SimpleNet TwoLayerNet",
     "optimizers": "SGD AdaGrad Adam AdamW Momentum Nesterov Optimizer RMSProp",

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
 import platform
 import sys
@@ -9,15 +10,25 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from types import ModuleType
 from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
+from . import _array
 from ._array import Array, Namespace, device, namespace
 
-__all__ = ["BACKENDS", "Backend", "BackendUnavailable", "backend_of", "get_backend", "on_arrays_device", "to_numpy"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendUnavailable",
+    "backend_of",
+    "elementwise",
+    "get_backend",
+    "on_arrays_device",
+    "to_numpy",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -231,19 +242,79 @@ class Backend:
             case _:
                 return function
 
+    def fuse(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A bound method in the form that runs fastest: one kernel on CuPy, if `elementwise` marks the method."""
+        return _cupy_kernel(method) if self.name == "cupy" and hasattr(method, "elementwise") else method
+
     @on_arrays_device
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`, an array of its library that holds numbers from 0 to ``len(x) - 1``.
 
-        `take` of `array_api_compat` would first look for negative ones among PyTorch's, which costs as much again.
+        `take` of `array_api_compat` would first look for negative ones among PyTorch's, which costs as much again, and
+        passes NumPy's and CuPy's through Python that takes longer than the rows of a small array.
         """
         if self.name == "torch":
             return x.index_select(0, index)
+        if self.name in ("numpy", "cupy"):
+            return x.take(index, axis=0)
         return namespace(x=x, index=index).take(x, index, axis=0)
+
+    def index(self, numbers: np.ndarray[Any, Any], like: Array) -> Array:
+        """Numbers of samples on the device of `like`, for `rows` and `repeat`. JAX's compiled loop moves its own."""
+        return numbers if self.name == "jax" else namespace(like=like).asarray(numbers, device=device(like))
+
+    def masks(
+        self, draw: Draw | None, count: int, size: int, like: Array, share: slice = slice(None)
+    ) -> Iterator[dict[str, Array]]:
+        """What `draw` draws for each of `count` mini-batches of a size, on the device of `like`; of a share of them.
+
+        To a GPU go the masks of many mini-batches in one copy, of about 64 MiB at most.
+        """
+        xp, where, done = namespace(like=like), device(like), 0
+        room = 64 << 20 if self.name == "cupy" or getattr(where, "type", "cpu") != "cpu" else 0
+        while done < count:
+            drawn = [draw(size)] if draw else [{}]
+            bytes_of_one = sum(mask[share].nbytes for mask in drawn[0].values())
+            together = min(count - done, max(1, room // max(1, bytes_of_one)))
+            drawn += [draw(size) if draw else {} for _ in range(together - 1)]
+            placed = {
+                name: xp.asarray(np.stack([masks[name][share] for masks in drawn]), device=where) for name in drawn[0]
+            }
+            for i in range(together):
+                yield {name: mask[i, ...] for name, mask in placed.items()}
+            done += together
 
     def joined(self, x: Array) -> Array:
         """`x`, of samples along its first axis; Dask's pieces, one for each slice that it was made of, become one."""
         return x.rechunk(dict.fromkeys(range(1, x.ndim), -1)) if self.name == "dask" else x
+
+    def times_each(self, matrix: Array, matrices: Array) -> Array:
+        """The product of a matrix, shape (..., A, B), with each of several, shape (N, ..., B, C).
+
+        CuPy would make tables of pointers for one and several, and makes none for several and several.
+        """
+        if self.name == "cupy":
+            matrix = namespace(matrix=matrix).broadcast_to(matrix, (matrices.shape[0], *matrix.shape))
+        return matrix @ matrices
+
+    def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array | None:
+        """Windows that move over images as a view, shape (N, C, *size, *out); None where there are no such views."""
+        if self.name not in ("numpy", "cupy"):
+            return None
+        as_strided = importlib.import_module(f"{self.module}.lib.stride_tricks").as_strided
+        *outer, down, right = x.strides
+        inner = down * dilation[0], right * dilation[1], down * stride[0], right * stride[1]
+        return as_strided(x, (*x.shape[:2], *size, *out), (*outer, *inner))
+
+    def pad(self, x: Array, before: Any, after: Any, value: float) -> Array | None:
+        """`x` with rows and columns of `value` around it, in one new array; None where arrays are not written to."""
+        if self.name not in ("numpy", "cupy"):
+            return None
+        *outer, height, width = x.shape
+        shape = *outer, before[0] + height + after[0], before[1] + width + after[1]
+        padded = importlib.import_module(self.module).full(shape, value, dtype=x.dtype)
+        padded[..., before[0] : before[0] + height, before[1] : before[1] + width] = x
+        return padded
 
     @property
     def block_size(self) -> int:
@@ -297,10 +368,11 @@ class Backend:
         Returns
         -------
         callable
-            ``run(carry, data, index, draw=None)``, an iterator over ``(carry, losses)``. `index` is an integer NumPy
-            array of shape (steps, batch); each step is given the rows of the arrays in `data` that its row names, and
-            what ``draw(batch)`` draws for it, a dict of NumPy arrays. JAX runs up to 100 steps in one compiled loop
-            and yields after each such loop, the others after each step.
+            ``run(carry, data, index, draw=None)``, an iterator over ``(carry, losses)``. `index` is an integer array
+            of shape (steps, batch), NumPy's or one that `Backend.index` made; each step is given the rows of the
+            arrays in `data` that its row names, and what ``draw(batch)`` draws for it, a dict of NumPy arrays. It is
+            drawn in the order of the steps, for some steps ahead. JAX runs up to 100 steps in one compiled loop and
+            yields after each such loop, the others after each step.
         """
 
         def draw_and_step(carry: Any, data: tuple[Array, ...], index: Array, noise: Any) -> tuple[Any, Array]:
@@ -332,12 +404,9 @@ class Backend:
         def run(
             carry: Any, data: Any, index: np.ndarray[Any, Any], draw: Draw | None = None
         ) -> Iterator[tuple[Any, Array]]:
-            xp, where = namespace(data=data[0]), device(data[0])
-            batches = xp.asarray(index, device=where)
-            for i in range(len(index)):
-                drawn = draw(index.shape[1]) if draw else {}
-                noise = {name: xp.asarray(mask, device=where) for name, mask in drawn.items()}
-                carry, loss = compiled(carry, data, batches[i, ...], noise)
+            index, (count, size) = self.index(index, data[0]), index.shape
+            for i, noise in enumerate(self.masks(draw, count, size, data[0])):
+                carry, loss = compiled(carry, data, index[i, ...], noise)
                 yield carry, loss
 
         return run
@@ -475,9 +544,65 @@ def get_backend(name: str) -> Backend:
 
 def backend_of(x: Array) -> Backend:
     """The backend of an array; one that is not in `BACKENDS` is run as plainly as NumPy."""
-    library = type(x).__module__.partition(".")[0]
+    return _backend_of(type(x))
+
+
+@cache
+def _backend_of(kind: type) -> Backend:
+    library = kind.__module__.partition(".")[0]
     library = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
     return BACKENDS.get(library) or Backend(library, library, f"pip install {library}")
+
+
+def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function whose results depend, element by element, on the same element of its arguments alone.
+
+    CuPy runs such a function as one kernel; unmarked, each operation in it would be one. The first argument is an
+    array. The others are arrays that broadcast with it, or Python numbers. The results are new arrays, all of one
+    shape. Use a number with arrays alone, as in ``x * rate``: CuPy's kernel computes ``1 - rate`` in half precision.
+
+    A method can be marked too. It becomes one kernel where its caller asks for it, by `Backend.fuse`.
+
+    Examples
+    --------
+    >>> @elementwise
+    ... def leaning(x, slope):
+    ...     return np.where(x > 0, x, slope * x)
+    >>> leaning(np.asarray([2.0, -2.0]), 0.5)
+    array([ 2., -1.])
+    """
+    forms: dict[type, Callable[..., Any]] = {}
+
+    @wraps(function)
+    def run(*args: Any) -> Any:
+        kind = type(args[0])
+        if kind not in forms:
+            forms[kind] = _cupy_kernel(function) if backend_of(args[0]).name == "cupy" else function
+        return forms[kind](*args)
+
+    run.elementwise = True  # type: ignore[attr-defined]
+    return run
+
+
+@lru_cache(maxsize=128)
+def _cupy_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    cupy = importlib.import_module("cupy")
+    xp = namespace(x=cupy.empty(0))
+
+    @wraps(function)
+    def traced(*args: Any) -> Any:
+        for arg in args:  # CuPy's stand-ins for arrays, by which it learns what the function computes
+            _array._NAMESPACES.setdefault(type(arg), xp)
+        return function(*args)
+
+    kernel, names = cupy.fuse(traced), list(inspect.signature(function).parameters)
+
+    def run(*args: Any) -> Any:
+        pairs = zip(names, args, strict=True)
+        namespace(**{name: arg for name, arg in pairs if not isinstance(arg, (int, float))})  # or raise
+        return kernel(*args)
+
+    return run
 
 
 @on_arrays_device

@@ -250,8 +250,8 @@ def _train(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     network = load_network(options.model)
-    if not network.classifies:
-        raise ValueError(f"--model: the network in {options.model} does not classify")
+    if not network.stack.last.takes_labels:
+        raise ValueError(f"--model: the network in {options.model} was not trained on labels")
     dtype = next(iter(network.params.values())).dtype
     x = np.stack([read_digit(path, network.input_shape) for path in options.images])
     width = max(map(len, options.images))

@@ -1,8 +1,10 @@
 """How good a network is on a set: loss, accuracy, confusion matrix, a block of samples at a time."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,11 +13,11 @@ from ._array import Array, namespace
 from .backends import backend_of, on_arrays_device, read_all, to_numpy
 from .datasets import Shards
 from .distributed import Processes
-from .functions import accuracy, confusion_matrix
+from .functions import confusion_matrix
 from .networks import Network
-from .samples import Host, InMemory, Samples, samples_of
+from .samples import Host, InMemory, Samples, check_labels, samples_of
 
-__all__ = ["Blocks", "Evaluation", "evaluate"]
+__all__ = ["Blocks", "Evaluation", "Measured", "evaluate", "read"]
 
 _BLOCK = 2_000
 """Samples that are evaluated at a time: a few megabytes, whatever the size of the set."""
@@ -38,6 +40,12 @@ class Evaluation:
     loss: float
     accuracy: float | None = None
     confusion: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+
+Measured: TypeAlias = list[tuple[int, tuple[Array, ...]]]
+"""Of each block, how many samples it has, and the numbers that were measured of it, arrays of shape ()."""
+Rows: TypeAlias = list[tuple[float, ...]]
+"""The same, read: of each block, how many samples it has, and the numbers."""
 
 
 class Blocks:
@@ -70,37 +78,45 @@ class Blocks:
 
         self._score = backend.compile(score)
 
-    def __call__(self, samples: Samples, units: Host | None = None) -> list[tuple[int, tuple[Array, ...]]]:
-        """For each block, how many samples it has and what they measure; of all units of the samples, or of some."""
+    def __call__(self, samples: Samples, units: Host | None = None) -> Measured:
+        """What was measured of all units of the samples, or of some; nothing is read yet."""
         units = samples.units if units is None else units
         units = units[self.processes.share(len(units))]
-        net, measured = self.network, []
+        net, measured = self.network, Measured()
         for (x, t), part in samples.blocks(units, _BLOCK):
-            xp, where = namespace(x=x), _array.device(x)
-            for row in part:
-                measured.append((len(row), self._score(net.params, net.state, x, t, xp.asarray(row, device=where))))
+            count, size = part.shape
+            measured += [(size, self._score(net.params, net.state, x, t, part[i, ...])) for i in range(count)]
             del x, t  # of samples on disk, the memory is for the next
         return measured
 
-    def mean(self, blocks: list[tuple[int, tuple[Array, ...]]]) -> float:
+    def mean(self, rows: Rows) -> float:
         """The mean loss over the samples, of all processes, from what `loss_and_total` measured of each block."""
-        losses, totals = (read_all([measured[i] for _, measured in blocks]).astype(float) for i in (0, 1))
+        losses, totals = (np.asarray([row[i] for row in rows]) for i in (1, 2))
         loss, total = self.processes.total(float(losses @ totals), float(totals.sum()))
         return float(loss / total) if total else 0.0
 
-    def share(self, blocks: list[tuple[int, tuple[Array, ...]]], i: int) -> float:
-        """The share of the samples that each block measured as its i-th number: exact, whatever its rounding."""
-        values = read_all([measured[i] for _, measured in blocks])
-        counts = [count for count, _ in blocks]
-        total = sum(round(float(v) * n) for v, n in zip(values, counts, strict=True))
-        return float(np.divide(*self.processes.total(total, sum(counts))))
+    def share(self, rows: Rows, i: int) -> float:
+        """The accuracy over all samples, from that of each block, its i-th number: exact, whatever its rounding."""
+        last, outputs = self.network.stack.last, self.network.output_shape
+        answers = 1 if last.takes_labels else math.prod(outputs)  # of a sample
+        right = sum(round(row[i] * row[0] * answers) for row in rows)
+        return float(np.divide(*self.processes.total(right, answers * sum(row[0] for row in rows))))
+
+
+def read(losses: list[Array], *sets: Measured) -> tuple[Host, list[Rows]]:
+    """Losses, and what was measured of sets, in one transfer."""
+    numbers = [number for blocks in sets for _, measured in blocks for number in measured]
+    values = read_all([*losses, *numbers])
+    count = len(values) - len(numbers)
+    rest = iter(values[count:].tolist())
+    return values[:count], [[(n, *islice(rest, len(measured))) for n, measured in blocks] for blocks in sets]
 
 
 def loss_and_total(network: Network, y: Array, t: Array) -> tuple[Array, Array]:
     """The loss of outputs, a mean over samples, and what these count together."""
     layer = network.stack.loss_class(None)
     loss = layer.forward(y, t)
-    total = getattr(layer, "total", y.shape[0])
+    total = layer.counted(y.shape[0])
     return loss, namespace(loss=loss).asarray(total, dtype=loss.dtype, device=_array.device(loss))
 
 
@@ -139,6 +155,7 @@ def evaluate(
         if t is not None:
             raise TypeError("evaluate: x is Shards, which have targets of their own; leave t out")
         samples = samples_of("test", x, network, transformed=transform is not None)
+        check_labels(network, test=x)
     elif t is None:
         raise TypeError("evaluate: t is missing, the targets of x; only Shards have targets of their own")
     elif x.shape[0] == 0:
@@ -146,14 +163,20 @@ def evaluate(
     else:
         samples = InMemory(x, t)
 
+    last = network.stack.last
+
     def measure(y: Array, t: Array) -> tuple[Array, ...]:
-        found = loss_and_total(network, y, t)
-        return (*found, accuracy(y, t), confusion_matrix(y, t)) if network.classifies else found
+        found: tuple[Array, ...] = loss_and_total(network, y, t)
+        if last.classifies:
+            found = (*found, last.accuracy(y, t))
+        return (*found, confusion_matrix(y, t)) if last.takes_labels else found
 
     measure_all = Blocks(network, measure, transform)
     blocks = measure_all(samples)
-    loss = measure_all.mean(blocks)
-    if not network.classifies:
-        return Evaluation(loss)
-    confusion = np.sum([to_numpy(measured[3]).astype(np.int64) for _, measured in blocks], axis=0)
-    return Evaluation(loss, measure_all.share(blocks, 2), confusion)
+    _, (rows,) = read([], [(count, measured[:3]) for count, measured in blocks])
+    loss = measure_all.mean(rows)
+    share = measure_all.share(rows, 3) if last.classifies else None
+    confusion = None
+    if last.takes_labels:
+        confusion = np.sum([to_numpy(measured[3]).astype(np.int64) for _, measured in blocks], axis=0)
+    return Evaluation(loss, share, confusion)

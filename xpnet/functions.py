@@ -1,7 +1,7 @@
 """Activations, losses and labels: array in, array out, on whatever library and device the arrays have."""
 
 from ._array import Array, Namespace, check_floating, device, index_dtype, is_integral, namespace
-from .backends import on_arrays_device
+from .backends import elementwise, on_arrays_device
 
 __all__ = [
     "accuracy",
@@ -103,7 +103,13 @@ def sigmoid(x: Array, /) -> Array:
     >>> sigmoid(np.asarray([-1000.0, -100.0, 0.0, 2.0]))
     array([0.00000000e+00, 3.72007598e-44, 5.00000000e-01, 8.80797078e-01])
     """
-    xp = _floating("sigmoid", x)
+    _floating("sigmoid", x)
+    return _sigmoid(x)
+
+
+@elementwise
+def _sigmoid(x: Array) -> Array:
+    xp = namespace(x=x)
     positive = x >= 0
     e = xp.exp(xp.where(positive, -x, x))
     y = 1 / (1 + e)
@@ -282,18 +288,26 @@ def one_hot(t: Array, num_classes: int, /, *, dtype: object = None) -> Array:
         dtype = xp.__array_namespace_info__().default_dtypes(device=device(t))["real floating"]
     if not is_integral(xp, t.dtype):
         raise TypeError(f"one_hot: t must hold integer labels, got {t.dtype} of shape {tuple(t.shape)}")
-    return xp.astype(_is_label(xp, t, num_classes), dtype)
+    labels, classes = _comparable(xp, t, num_classes)
+    return xp.astype(labels == classes, dtype)
 
 
-def _is_label(xp: Namespace, t: Array, num_classes: int) -> Array:
-    """Whether the class is the label, shape (..., K).
+def _comparable(xp: Namespace, t: Array, num_classes: int) -> tuple[Array, Array]:
+    """The labels, shape (..., 1), and all classes, shape (K,).
 
-    Compared in the library's index dtype: a class number above 255 does not fit uint8, and PyTorch does not compare
+    Both are of the library's index dtype: a class number above 255 does not fit uint8, and PyTorch does not compare
     with uint16 or uint64.
     """
-    index = index_dtype(xp, device(t))
-    classes = xp.arange(num_classes, dtype=index, device=device(t))
-    return xp.astype(t, index, copy=False)[..., None] == classes
+    where = device(t)
+    index = index_dtype(xp, where)
+    classes = xp.arange(num_classes, dtype=index, device=where)
+    return (t if t.dtype == index else xp.astype(t, index))[..., None], classes
+
+
+@elementwise
+def _equal(labels: Array, classes: Array, like: Array) -> Array:
+    """1 where they are equal, else 0, in the dtype of `like`."""
+    return namespace(labels=labels).astype(labels == classes, like.dtype)
 
 
 def _are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
@@ -322,7 +336,7 @@ def _are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
 def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
     """`t` in the shape and dtype of the scores `x`: one-hot rows made of labels, or `t` itself."""
     if _are_labels(xp, where, x, t):
-        t = _is_label(xp, t, x.shape[-1])
+        return _equal(*_comparable(xp, t, x.shape[-1]), x)
     return t if t.dtype == x.dtype else xp.astype(t, x.dtype)
 
 
@@ -400,7 +414,7 @@ def confusion_matrix(y: Array, t: Array, /) -> Array:
     labels = (
         t if _are_labels(xp, "confusion_matrix", y, t) else _largest(xp, as_targets(xp, "confusion_matrix", y, t))
     )
-    right, found = (xp.astype(_is_label(xp, k, classes), index) for k in (labels, _largest(xp, y)))
+    right, found = (one_hot(k, classes, dtype=index) for k in (labels, _largest(xp, y)))
     return xp.matrix_transpose(right) @ found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from ._array import Array, check_floating, device, index_dtype, namespace
-from .backends import on_arrays_device
+from .backends import backend_of, elementwise, on_arrays_device
 from .schedules import Schedule, number, number_or_schedule, real
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSProp"]
@@ -135,10 +135,13 @@ class Optimizer(ABC):
         if self.clip_norm is not None:
             gradients = _clip({name: gradients[name] for name in params}, self.clip_norm)
 
+        rule = backend_of(first).fuse(self.rule)
+
         def moved(name: str, p: Array, g: Array) -> tuple[Array, ...]:
             if self.weight_decay:
                 p, g = self.decay(p, g, scales[0])
-            return self.rule(p, g, *scales, *[state[f"{kind}.{name}"] for kind in self.memory])
+            found: tuple[Array, ...] = rule(p, g, *scales, *[state[f"{kind}.{name}"] for kind in self.memory])
+            return found
 
         results = {name: moved(name, p, gradients[name]) for name, p in params.items()}
         after = {
@@ -211,8 +214,10 @@ class SGD(Optimizer):
         """One step against the gradient; a pure function."""
         if callable(self.lr) or self.weight_decay or self.clip_norm is not None:
             return super().update(params, gradients, state)
-        return {name: p - self.lr * gradients[name] for name, p in params.items()}, state
+        rule = backend_of(next(iter(params.values()))).fuse(self.rule)
+        return {name: rule(p, gradients[name], self.lr)[0] for name, p in params.items()}, state
 
+    @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float) -> tuple[Array]:
         """The parameter, one step against the gradient."""
         return (p - lr * g,)
@@ -263,6 +268,7 @@ class Momentum(Optimizer):
         super().__post_init__()
         self._check("from 0 to below 1", "momentum")
 
+    @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, v: Array) -> tuple[Array, Array]:
         """The parameter after rolling on, and its velocity."""
         v = self.momentum * v + g
@@ -312,6 +318,7 @@ class Nesterov(Momentum):
     [2.875] [3.5]
     """
 
+    @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, v: Array) -> tuple[Array, Array]:
         """The parameter after rolling on, and its velocity."""
         v = self.momentum * v + g
@@ -358,6 +365,7 @@ class AdaGrad(Optimizer):
         super().__post_init__()
         self._check("positive and finite", "eps")
 
+    @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, h: Array) -> tuple[Array, Array]:
         """The parameter after the step, and the sum of its squared gradients."""
         xp = namespace(p=p, g=g, h=h)
@@ -410,6 +418,7 @@ class RMSProp(Optimizer):
         self._check("from 0 to below 1", "decay_rate")
         self._check("positive and finite", "eps")
 
+    @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, h: Array) -> tuple[Array, Array]:
         """The parameter after the step, and the mean of its squared gradients."""
         xp = namespace(p=p, g=g, h=h)
@@ -476,11 +485,11 @@ class Adam(Optimizer):
 
     def scales(self, step: Array) -> tuple[Array | float, ...]:
         """The learning rate, and by what m and √v are too small."""
-        t = real(step + 1)
-        xp = namespace(t=t)
-        short1, short2 = (-xp.expm1(t * (math.log(b) if b else -math.inf)) for b in (self.beta1, self.beta2))
-        return *super().scales(step), short1, xp.sqrt(short2)
+        logs = (math.log(b) if b else -math.inf for b in (self.beta1, self.beta2))
+        short_m, short_root = _short(real(step + 1), *logs)
+        return *super().scales(step), short_m, short_root
 
+    @elementwise
     def rule(
         self, p: Array, g: Array, lr: Array | float, short_m: Array, short_root: Array, m: Array, v: Array
     ) -> tuple[Array, Array, Array]:
@@ -489,6 +498,13 @@ class Adam(Optimizer):
         m = self.beta1 * m + (1 - self.beta1) * g
         v = self.beta2 * v + (1 - self.beta2) * g * g
         return p - lr / short_m * m / (xp.sqrt(v) / short_root + self.eps), m, v
+
+
+@elementwise
+def _short(t: Array, log1: float, log2: float) -> tuple[Array, Array]:
+    """By what m and √v are too small."""
+    xp = namespace(t=t)
+    return -xp.expm1(t * log1), xp.sqrt(-xp.expm1(t * log2))
 
 
 @dataclass(frozen=True)

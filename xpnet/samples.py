@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _array
 from ._array import Array, Namespace, dtype_name, index_dtype, is_floating, is_integral, namespace
+from .backends import backend_of, read_all
 from .datasets import Shards
 from .datasets.shards import ahead
 from .describing import fingerprint
@@ -22,17 +23,18 @@ __all__ = [
     "Pair",
     "Samples",
     "check_batches",
+    "check_labels",
     "check_samples",
     "in_batches",
-    "label_range",
+    "label_ranges",
     "samples_of",
     "shapes",
 ]
 
 Host: TypeAlias = np.ndarray[Any, Any]
 Pair: TypeAlias = tuple[Array, Array]
-Batches: TypeAlias = Generator[tuple[Pair, Host], None, None]
-"""Samples and targets, and mini-batches of them: an integer array of shape (mini-batches, samples of each)."""
+Batches: TypeAlias = Generator[tuple[Pair, Array], None, None]
+"""Samples and targets, and their mini-batches: what `Backend.index` makes, shape (mini-batches, samples of each)."""
 
 
 class InMemory:
@@ -74,7 +76,8 @@ class InMemory:
     def blocks(self, units: Host, batch_size: int, done: int = 0) -> Batches:
         """The same in the order of the units."""
         order = units.astype(self._index)[done * batch_size :]
-        return ((self.data, part) for part in in_batches(order, batch_size))
+        placed = backend_of(self.data[0]).index(order, self.data[0])
+        return ((self.data, part) for part in in_batches(placed, batch_size))
 
     def fingerprint(self) -> str:
         """A checksum of all."""
@@ -153,7 +156,7 @@ class OnDisk:
             cut = shuffled[made * size : whole].astype(self._index)
             if i >= first and len(cut):
                 data = self._place(x), self._place(t)
-                for part in in_batches(cut, size):
+                for part in in_batches(backend_of(data[0]).index(cut, data[0]), size):
                     yield data, part
                 del data
             del x, t  # their memory is wanted: the next buffer is in the other one, and this is read into again
@@ -188,12 +191,13 @@ def lender(shape: tuple[int, ...], dtype: str) -> Callable[[], Host]:
     return lend
 
 
-def in_batches(order: Host, size: int) -> Iterator[np.ndarray[Any, np.dtype[np.integer[Any]]]]:
+def in_batches(order: Array, size: int) -> Iterator[Array]:
     """`order` cut into mini-batches: those of full size, one to a row, then the last one where it is shorter."""
-    whole = len(order) // size * size
+    count = order.shape[0]
+    whole = count // size * size
     if whole:
-        yield order[:whole].reshape(-1, size)
-    if whole < len(order):
+        yield namespace(order=order).reshape(order[:whole], (-1, size))
+    if whole < count:
         yield order[None, whole:]
 
 
@@ -206,26 +210,20 @@ def samples_of(name: str, data: Pair | Shards, network: Network, *, transformed:
         If they do not fit it, or no network.
     """
     floats = not transformed and network.stack.takes_floats
-    check_samples(name, data, floats=floats, classifies=network.classifies)
+    takes_labels = network.stack.last.takes_labels
+    check_samples(name, data, floats=floats, takes_labels=takes_labels)
     shape, target_shape = shapes(data)
     if not transformed:
         _check_fit(network, name, shape[1:])
-    labels, outputs = network.classifies and len(target_shape) == 1, network.output_shape
+    labels, outputs = takes_labels and len(target_shape) == 1, network.output_shape
     if not labels and target_shape[1:] != outputs:
-        also = " or integer labels" if network.classifies else ""
+        also = " or integer labels" if takes_labels else ""
         raise ValueError(
             f"t_{name} has shape {target_shape}, expected {(target_shape[0], *outputs)}{also} for this network"
         )
     first = next(iter(network.params.values()))
     xp, where = namespace(params=first), _array.device(first)
     index = index_dtype(xp, where)
-    if labels:
-        least, most = label_range(data, getattr(network.stack.loss_class, "keywords", {}).get("ignore"))
-        if least < 0 or most >= outputs[-1]:
-            raise ValueError(
-                f"t_{name} holds labels from {least} to {most}, but the network tells {outputs[-1]} classes apart, "
-                f"0 to {outputs[-1] - 1}"
-            )
     if isinstance(data, Shards):
         real, stored = dtype_name(first.dtype), data.x_dtype
         samples = real if stored.kind == "f" else stored.name if transformed else dtype_name(index)
@@ -241,7 +239,7 @@ def shapes(data: Pair | Shards) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(data[0].shape), tuple(data[1].shape)
 
 
-def check_samples(name: str, data: Pair | Shards, *, floats: bool, classifies: bool) -> None:
+def check_samples(name: str, data: Pair | Shards, *, floats: bool, takes_labels: bool) -> None:
     """Refuse samples and targets that no network could take."""
     shape, target_shape = shapes(data)
     if isinstance(data, Shards):
@@ -259,21 +257,38 @@ def check_samples(name: str, data: Pair | Shards, *, floats: bool, classifies: b
             f"t_{name} has shape {target_shape}, expected ({shape[0]},) or ({shape[0]}, K): a target for each "
             f"sample of x_{name}"
         )
-    if classifies and len(target_shape) == 1 and not is_integral(xp, t_dtype):
+    if takes_labels and len(target_shape) == 1 and not is_integral(xp, t_dtype):
         raise TypeError(f"t_{name}: labels must have an integer dtype, got {t_dtype}; cast them first")
 
 
-def label_range(data: Pair | Shards, ignore: int | None = None) -> tuple[int, int]:
-    """The least and the greatest label of a set, but for one that is ignored."""
-    parts = data.targets() if isinstance(data, Shards) else [data[1]]
-    found = []
-    for t in parts:
+def check_labels(network: Network, **sets: Pair | Shards) -> None:
+    """Refuse labels of classes that the network does not have."""
+    last, outputs = network.stack.last, network.output_shape
+    labelled = {name: data for name, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1}
+    for name, (least, most) in zip(labelled, label_ranges(*labelled.values(), ignore=last.ignore), strict=True):
+        if least < 0 or most >= outputs[-1]:
+            raise ValueError(
+                f"t_{name} holds labels from {least} to {most}, but the network tells {outputs[-1]} classes apart, "
+                f"0 to {outputs[-1] - 1}"
+            )
+
+
+def label_ranges(*sets: Pair | Shards, ignore: int | None = None) -> list[tuple[int, int]]:
+    """The least and the greatest label of each set, but for one that is ignored; all are read together."""
+
+    def ends(t: Array) -> list[Array]:
         xp = namespace(t=t)
+        index = index_dtype(xp, _array.device(t))
         if ignore is not None:
-            t = xp.astype(t, index_dtype(xp, _array.device(t)), copy=False)
+            t = xp.astype(t, index, copy=False)
             t = xp.where(t == ignore, xp.zeros_like(t), t)
-        found.append((int(xp.min(t)), int(xp.max(t))))
-    return min(least for least, _ in found), max(most for _, most in found)
+        return [xp.astype(end, index, copy=False) for end in (xp.min(t), xp.max(t))]
+
+    on_disk = {i: [ends(t) for t in data.targets()] for i, data in enumerate(sets) if isinstance(data, Shards)}
+    in_memory = [ends(data[1]) for data in sets if not isinstance(data, Shards)]
+    read = iter(read_all([end for pair in in_memory for end in pair]).tolist())
+    found = [on_disk[i] if i in on_disk else [(next(read), next(read))] for i in range(len(sets))]
+    return [(int(min(least for least, _ in pairs)), int(max(most for _, most in pairs))) for pairs in found]
 
 
 def _check_fit(network: Network, name: str, sample: tuple[int, ...]) -> None:

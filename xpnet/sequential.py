@@ -328,7 +328,7 @@ class Sequential:
         last = self.loss_class(weight)
         loss, dout = last.forward(x, t), last.backward()
         if over is not None:
-            times = (x.shape[0] if last.total is None else last.total) / over
+            times = last.counted(x.shape[0]) / over
             loss, dout = loss * times, dout * times
         _, gradients = self.backward(layers, dout, to_input=False)
         return loss, gradients, self.next_state(layers) if state else {}, layers, last

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,14 +19,13 @@ from .checkpoints import Progressed, Saver
 from .datasets import Shards, load_mnist, scale_images
 from .describing import fingerprint, readable
 from .distributed import Processes, processes
-from .evaluation import Blocks, loss_and_total
-from .functions import accuracy
+from .evaluation import Blocks, Measured, Rows, loss_and_total, read
 from .history import History
 from .initializers import generator
 from .networks import Network, TwoLayerNet
 from .optimizers import SGD, Optimizer
 from .progress import Progress
-from .samples import Host, Pair, Samples, check_batches, check_samples, label_range, samples_of, shapes
+from .samples import Host, Pair, Samples, check_batches, check_labels, check_samples, label_ranges, samples_of, shapes
 from .sequential import Params, Sequential
 from .updates import Carry, Transform, Updates, updates
 
@@ -190,6 +190,7 @@ def fit(
             samples_of(name, part, network, transformed=transform is not None)
             for name, part in zip(("train", "test"), pair, strict=True)
         )
+        check_labels(network, train=pair[0], test=pair[1])
         units, held = train.units, train.units[:0]
         if validation:
             units, held = _hold(train, validation, rng)
@@ -284,9 +285,11 @@ class _Run:
         self.optimizer, self.rng, self.saver, self.peers = optimizer, rng, saver, peers
         self.patience, self.callbacks = patience, callbacks
         self.measure = (
-            Blocks(network, lambda y, t: (accuracy(y, t),), transform, peers) if network.classifies else None
+            Blocks(network, lambda y, t: (network.stack.last.accuracy(y, t),), transform, peers)
+            if network.classifies
+            else None
         )
-        self.watch = Blocks(network, partial(loss_and_total, network), transform, peers)
+        self.watch = Blocks(network, partial(_loss_and_accuracy, network), transform, peers)
         self.history, self.start = History(), time.perf_counter()
         self.best: tuple[float, Params, Params] = (math.inf, {}, {})
         self.over = False  # ended by patience or a callback
@@ -308,12 +311,19 @@ class _Run:
     ) -> None:
         """Train until the last epoch, or until something ends it."""
         within = saved is not None and self._restore(saved)
-        history = self.history
+        history, states = self.history, deque[Mapping[str, Any]]()
+
+        def draw(size: int) -> dict[str, Host]:  # masks are drawn for some updates ahead
+            masks = noise(size) if noise else {}
+            states.append(self.rng.bit_generator.state)
+            return masks
+
         try:
             if self.done.updates:
                 bar.advance(self.done.updates)
             if not history.seconds:
-                bar.line(self._record(np.empty(0)))
+                _, rows = read([], *self._measure())
+                bar.line(self._record(np.empty(0), rows))
                 self._end()
                 self._save()
             while not self.over and (within or self.epoch < epochs):
@@ -327,21 +337,24 @@ class _Run:
                 within = False
                 with closing(batches):
                     for data, part in batches:
-                        for carry, loss in run(self.done.carry, data, part, noise):
+                        for carry, loss in run(self.done.carry, data, part, noise and draw):
                             steps = (loss.shape or (1,))[0]
-                            draws = self.rng.bit_generator.state if noise and self.saver else self.done.draws
+                            draws = [states.popleft() for _ in range(steps)][-1] if noise else self.done.draws
                             self.done = Done(carry, loss, self.done.updates + steps, draws)
                             self.losses.append(loss)
                             bar.advance(steps)
                             if self.saver and self.saver.due:
                                 self._save()
                         del data  # of samples on disk, the memory is for the next
-                read = self._of_epoch()
-                history.loss.extend(read.tolist())
-                if not np.isfinite(read).all():
-                    raise _diverged(history, self.epoch, self.optimizer.lr)
+                before = self.network.params, self.network.state
                 self.network.params, _, self.network.state = self.done.carry
-                bar.line(self._record(read))
+                found, rows = read(self.losses, *self._measure())
+                losses = np.concatenate([self.earlier, found])
+                history.loss.extend(losses.tolist())
+                if not np.isfinite(losses).all():
+                    self.network.params, self.network.state = before
+                    raise _diverged(history, self.epoch, self.optimizer.lr)
+                bar.line(self._record(losses, rows))
                 self._end()
                 self._save()
         except KeyboardInterrupt:
@@ -350,22 +363,25 @@ class _Run:
         if self.patience is not None and not history.interrupted:
             _, self.network.params, self.network.state = self.best
 
-    def _record(self, losses: Host) -> str:
-        """Measure the network after an epoch; the line about it."""
-        history, measure = self.history, self.measure
-        columns: list[tuple[list[float], float, str]] = []
-        if measure:
+    def _measure(self) -> list[Measured]:
+        """The network on the training set, the test set and the samples held out; nothing is read yet."""
+        sets = [self.measure(self.train, self.units), self.measure(self.test)] if self.measure else []
+        return [*sets, self.watch(self.train, self.held)] if len(self.held) else sets
+
+    def _record(self, losses: Host, rows: list[Rows]) -> str:
+        """Record an epoch's losses, and what was measured after it; the line about it."""
+        history, columns = self.history, list[tuple[list[float], float, str]]()
+        if self.measure:
             columns += [
-                (history.train_accuracy, measure.share(measure(self.train, self.units), 0), "train"),
-                (history.test_accuracy, measure.share(measure(self.test), 0), "test"),
+                (history.train_accuracy, self.measure.share(rows[0], 1), "train"),
+                (history.test_accuracy, self.measure.share(rows[1], 1), "test"),
             ]
             if len(self.held):
-                found = measure.share(measure(self.train, self.held), 0)
-                columns.append((history.validation_accuracy, found, "validation"))
+                columns.append((history.validation_accuracy, self.watch.share(rows[2], 3), "validation"))
         for column, value, _ in columns:
             column.append(value)
         if len(self.held):
-            history.validation_loss.append(self.watch.mean(self.watch(self.train, self.held)))
+            history.validation_loss.append(self.watch.mean(rows[-1]))
             if history.validation_loss[-1] < self.best[0]:
                 self.best = history.validation_loss[-1], self.network.params, self.network.state
                 history.best_epoch = self.epoch
@@ -433,6 +449,11 @@ class _Run:
         if saved.rows:
             self.units, self.held = saved.rows["train"], saved.rows["held"]
         return not saved.whole
+
+
+def _loss_and_accuracy(network: Network, y: Array, t: Array) -> tuple[Array, ...]:
+    found = loss_and_total(network, y, t)
+    return (*found, network.stack.last.accuracy(y, t)) if network.classifies else found
 
 
 def _hold(samples: Samples, share: float, rng: np.random.Generator) -> tuple[Host, Host]:
@@ -614,7 +635,7 @@ def train(
             loaded, pairs = False, _pairs(dataset)
             xp = _namespace(pairs)
             for name, part in zip(("train", "test"), pairs, strict=True):
-                check_samples(name, part, floats=floats and transform is None, classifies=network is None)
+                check_samples(name, part, floats=floats and transform is None, takes_labels=network is None)
             arrays = [part[0] for part in pairs if not isinstance(part, Shards)]
             own = backend_of(arrays[0]) if arrays else get_backend(backend or "numpy")
             stays = bool(arrays) and device is None and backend in (None, own.name)
@@ -654,7 +675,7 @@ def train(
                 else TwoLayerNet(
                     math.prod(shape[1:]),
                     hidden_size,
-                    max(label_range(data[0])[1] + 1, 1) if len(target_shape) == 1 else target_shape[1],
+                    max(label_ranges(data[0])[0][1] + 1, 1) if len(target_shape) == 1 else target_shape[1],
                     weight_init_std,
                     activation=activation,
                     seed=rng,

@@ -58,7 +58,7 @@ def sums(
         part_loss, found, state, _, last = stack.trace(
             params, x[part, ...], t[part, ...], state=state or None, noise=masks or None, over=over
         )
-        total, loss = total + getattr(last, "total", part.stop - start), loss + part_loss
+        total, loss = total + last.counted(part.stop - start), loss + part_loss
         gradients = {name: gradients[name] + g for name, g in found.items()} if gradients else found
     return total, loss, gradients, state
 
@@ -92,7 +92,7 @@ def updates(
     if processes.size == 1:
         return backend.repeat(update_step(stack, optimizer, transform, accumulate))
 
-    alike = getattr(stack.loss_class(None), "plain", True)
+    alike = stack.last.plain
 
     def mine(
         params: Params,
@@ -132,17 +132,15 @@ def updates(
     def run(
         carry: Carry, data: tuple[Array, Array], index: np.ndarray[Any, Any], draw: Draw | None = None
     ) -> Iterator[tuple[Carry, Array]]:
-        xp, where = namespace(data=data[0]), device(data[0])
-        for row in index:
+        index, (count, size) = backend.index(index, data[0]), index.shape
+        share = processes.share(size)
+        for i, noise in enumerate(backend.masks(draw, count, size, data[0], share)):
             params, _, state = carry
-            noise = draw(len(row)) if draw else {}
-            share = processes.share(len(row))
             if share.start < share.stop:
-                masks = {name: xp.asarray(mask[share], device=where) for name, mask in noise.items()}
-                own = xp.asarray(row[share], device=where)
-                flat = mine(params, state, data, own, masks, processes.stop, float(len(row)))
+                flat = mine(params, state, data, index[i, share], noise, processes.stop, float(size))
             else:  # a mini-batch of fewer samples than processes
-                nothing = [xp.zeros_like(a) for a in (*params.values(), *state.values())]
+                xp, own = namespace(data=data[0]), (*params.values(), *state.values())
+                nothing = [xp.zeros_like(a) for a in own]
                 flat = _flat(nothing[0], [0.0, 0.0, processes.stop, *nothing])
             carry, loss = update(carry, add(flat))
             yield carry, loss

@@ -3,6 +3,7 @@
 import math
 
 from .._array import Array, check_floating, namespace
+from ..backends import elementwise
 from ..functions import sigmoid, softmax
 from .base import Layer
 
@@ -41,8 +42,12 @@ class Relu(Layer):
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        xp = namespace(y=self.y, dout=dout)
-        return dout * xp.astype(self.y > 0, dout.dtype)
+        return _back_where_positive(self.y, dout)
+
+
+@elementwise
+def _back_where_positive(y: Array, dout: Array) -> Array:
+    return dout * namespace(y=y, dout=dout).astype(y > 0, dout.dtype)
 
 
 class Sigmoid(Layer):
@@ -73,7 +78,12 @@ class Sigmoid(Layer):
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        return dout * self.y * (1 - self.y)
+        return _sigmoid_back(self.y, dout)
+
+
+@elementwise
+def _sigmoid_back(y: Array, dout: Array) -> Array:
+    return dout * y * (1 - y)
 
 
 class LeakyRelu(Layer):
@@ -114,15 +124,18 @@ class LeakyRelu(Layer):
 
     def forward(self, x: Array, /) -> Array:
         """The leakily rectified `x`, in its shape and floating dtype."""
-        xp = namespace(x=x)
-        check_floating(xp, "LeakyRelu", x=x)
-        self.positive = x > 0
-        return xp.where(self.positive, x, self.slope * x)
+        check_floating(namespace(x=x), "LeakyRelu", x=x)
+        self.x = x
+        return _leaky(x, x, self.slope)
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        xp = namespace(positive=self.positive, dout=dout)
-        return xp.where(self.positive, dout, self.slope * dout)
+        return _leaky(dout, self.x, self.slope)
+
+
+@elementwise
+def _leaky(dout: Array, x: Array, slope: float) -> Array:
+    return namespace(dout=dout, x=x).where(x > 0, dout, slope * dout)
 
 
 class Tanh(Layer):
@@ -151,7 +164,12 @@ class Tanh(Layer):
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        return dout * (1 - self.y * self.y)
+        return _tanh_back(self.y, dout)
+
+
+@elementwise
+def _tanh_back(y: Array, dout: Array) -> Array:
+    return dout * (1 - y * y)
 
 
 class Gelu(Layer):
@@ -184,19 +202,30 @@ class Gelu(Layer):
 
     def forward(self, x: Array, /) -> Array:
         """The unit's output for `x`, in its shape and floating dtype."""
-        xp = namespace(x=x)
-        check_floating(xp, "Gelu", x=x)
-        self.z = xp.minimum(xp.maximum(x, -10.0), 10.0)
-        self.t = xp.tanh(_SCALE * self.z * (1 + _CUBIC * self.z * self.z))
-        return 0.5 * x * (1 + self.t)
+        check_floating(namespace(x=x), "Gelu", x=x)
+        y, self.z, self.t = _gelu(x)
+        return y
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        du = _SCALE * (1 + 3 * _CUBIC * self.z * self.z)
-        return dout * (0.5 * (1 + self.t) + 0.5 * self.z * (1 - self.t * self.t) * du)
+        return _gelu_back(self.z, self.t, dout)
 
 
 _SCALE, _CUBIC = math.sqrt(2 / math.pi), 0.044715
+
+
+@elementwise
+def _gelu(x: Array) -> tuple[Array, Array, Array]:
+    xp = namespace(x=x)
+    z = xp.minimum(xp.maximum(x, -10.0), 10.0)
+    t = xp.tanh(_SCALE * z * (1 + _CUBIC * z * z))
+    return 0.5 * x * (1 + t), z, t
+
+
+@elementwise
+def _gelu_back(z: Array, t: Array, dout: Array) -> Array:
+    du = _SCALE * (1 + 3 * _CUBIC * z * z)
+    return dout * (0.5 * (1 + t) + 0.5 * z * (1 - t * t) * du)
 
 
 class Silu(Layer):
@@ -229,7 +258,12 @@ class Silu(Layer):
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        return dout * self.s * (1 + self.x * (1 - self.s))
+        return _silu_back(self.x, self.s, dout)
+
+
+@elementwise
+def _silu_back(x: Array, s: Array, dout: Array) -> Array:
+    return dout * s * (1 + x * (1 - s))
 
 
 class Softmax(Layer):

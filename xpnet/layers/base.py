@@ -119,5 +119,9 @@ class Loss(Layer):
         """Return the fraction of right answers, an array of shape (); TypeError if the loss does not classify."""
         raise self._does_not_classify("accuracy")
 
+    def counted(self, samples: int) -> Any:
+        """Return what `samples` samples count together, after `forward`: `total`, or their number."""
+        return samples if self.total is None else self.total
+
     def _does_not_classify(self, what: str) -> TypeError:
         return TypeError(f"a network with the loss {type(self).__name__} does not classify, so it has no {what}")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from .._array import Array, check_floating, namespace
+from ..backends import elementwise
 from .base import Layer
 
 __all__ = ["Dropout", "dropout_mask"]
@@ -69,8 +70,12 @@ class Dropout(Layer):
         return self._keep(dout)
 
     def _keep(self, x: Array) -> Array:
-        xp = namespace(x=x, mask=self.mask)
-        return x if self.mask is None else xp.where(self.mask, x / (1 - self.rate), 0.0)
+        return x if self.mask is None else _keep(x, self.mask, 1 - self.rate)
+
+
+@elementwise
+def _keep(x: Array, mask: Array, share: float) -> Array:
+    return namespace(x=x, mask=mask).where(mask, x / share, 0.0)
 
 
 def dropout_mask(rng: Any, rate: float, shape: tuple[int, ...]) -> Array:

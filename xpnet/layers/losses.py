@@ -3,6 +3,7 @@
 import math
 
 from .._array import Array, Namespace, check_floating, device, index_dtype, namespace
+from ..backends import elementwise
 from ..functions import accuracy, as_targets, batch_size, check_batch, sigmoid, softmax
 from .base import Loss
 
@@ -39,8 +40,8 @@ class SoftmaxWithLoss(Loss):
 
     Notes
     -----
-    L = -Σ_k t_k (x_k - log Σ_j exp(x_j)), where Σ_k t_k = 1, so
-    dL/dx_k = -t_k + exp(x_k) / Σ_j exp(x_j) = y_k - t_k.
+    L = -Σ_k t_k (x_k - log Σ_j exp(x_j)), so dL/dx_k = -t_k + (Σ_j t_j) exp(x_k) / Σ_j exp(x_j). For labels and
+    probabilities, where Σ_j t_j = 1, this is y_k - t_k.
 
     With weights c of the classes and smoothing s, the loss of a sample is -Σ_k u_k log y_k, where
     u_k = c_k ((1 - s) t_k + s / K). That is m = Σ_k u_k times the loss for the targets u / m, which sum to 1: the
@@ -110,18 +111,20 @@ class SoftmaxWithLoss(Loss):
         self.share = _share(xp, "SoftmaxWithLoss", x, self.weight)
         self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
         self.total = batch_size(x) if self.weight is None else xp.sum(self.weight)
+        self.mass = None
         if not self.plain:
             self.t, self.share, counted = self._weighed(xp, x, t)
             self.total = self.total * counted
-        shifted = x - xp.max(x, axis=-1, keepdims=True)  # so that large scores are safe
-        e = xp.exp(shifted)
-        total = xp.sum(e, axis=-1, keepdims=True)
-        self.y = e / total
-        return xp.sum(self.t * (xp.log(total) - shifted) * self.share)
+        elif t.ndim == x.ndim:
+            self.mass = xp.sum(self.t, axis=-1, keepdims=True)
+        shifted, e = _exponentials(x, xp.max(x, axis=-1, keepdims=True))
+        self.y, losses = _softmax_with_losses(e, shifted, xp.sum(e, axis=-1, keepdims=True), self.t, self.share)
+        return xp.sum(losses)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
         """The derivative by the scores, in their shape."""
-        return (self.y - self.t) * (dout * self.share)
+        y = self.y if self.mass is None else self.mass * self.y
+        return _difference(y, self.t, dout * self.share)
 
     def probabilities(self, scores: Array, /) -> Array:
         """The probabilities of the classes, `softmax` of the scores, shape of `scores`."""
@@ -162,6 +165,22 @@ class SoftmaxWithLoss(Loss):
                 "pass what it has become there (-1 in uint8 is 255), or labels of another dtype"
             )
         return xp.astype(xp.astype(t, index, copy=False) != ignore, x.dtype)[..., None]
+
+
+@elementwise
+def _exponentials(x: Array, largest: Array) -> tuple[Array, Array]:
+    shifted = x - largest  # so that large scores are safe
+    return shifted, namespace(x=x).exp(shifted)
+
+
+@elementwise
+def _softmax_with_losses(e: Array, shifted: Array, total: Array, t: Array, share: Array) -> tuple[Array, Array]:
+    return e / total, t * (namespace(e=e).log(total) - shifted) * share
+
+
+@elementwise
+def _difference(y: Array, t: Array, share: Array) -> Array:
+    return (y - t) * share
 
 
 class SigmoidWithLoss(Loss):

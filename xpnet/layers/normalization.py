@@ -1,6 +1,7 @@
 """Normalization: numbers brought to mean 0 and variance 1, over the batch or within each sample."""
 
 from .._array import Array, check_floating, namespace, size
+from ..backends import elementwise
 from .base import Layer
 
 __all__ = ["BatchNormalization", "LayerNormalization"]
@@ -124,29 +125,30 @@ class BatchNormalization(Layer):
         if self.training:
             self.m = _values_of_a_feature(x, D)
         mean = xp.mean(x, axis=self.axes) if self.training else self.mean
-        deviation = x - _of_features(mean, x)
-        var = xp.mean(deviation * deviation, axis=self.axes) if self.training else self.var
+        deviation, squares = _deviation(x, _of_features(mean, x))
+        var = xp.mean(squares, axis=self.axes) if self.training else self.var
         self.state = self._next_state(mean, var)
-        self.s = 1 / xp.sqrt(var + self.eps)
-        self.normalized = deviation * _of_features(self.s, x)
-        return _of_features(self.gamma, x) * self.normalized + _of_features(self.beta, x)
+        self.s = _over_deviation(var, self.eps)
+        s, gamma, beta = (_of_features(v, x) for v in (self.s, self.gamma, self.beta))
+        self.normalized, y = _normalized(deviation, s, gamma, beta)
+        return y
 
     def _next_state(self, mean: Array, var: Array) -> tuple[Array, ...]:
         if self.mean is None:
             return ()
         if not self.training:
             return self.mean, self.var
-        old, new = self.momentum, 1 - self.momentum
-        unbiased = var * (self.m / (self.m - 1))
-        return old * self.mean + new * mean, old * self.var + new * unbiased
+        old, new, unbiased = self.momentum, 1 - self.momentum, self.m / (self.m - 1)
+        after: tuple[Array, ...] = _running(self.mean, self.var, mean, var, old, new, unbiased)
+        return after
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`, in the shape of `x`; sets `dgamma` and `dbeta` on the way."""
         self.backward_params(dout)
+        gamma, s, dgamma, dbeta = (_of_features(v, dout) for v in (self.gamma, self.s, self.dgamma, self.dbeta))
         if self.training:
-            by_mean, by_var = _of_features(self.dbeta / self.m, dout), _of_features(self.dgamma / self.m, dout)
-            dout = dout - by_mean - self.normalized * by_var
-        return _of_features(self.gamma * self.s, dout) * dout
+            return _batch_back(dout, self.normalized, gamma, s, dgamma, dbeta, self.m)
+        return _product(dout, gamma, s)
 
     def backward_params(self, dout: Array, /) -> None:
         """Set `dgamma` and `dbeta` alone."""
@@ -235,19 +237,19 @@ class LayerNormalization(Layer):
             raise ValueError(
                 f"LayerNormalization: x has shape {tuple(x.shape)}, but gamma expects its last axes to be {shape}"
             )
-        deviation = x - xp.mean(x, axis=self.axes, keepdims=True)
-        var = xp.mean(deviation * deviation, axis=self.axes, keepdims=True)
-        self.s = 1 / xp.sqrt(var + self.eps)
-        self.normalized = deviation * self.s
-        return self.gamma * self.normalized + self.beta
+        deviation, squares = _deviation(x, xp.mean(x, axis=self.axes, keepdims=True))
+        var = xp.mean(squares, axis=self.axes, keepdims=True)
+        self.s = _over_deviation(var, self.eps)
+        self.normalized, y = _normalized(deviation, self.s, self.gamma, self.beta)
+        return y
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`, in the shape of `x`; sets `dgamma` and `dbeta` on the way."""
         xp = namespace(dout=dout, gamma=self.gamma)
         self.backward_params(dout)
-        g = self.gamma * dout
-        along = xp.mean(g * self.normalized, axis=self.axes, keepdims=True)
-        return self.s * (g - xp.mean(g, axis=self.axes, keepdims=True) - self.normalized * along)
+        g, products = _weighed(dout, self.gamma, self.normalized)
+        mean, along = (xp.mean(v, axis=self.axes, keepdims=True) for v in (g, products))
+        return _sample_back(g, self.normalized, self.s, mean, along)
 
     def backward_params(self, dout: Array, /) -> None:
         """Set `dgamma` and `dbeta` alone."""
@@ -259,6 +261,51 @@ class LayerNormalization(Layer):
     def gradients(self) -> tuple[Array, Array]:
         """``(dgamma, dbeta)``, after `backward` or `backward_params`."""
         return self.dgamma, self.dbeta
+
+
+@elementwise
+def _deviation(x: Array, mean: Array) -> tuple[Array, Array]:
+    deviation = x - mean
+    return deviation, deviation * deviation
+
+
+@elementwise
+def _over_deviation(var: Array, eps: float) -> Array:
+    return 1 / namespace(var=var).sqrt(var + eps)
+
+
+@elementwise
+def _normalized(deviation: Array, s: Array, gamma: Array, beta: Array) -> tuple[Array, Array]:
+    normalized = deviation * s
+    return normalized, gamma * normalized + beta
+
+
+@elementwise
+def _running(
+    mean: Array, var: Array, new_mean: Array, new_var: Array, old: float, new: float, unbiased: float
+) -> tuple[Array, Array]:
+    return old * mean + new * new_mean, old * var + new * (new_var * unbiased)
+
+
+@elementwise
+def _batch_back(dout: Array, normalized: Array, gamma: Array, s: Array, dgamma: Array, dbeta: Array, m: int) -> Array:
+    return (gamma * s) * (dout - dbeta / m - normalized * (dgamma / m))
+
+
+@elementwise
+def _product(dout: Array, gamma: Array, s: Array) -> Array:
+    return (gamma * s) * dout
+
+
+@elementwise
+def _weighed(dout: Array, gamma: Array, normalized: Array) -> tuple[Array, Array]:
+    g = gamma * dout
+    return g, g * normalized
+
+
+@elementwise
+def _sample_back(g: Array, normalized: Array, s: Array, mean: Array, along: Array) -> Array:
+    return s * (g - mean - normalized * along)
 
 
 def _of_features(v: Array, x: Array) -> Array:

@@ -1,9 +1,9 @@
 """Pooling of images, arrays of shape (N, C, H, W)."""
 
 from .._array import Array, Namespace, device, namespace
-from ..backends import backend_of
+from ..backends import backend_of, elementwise
 from .base import Layer
-from .windows import Pair, check_images, output_size, pad, pair, windows
+from .windows import Pair, check_images, output_size, pad, pair, slices, windows
 
 __all__ = ["AveragePooling", "MaxPooling"]
 
@@ -22,16 +22,16 @@ class _Pooling(Layer):
                 "would see nothing; choose less"
             )
 
-    def _windows(self, xp: Namespace, x: Array, value: float) -> list[Array]:
-        """What each place of a window sees, where the padding holds `value`."""
+    def _window(self, xp: Namespace, x: Array, value: float) -> tuple[Array, Pair, Pair, Pair, Pair]:
+        """What `windows` and `slices` are given, where the padding holds `value`."""
         out = output_size(type(self).__name__, x.shape[2:], self.size, self.stride, self.padding)
         self.shape, (down, right) = x.shape, self.padding
-        return windows(pad(xp, x, down, down, right, right, value), self.size, self.stride, (1, 1), out)
+        return pad(xp, x, down, down, right, right, value), self.size, self.stride, (1, 1), out
 
-    def _back(self, xp: Namespace, slices: list[Array]) -> Array:
-        """Images of the sums of `slices`, each added where a place of the window saw it: `_windows` backwards.
+    def _back(self, xp: Namespace, given: list[Array]) -> Array:
+        """Images of the sums of `given`, each added where a place of the window saw it: `_windows` backwards.
 
-        With place i = q stride + r, the r tell rows apart that never meet: slices of one r are shifted by q and
+        With place i = q stride + r, the r tell rows apart that never meet: given of one r are shifted by q and
         added, and the sums for r = 0, 1, ... then stand row by row between each other.
         """
         (kh, kw), (sh, sw) = self.size, self.stride
@@ -41,12 +41,12 @@ class _Pooling(Layer):
             by_column = []
             for rj in range(sw):
                 shifted = [
-                    pad(xp, slices[(qi * sh + ri) * kw + qj * sw + rj], qi, qh - 1 - qi, qj, qw - 1 - qj)
+                    pad(xp, given[(qi * sh + ri) * kw + qj * sw + rj], qi, qh - 1 - qi, qj, qw - 1 - qj)
                     for qi in range(qh)
                     for qj in range(qw)
                     if qi * sh + ri < kh and qj * sw + rj < kw
                 ]
-                shifted = shifted or [pad(xp, 0 * slices[0], 0, qh - 1, 0, qw - 1)]  # rows that no window sees
+                shifted = shifted or [pad(xp, 0 * given[0], 0, qh - 1, 0, qw - 1)]  # rows that no window sees
                 by_column.append(sum(shifted[1:], start=shifted[0]))
             by_row.append(xp.stack(by_column, axis=-1))
         n, c, height, width = self.shape
@@ -98,18 +98,25 @@ class MaxPooling(_Pooling):
         """
         xp = namespace(x=x)
         check_images(xp, "MaxPooling", x)
-        self.seen = xp.stack(self._windows(xp, x, float("-inf")), axis=0)
+        seen = xp.permute_dims(windows(*self._window(xp, x, float("-inf"))), (2, 3, 0, 1, 4, 5))
+        self.seen = xp.reshape(seen, (self.size[0] * self.size[1], *seen.shape[2:]))
         self.y = xp.max(self.seen, axis=0)
         return self.y
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        xp = namespace(dout=dout, y=self.y)
-        slices = []
+        xp, given = namespace(dout=dout, y=self.y), []
         for i in range(self.seen.shape[0]):
-            slices.append(dout * xp.astype(self.seen[i, ...] == self.y, dout.dtype))
-            dout = dout - slices[-1]  # given away: the next of equals gets nothing
-        return self._back(xp, slices)
+            share, dout = _give(dout, self.y, self.seen[i, ...])
+            given.append(share)
+        return self._back(xp, given)
+
+
+@elementwise
+def _give(dout: Array, y: Array, seen: Array) -> tuple[Array, Array]:
+    """What goes back to one place of the window, and what is left for the next of equals."""
+    share = dout * namespace(dout=dout, y=y).astype(seen == y, dout.dtype)
+    return share, dout - share
 
 
 class AveragePooling(_Pooling):
@@ -149,12 +156,13 @@ class AveragePooling(_Pooling):
         """
         xp = namespace(x=x)
         check_images(xp, "AveragePooling", x)
-        windows = self._windows(xp, x, 0.0)
-        ones = xp.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=device(x))
-        seen = self._windows(xp, ones, 0.0) if any(self.padding) else windows
+        places = slices(*self._window(xp, x, 0.0))
+        self.count: Array = len(places)
+        if any(self.padding):
+            inside = slices(*self._window(xp, xp.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=device(x)), 0.0))
+            self.count = sum(inside[1:], start=inside[0])
         self.shape = x.shape
-        self.count = sum(seen[1:], start=seen[0]) if any(self.padding) else len(windows)
-        return sum(windows[1:], start=windows[0]) / self.count
+        return sum(places[1:], start=places[0]) / self.count
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""

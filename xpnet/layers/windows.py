@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from .._array import Array, Namespace, check_floating, device
+from .._array import Array, Namespace, check_floating, device, namespace
 from ..backends import backend_of
 
-__all__ = ["Pair", "check_images", "output_size", "pad", "pair", "spread", "windows"]
+__all__ = ["Pair", "check_images", "output_size", "pad", "pair", "slices", "spread", "windows"]
 
 Pair: TypeAlias = tuple[int, int]
 
@@ -44,11 +44,18 @@ def check_images(xp: Namespace, where: str, x: Array) -> None:
 def pad(xp: Namespace, x: Array, top: int, bottom: int, left: int, right: int, value: float = 0.0) -> Array:
     """Add rows and columns of `value` around images; negative numbers take some away."""
     x = x[..., max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
+    top, bottom, left, right = (max(width, 0) for width in (top, bottom, left, right))
+    if not (top or bottom or left or right):
+        return x
+    backend = backend_of(x)
+    padded = backend.pad(x, (top, left), (bottom, right), value)
+    if padded is not None:
+        return padded
     for axis, before, after in ((3, left, right), (2, top, bottom)):
         if before > 0 or after > 0:  # a traced batch may not know its size: the shape of a line comes from x
             line = xp.full_like(x[:, :, :, :1] if axis == 3 else x[:, :, :1, :], value)
             x = xp.concat([line] * before + [x] + [line] * after, axis=axis)
-    return backend_of(x).joined(x)
+    return backend.joined(x)
 
 
 def spread(xp: Namespace, x: Array, stride: Pair) -> Array:
@@ -63,7 +70,17 @@ def spread(xp: Namespace, x: Array, stride: Pair) -> Array:
     return xp.reshape(backend_of(x).joined(x), (n, c, h * stride[0], w * stride[1]))
 
 
-def windows(x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[Array]:
+def windows(x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair) -> Array:
+    """What the window sees as it moves, shape (N, C, *size, *out): a view of `x`, or a copy."""
+    backend = backend_of(x)
+    seen = backend.windows(x, size, stride, dilation, out)
+    if seen is None:
+        places = backend.joined(namespace(x=x).stack(slices(x, size, stride, dilation, out), axis=2))
+        seen = namespace(x=x).reshape(places, (-1, x.shape[1], *size, *out))
+    return seen
+
+
+def slices(x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[Array]:
     """For each place in a window, row by row, what it sees as the window moves: slices of shape (N, C, *out)."""
     return [
         x[

@@ -131,7 +131,7 @@ def training_to_onnx(
         for arrays in (start, masks)
     )
     x = ndonnx.argument(shape=(batch_size, *network.input_shape), dtype=_input_dtype(network, host))
-    if network.classifies:
+    if stack.last.takes_labels:
         t = ndonnx.argument(shape=(batch_size,), dtype=ndonnx.int64)
     else:
         t = ndonnx.argument(shape=(batch_size, *network.output_shape), dtype=_dtype(next(iter(host.values()))))
