@@ -30,11 +30,7 @@ CORE += [name for name in TREES if name.startswith("layers/")]
 MAY_IMPORT = {
     "_array": set(),
     "functions": {"_array", "backends"},
-    **{f"layers/{name}": {"_array", "base", "functions"} for name in LAYERS_OWN},
-    "layers/base": {"backends"},
-    "layers/convolution": {"_array", "backends", "base", "windows"},
-    "layers/pooling": {"_array", "backends", "base", "windows"},
-    "layers/windows": {"_array", "backends"},
+    **{f"layers/{name}": {"_array", "backends", "base", "functions", "windows"} for name in LAYERS_OWN},
     "layers/__init__": {"_array", *LAYERS_OWN},
     "gradient": {"_array", "backends"},
     "initializers": set(),

@@ -250,8 +250,8 @@ class Backend:
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`, an array of its library that holds numbers from 0 to ``len(x) - 1``.
 
-        `take` of `array_api_compat` would first look for negative ones among PyTorch's, which costs as much again, and
-        passes NumPy's and CuPy's through Python that takes longer than the rows of a small array.
+        `take` of `array_api_compat` would first look for negative ones among PyTorch's, which costs as much again,
+        and passes NumPy's and CuPy's through Python that takes longer than the rows of a small array.
         """
         if self.name == "torch":
             return x.index_select(0, index)
@@ -548,7 +548,7 @@ def backend_of(x: Array) -> Backend:
 
 
 @cache
-def _backend_of(kind: type) -> Backend:
+def _backend_of(kind: Any) -> Backend:
     library = kind.__module__.partition(".")[0]
     library = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
     return BACKENDS.get(library) or Backend(library, library, f"pip install {library}")

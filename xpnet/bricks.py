@@ -114,8 +114,8 @@ class Description:
     def layer(self, arrays: Sequence[Array], training: bool) -> Any:
         """The one-pass layer with its parameters, state and masks, in this order.
 
-        A subclass of `Layer`. Masks are None in inference. The layer's `gradients()` are in the order of `params`. Its
-        `state` after `forward` is in that of `state`.
+        A subclass of `Layer`. Masks are None in inference. The layer's `gradients()` are in the order of `params`.
+        Its `state` after `forward` is in that of `state`.
         """
         raise NotImplementedError
 

@@ -80,7 +80,7 @@ class Sequential:
                     f"Sequential: layer {i} is {description!r}, which looks integers up, and can only be the first"
                 )
         self.descriptions, self.loss_class = choose_weights(descriptions), loss
-        self.last = loss(None)
+        self.last: Loss = loss(None)
         if not isinstance(self.last, Loss):
             raise TypeError(
                 f"Sequential: loss must be SoftmaxWithLoss, another of xpnet's losses, or a subclass of "

@@ -284,10 +284,9 @@ class _Run:
         self.network, self.train, self.test, self.units, self.held = network, train, test, units, held
         self.optimizer, self.rng, self.saver, self.peers = optimizer, rng, saver, peers
         self.patience, self.callbacks = patience, callbacks
+        last = network.stack.last
         self.measure = (
-            Blocks(network, lambda y, t: (network.stack.last.accuracy(y, t),), transform, peers)
-            if network.classifies
-            else None
+            Blocks(network, lambda y, t: (last.accuracy(y, t),), transform, peers) if last.classifies else None
         )
         self.watch = Blocks(network, partial(_loss_and_accuracy, network), transform, peers)
         self.history, self.start = History(), time.perf_counter()

@@ -54,6 +54,7 @@ class Residual(Layer):
                 f"Residual: the layers made {tuple(out.shape)} of {tuple(x.shape)}, and the shortcut "
                 f"{tuple(short.shape)}, which cannot be added; give it a shortcut that makes the same shape"
             )
+        self.state = tuple(array for layer in self._both() for array in layer.state)
         return out + short
 
     def backward(self, dout: Array, /) -> Array:
@@ -68,11 +69,6 @@ class Residual(Layer):
     def gradients(self) -> tuple[Array, ...]:
         """The derivatives by the parameters of its layers, then of the shortcut's; after `backward`."""
         return tuple(g for layer in self._both() for g in layer.gradients())
-
-    @property
-    def state(self) -> tuple[Array, ...]:
-        """The next state of its layers, then of the shortcut's."""
-        return tuple(array for layer in self._both() for array in layer.state)
 
     def _both(self) -> list[Any]:
         return [*self.layers, *self.shortcut]
