@@ -16,6 +16,7 @@ from xpnet.backends import (
     Backend,
     BackendUnavailable,
     backend_of,
+    elementwise,
     get_backend,
     on_arrays_device,
     read_all,
@@ -312,6 +313,84 @@ def test_what_is_drawn_for_each_step_is_drawn_in_their_order(lib, steps):
     )
     found = [value for _, losses in drawn for value in np.atleast_1d(lib.numpy(losses))]
     assert found == [np.sum(again.random(4) < 0.5) for _ in range(steps)]
+
+
+def test_the_masks_of_many_steps_are_drawn_in_order_for_a_share_of_the_samples(lib):
+    rng, again = np.random.default_rng(1), np.random.default_rng(1)
+
+    def draw(size: int) -> dict[str, np.ndarray[Any, Any]]:
+        return {"mask1": rng.random((size, 3)) < 0.5, "mask2": rng.random((size, 2)) < 0.5}
+
+    like = lib.asarray([1.0])
+    with lib.here:
+        drawn = list(lib.backend.masks(draw, 5, 4, like, slice(1, 3)))
+    for masks in drawn:
+        for name, width in (("mask1", 3), ("mask2", 2)):
+            assert lib.holds(masks[name])
+            np.testing.assert_array_equal(lib.numpy(masks[name]), again.random((4, width))[1:3] < 0.5)
+    assert rng.bit_generator.state == again.bit_generator.state
+    assert list(lib.backend.masks(None, 2, 4, like)) == [{}, {}]
+
+
+@pytest.mark.only("cupy")
+def test_masks_that_do_not_fit_together_go_to_the_device_in_several_copies(lib):
+    drawn = 0
+
+    def draw(size: int) -> dict[str, np.ndarray[Any, Any]]:
+        nonlocal drawn
+        drawn += 1
+        return {"mask": np.full((size, 1 << 20), drawn % 2 == 0)}  # 24 MiB, of which 64 MiB hold two
+
+    found = []
+    for masks in lib.backend.masks(draw, 3, 24, lib.asarray([1.0])):
+        found.append((drawn, bool(masks["mask"][0, 0])))
+    assert found == [(2, False), (2, True), (3, False)]
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (4,), (1, 4)])
+def test_an_elementwise_function_is_what_its_formula_says(lib, shape):
+    def formula(x: Any, y: Any, z: Any, factor: float) -> Any:
+        xp = xpnet._array.namespace(x=x, y=y)
+        return xp.where(x > 0, factor * x, y - 1), xp.exp(-y) / z
+
+    rng = np.random.default_rng(0)
+    host = [rng.normal(size=(3, 4)), rng.normal(size=shape), rng.uniform(1, 2, size=())]
+    with lib.here:
+        results = elementwise(formula)(*map(lib.asarray, host), 0.3)
+    for found, expected in zip(results, np.broadcast_arrays(*formula(*host, 0.3)), strict=True):
+        assert lib.holds(found)
+        wide = np.broadcast_to(lib.numpy(found), expected.shape)
+        np.testing.assert_allclose(wide, expected, rtol=4 * lib.rtol)
+
+
+@pytest.mark.only("cupy")
+def test_an_elementwise_function_checks_its_arrays_and_keeps_their_dtype(lib):
+    @elementwise
+    def weighed(x: Any, y: Any, factor: float) -> Any:
+        return factor * x + y
+
+    for dtype in ("float32", "float64"):
+        with lib.here:
+            assert weighed(lib.asarray([1.0], dtype), lib.asarray([2.0], dtype), 0.1).dtype == dtype
+    with pytest.raises(TypeError, match=r"different libraries: x is cupy\.ndarray, y is numpy\.ndarray"):
+        weighed(lib.asarray([1.0]), np.asarray([1.0]), 0.1)
+
+
+def test_a_method_is_fused_where_it_is_marked(lib):
+    class Rule:
+        rate = 0.1
+
+        @elementwise
+        def marked(self, p: Any, g: Any) -> Any:
+            return p - self.rate * g
+
+        def unmarked(self, p: Any, g: Any) -> Any:
+            return p - self.rate * lib.xp.sum(g)  # not element by element
+
+    p, g = lib.asarray([1.0, 2.0]), lib.asarray([10.0, 20.0])
+    with lib.here:
+        found = [lib.numpy(lib.backend.fuse(method)(p, g)) for method in (Rule().marked, Rule().unmarked)]
+    np.testing.assert_allclose(found, [[0.0, 0.0], [-2.0, -1.0]], atol=1e-6)
 
 
 def test_arrays_of_a_library_that_is_not_listed_are_run_as_plainly_as_numpys():

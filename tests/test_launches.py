@@ -1,4 +1,4 @@
-"""What training asks of a CUDA device stays within bounds. Counted on the emulated machine, which alone can count."""
+"""Upper bounds for the kernels, waits and copies of training on a CUDA device. The emulated machine counts them."""
 
 import importlib.util
 
@@ -7,7 +7,7 @@ import pytest
 pytestmark = [
     pytest.mark.only("cupy"),
     pytest.mark.skipif(
-        importlib.util.find_spec("fakecuda") is None, reason="counts on the emulated CUDA machine, which is not here"
+        importlib.util.find_spec("fakecuda") is None, reason="needs the emulated CUDA machine, to count"
     ),
 ]
 KERNELS = {
@@ -21,12 +21,12 @@ KERNELS = {
     "the book's convolutional network, SGD": 51,
     "two convolutions with padding, SGD": 90,
 }
-"""At most so many in one training step."""
+"""The most kernels of one training step."""
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_step_makes_few_kernels_and_neither_waits_nor_copies(lib, name):
-    from launches import of_a_step
+def test_a_step_has_few_kernels_and_no_wait_or_copy(lib, name):
+    from counting import of_a_step
 
     found = of_a_step(name)
     assert found.pop("kernels") <= KERNELS[name]
@@ -34,39 +34,40 @@ def test_a_step_makes_few_kernels_and_neither_waits_nor_copies(lib, name):
 
 
 def test_every_network_has_a_bound(lib):
-    from launches import NETWORKS
+    from counting import NETWORKS
 
     assert set(NETWORKS) == set(KERNELS)
 
 
-@pytest.mark.parametrize("options", [{}, {"validation": 0.1}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"validation": 0.1}, {"batch_size": 35}], ids=str)
 @pytest.mark.parametrize("name", ["784-50-10, SGD", "784-50-10, Adam", "the book's convolutional network, SGD"])
-def test_an_epoch_waits_once_at_its_end(lib, name, options):
-    from launches import of_a_fit
+def test_an_epoch_waits_once_and_copies_nothing_between_its_updates(lib, name, options):
+    """Also with a shorter mini-batch at its end."""
+    from counting import of_a_fit
 
     found = of_a_fit(name, **options)
-    within, epoch, before = found["within an epoch"], found["an epoch"], found["before training"]
-    assert within["kernels"] > 100
-    assert (within["waits"], within["to the device"], within["to the host"]) == (0, 0, 0)
-    assert epoch["waits"] == 1
-    # The order of the samples, the numbers of those in each set, and the places of the losses for one read.
-    assert epoch["to the device"] <= 4 + len(options)
-    assert before["waits"] == 2, "the ranges of the labels, and the accuracies before training"
+    assert found["between updates"].pop("kernels") > 100
+    assert found["between updates"] == {"waits": 0, "to the device": 0, "to the host": 0}
+    assert found["an epoch"]["waits"] == 1
+    # The order of the samples, their numbers in each dataset, and the addresses of the losses for the one read.
+    assert found["an epoch"]["to the device"] <= 4 + ("validation" in options)
+    assert found["before training"]["waits"] == 2, "the ranges of the labels, and the first accuracies"
 
 
-def test_the_masks_of_an_epoch_go_to_the_device_in_one_copy(lib):
-    """And those of a shorter mini-batch at the end in another."""
-    from launches import of_a_fit
+def test_the_dropout_masks_of_an_epoch_go_to_the_device_in_one_copy(lib):
+    """Those of a shorter mini-batch at its end go in another one."""
+    from counting import of_a_fit
 
-    assert of_a_fit("784-50-10, SGD, dropout")["within an epoch"]["to the device"] == 0
-    assert of_a_fit("784-50-10, SGD, dropout", validation=0.1)["within an epoch"]["to the device"] == 1
+    for batch_size, copies in ((20, 0), (35, 1)):
+        between = of_a_fit("784-50-10, SGD, dropout", batch_size=batch_size)["between updates"]
+        assert (between["to the device"], between["waits"]) == (copies, 0)
 
 
 def test_the_counter_counts(lib):
     import cupy
     import fakecuda
     import numpy as np
-    from launches import counted
+    from counting import counted
 
     with fakecuda.record() as log:
         x = cupy.asarray(np.ones((8, 8), "float32"))

@@ -1,6 +1,6 @@
-"""What training asks of a CUDA device: kernels, waits and copies, counted on the emulated machine.
+"""Kernels, waits and copies of training on a CUDA device, for `test_launches.py` and `benchmarks/launches.py`.
 
-For `test_launches.py` and `benchmarks/launches.py`. It needs the module `fakecuda` of the emulated machine.
+The module `fakecuda` of the emulated CUDA machine counts them.
 """
 
 from collections import Counter
@@ -110,11 +110,8 @@ def of_a_step(name, steps=10, warm_up=3):
     return {kind: count / steps for kind, count in counted(log).items()}
 
 
-def of_a_fit(name, epochs=3, **options):
-    """What `fit` does until it first calls its callbacks, within its last epoch, and in all of this epoch.
-
-    Within the epoch is from its first update to its last one. The epoch has a shorter mini-batch at its end.
-    """
+def of_a_fit(name, epochs=3, batch_size=BATCH, **options):
+    """What `fit` does until its first callback, in its last epoch, and between the updates of that epoch."""
     network, samples, optimizer = NETWORKS[name]()
     x, t = cp.asarray(samples), cp.asarray(_labels)
     marks = []
@@ -124,7 +121,7 @@ def of_a_fit(name, epochs=3, **options):
             ((x, t), (x[:90, ...], t[:90])),
             optimizer,
             epochs=epochs,
-            batch_size=BATCH + 5 if options else BATCH,
+            batch_size=batch_size,
             callbacks=[lambda network, history: marks.append(len(log))],
             progress=False,
             **options,
@@ -133,6 +130,6 @@ def of_a_fit(name, epochs=3, **options):
     of_updates = [i for i, (*_, where) in enumerate(last) if "optimizers.py" in where]
     return {
         "before training": counted(start),
-        "within an epoch": counted(last[of_updates[0] : of_updates[-1]]),
+        "between updates": counted(last[of_updates[0] : of_updates[-1]]),
         "an epoch": counted(last),
     }
