@@ -214,8 +214,8 @@ class Environment:
                 return "no NVIDIA GPU, and the emulator needs Linux on x86-64"
             self.install(session, *ORACLES)  # which the tests import beside CuPy
             if found := self.run(session, "-c", NVIDIA_LIBRARIES, silent=True, log=False).strip():
-                return f"no NVIDIA GPU, and {found} in {self.path} would be loaded in place of the emulator"
-            session.log("the emulated CUDA machine is built, which takes half a minute the first time")
+                return f"no NVIDIA GPU, and CuPy would load {found}, not the emulator; PyTorch for the CPU has none"
+            session.log("building the emulated CUDA machine, which takes half a minute the first time")
             built = subprocess.run([EMULATOR / "build", self.python], capture_output=True, text=True)
             if built.returncode == 3:
                 return f"no NVIDIA GPU, and no emulator: {built.stderr.strip()}"
