@@ -91,7 +91,7 @@ ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
 ON_EVERY_BRIDGE = nox.parametrize("module", list(BRIDGES), ids=list(BRIDGES))
 COLUMNS = ("tests", "gradcheck", "train")
 # What the emulated CUDA machine can do that hides on most GPUs: its options, and what is tested with them.
-ELSEWHERE = "cupy"  # the variant of the tests whose arrays are on another device than the current one
+ELSEWHERE = "cupy-elsewhere"  # the tests on one device while another one is current
 SUITE = ("tests", "--ignore=tests/extras")
 CORNERS = {
     "two-devices": ({"FAKE_CUDA_DEVICES": "2", "FAKE_CUDA_PEER": "1"}, ELSEWHERE, SUITE),
@@ -101,7 +101,7 @@ CORNERS = {
     "nccl": (
         {"FAKE_CUDA_DEVICES": "2", "FAKE_CUDA_NCCL": "1"},
         "numpy,cupy",
-        ("tests/extras/test_distributed.py", "-k", "cupy"),
+        ("tests/extras/test_distributed.py", "-k", "cupy or gpu"),
     ),
 }
 CHECKS = ("emulator", *(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "docs", "package")
@@ -204,6 +204,9 @@ class Environment:
             self.no_cuda = self.prepare_cuda(session)
         return self.no_cuda if backend == "cupy" else ""
 
+    def check_emulator(self, session, **options):
+        session.run(str(EMULATOR / "check"), self.python, external=True, env=ENVIRONMENT | options)
+
     def prepare_cuda(self, session):
         """Build the emulated CUDA machine if there is no GPU. Return why CuPy has no device, or an empty string."""
         if not CUDA:
@@ -211,14 +214,15 @@ class Environment:
                 return "no NVIDIA GPU, and the emulator needs Linux on x86-64"
             self.install(session, *ORACLES)  # which the tests import beside CuPy
             if found := self.run(session, "-c", NVIDIA_LIBRARIES, silent=True, log=False).strip():
-                return f"no NVIDIA GPU, and {found} in {self.path} would be loaded in place of the emulator"
+                return f"no NVIDIA GPU, and CuPy would load {found}, not the emulator; PyTorch for the CPU has none"
+            session.log("building the emulated CUDA machine, which takes half a minute the first time")
             built = subprocess.run([EMULATOR / "build", self.python], capture_output=True, text=True)
             if built.returncode == 3:
                 return f"no NVIDIA GPU, and no emulator: {built.stderr.strip()}"
             if built.returncode:
                 session.error(built.stderr)
             session.log(built.stdout.strip())
-            session.run(str(EMULATOR / "check"), self.python, external=True, env=ENVIRONMENT)
+            self.check_emulator(session)
         ask = "import cupy; print('device:', cupy.cuda.runtime.getDeviceProperties(0)['name'].decode())"
         answer = self.run(session, "-c", ask, cuda=True, silent=True, log=False, success_codes=[0, 1])
         if not (found := re.search(r"device: (.*)", answer)):
@@ -319,7 +323,8 @@ def cupy_corners(session, corner):
         if why:
             skip(session, f"corner {corner}", "", why)
         options, backends, where = CORNERS[corner]
-        matrix.install(session, *ORACLES, *BRIDGES["distributed"])
+        matrix.install(session, *BRIDGES["distributed"])
+        matrix.check_emulator(session, **options)
         matrix.run(session, *pytest(backends, *where, *session.posargs), cuda=True, env=options)
 
 
