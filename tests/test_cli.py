@@ -410,7 +410,7 @@ def test_help_ends_with_0_and_tells_every_option(capsys, command):
         "gradcheck": "--backend --device --dtype --hidden --activation --seed --samples --elements",
         "predict": "--model",
         "backends": "",
-        "conformance": "--backend --page numpy cupy torch jax dask strict",
+        "conformance": "--backend --device --page numpy cupy torch jax dask strict",
     }[command]
     assert all(name in out for name in (names if command == "" else names.split()))
     assert "None" not in out
