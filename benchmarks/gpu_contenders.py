@@ -1,4 +1,4 @@
-"""The contenders of `contenders.py` on a GPU. One whose library sees no GPU cannot be built: none falls back to a CPU."""
+"""The contenders of `contenders.py` on a GPU. None falls back to a CPU: without a GPU it cannot be built."""
 
 import numpy as np
 from contenders import Contender, Jax, JaxScan, Torch, Xpnet, threads
@@ -17,7 +17,7 @@ class OnCuda:
     backend, device = "torch", "cuda"
 
     def build(self):
-        threads("torch").zeros(1, device="cuda")  # says what is wrong, where there is no GPU
+        threads("torch").zeros(1, device=self.device)  # says what is wrong, where there is no GPU
         super().build()
 
     def wait(self):

@@ -1,7 +1,7 @@
 """The benchmarks' questions on a GPU: `python gpu_questions.py steps`, or `time`, `growth`, `convolution`.
 
-It prints tables in Markdown, each as soon as it is measured. A contender that fails, or computes something else than the
-others, is left out from there on and named with the reason; the status is then 1. `gpu_day.py` keeps what is printed.
+It prints tables in Markdown, each as soon as it is measured. A contender that fails, or computes something wrong, is
+left out from there on and named with the reason; the status is then 1. `gpu_day.py` keeps what is printed.
 """
 
 import argparse
@@ -13,9 +13,9 @@ import time
 import gpu_contenders
 import gpu_convolution
 from convolution import BOOK, SHAPES
+from gpu_machine import LIBRARIES
 from harness import REST, Worker, bars, compare, ratio, table
 
-LIBRARIES = ("cupy", "torch", "jax")
 TARGET, MOST = 0.97, 20
 
 
@@ -157,7 +157,9 @@ QUESTIONS = {"steps": steps, "time": time_to, "growth": growth, "convolution": c
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("question", choices=QUESTIONS)
-    parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES, help="whose contenders to run")
+    parser.add_argument(
+        "--libraries", nargs="+", choices=LIBRARIES, default=LIBRARIES, help="whose contenders to run"
+    )
     parser.add_argument("--quick", action="store_true", help="few rounds of few steps: shows that it runs, no more")
     options = parser.parse_args()
     question = QUESTIONS[options.question]

@@ -83,7 +83,7 @@ VARIANTS = {
 }
 
 
-def _problem(variant: str) -> str | None:
+def problem_of(variant: str) -> str | None:
     """Why a variant cannot run here: its backend is not usable or has no such device. None if it can."""
     name, device_name = VARIANTS[variant]
     if problem := BACKENDS[name].problem:
@@ -98,7 +98,7 @@ def _problem(variant: str) -> str | None:
 def _library(variant: str) -> Library:
     name, device_name = VARIANTS[variant]
     backend = BACKENDS[name]
-    if problem := _problem(variant):
+    if problem := problem_of(variant):
         raise pytest.UsageError(f"--backends names {variant}, which cannot run here: {problem}")
     backend.enable_float64()
     xp, device = backend.namespace(), backend.device(device_name)
@@ -117,7 +117,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     asked = config.getoption("--backends")
     if asked is None:
-        chosen = [v for v in VARIANTS if _problem(v) is None]
+        chosen = [v for v in VARIANTS if problem_of(v) is None]
     else:
         chosen = asked.split(",")
         if unknown := set(chosen) - set(VARIANTS):

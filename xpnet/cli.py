@@ -183,7 +183,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=BACKENDS,
         metavar="NAME",
     )
-    add(sub, "--device", "the only device to measure on, such as cuda (default: the first of each kind)", metavar="NAME")
+    add(
+        sub,
+        "--device",
+        "measure on this device only, such as cuda (default: the first of each kind)",
+        metavar="NAME",
+    )
     add(sub, "--page", "write the tables as a page, too (.md)", metavar="FILE")
     return parser
 
