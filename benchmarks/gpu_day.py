@@ -54,7 +54,7 @@ class Machine:
     def why_not(self, step):
         """Why a step cannot run here, or an empty string."""
         if not {*step.libraries} & {*self.usable}:
-            return "; ".join(f"{name}: {self.libraries[name]['problem']}" for name in step.libraries)
+            return f"no GPU for {', '.join(step.libraries)}"
         missing = [name for name in step.modules if name not in self.facts["modules"]]
         return f"not installed: {', '.join(missing)}" if missing else ""
 
@@ -94,7 +94,7 @@ class Record:
 
     def end(self, step, outcome, seconds=None, output=""):
         lines = output.strip().splitlines()
-        last = lines[-1].strip("= ").replace("|", "/")[:150] if lines else ""
+        last = lines[-1][:150] if lines and not step.shown else ""
         self.rows.append([step.name, outcome, "" if seconds is None else f"{seconds:.0f}", last])
         if step.shown and lines:
             text = output.strip() if step.shown == "markdown" else f"```\n{output.strip()}\n```"
@@ -108,7 +108,7 @@ def run(command, environment, limit, log):
     """The status of a process, None if it was killed at its limit, and its output; `log` gets its errors."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
         process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, env=environment, stdout=out, stderr=log, start_new_session=True
+            [sys.executable, *command], cwd=ROOT, env=environment, stdout=out, stderr=log, process_group=0
         )
         try:
             status = process.wait(limit)
@@ -145,7 +145,7 @@ def run_part(steps, record, machine, log, limit=LIMIT):
         left = min(step.limit, end - time.monotonic())
         why = machine.why_not(step) or ("the time of the part is over" if left < 1 else "")
         if why:
-            outcome, seconds, output = f"NOT RUN: {why}".replace("|", "/"), None, ""
+            outcome, seconds, output = f"NOT RUN: {why}", None, ""
         else:
             record.begin(step)
             print(f"\n{step.name}: python {' '.join(step.command)}", file=log, flush=True)
@@ -173,11 +173,12 @@ def install(wheels, folder):
 
 
 def commit():
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip()
+    with contextlib.suppress(FileNotFoundError):  # there is no git
+        ask = ["git", "describe", "--always", "--dirty"]
+        return subprocess.run(ask, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all, in this order)")
@@ -186,7 +187,7 @@ def main():
     add("--wheels", metavar="FOLDER", help="wheels of what is not installed here")
     add("--commit", default="", help="what is checked out here (default: as git tells)")
     add("--quick", action="store_true", help="few tests, epochs and rounds: shows that it runs, no more")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended too

@@ -50,7 +50,8 @@ def parts(usable, modules, quick):
         of = (library,)
         tests.append(Step(f"tests on {variant}", of, pytest(variant, *suite), 240, PYTEST))
         for dtype in ("float64", "float32"):
-            training.append(Step(f"gradcheck of {library}, {dtype}", of, xpnet("gradcheck", "--dtype", dtype), 60))
+            check = xpnet("gradcheck", "--dtype", dtype)
+            training.append(Step(f"gradcheck of {library}, {dtype}", of, check, 60, shown="text"))
         one, all_ = (xpnet("train", "--epochs", str(count)) for count in (1, epochs))
         training.append(Step(f"one epoch on {library}", of, one, 60, accuracy=0.90))
         training.append(Step(f"{epochs} epochs on {library}", of, all_, 120, accuracy=accuracy, shown="text"))
