@@ -9,6 +9,7 @@ The status is 0 if every step passed.
 import argparse
 import contextlib
 import datetime
+import math
 import os
 import re
 import signal
@@ -143,7 +144,7 @@ def run_part(steps, record, machine, log, limit=LIMIT):
     end, outcomes = time.monotonic() + limit, []
     for step in steps:
         left = min(step.limit, end - time.monotonic())
-        why = machine.why_not(step) or ("the time of the part is over" if left < 1 else "")
+        why = machine.why_not(step) or ("the time is over" if left < 1 else "")
         if why:
             outcome, seconds, output = f"NOT RUN: {why}", None, ""
         else:
@@ -183,11 +184,13 @@ def main(argv=None):
     add = parser.add_argument
     add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all, in this order)")
     add("--only", default="", metavar="WORD", help="only steps with this in their name, such as cupy")
+    add("--seconds", type=float, default=math.inf, metavar="N", help="end after N seconds; what is left is NOT RUN")
     add("--out", type=Path, metavar="FOLDER", help="where the records go (default: benchmarks/results/gpu)")
     add("--wheels", metavar="FOLDER", help="wheels of what is not installed here")
     add("--commit", default="", help="what is checked out here (default: as git tells)")
     add("--quick", action="store_true", help="few tests, epochs and rounds: shows that it runs, no more")
     options = parser.parse_args(argv)
+    end = time.monotonic() + options.seconds
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended too
@@ -213,7 +216,8 @@ def main(argv=None):
                 title = f"{part} {options.only}".strip() + ", quick: shows that it runs, no more" * options.quick
                 name = re.sub(r"\W+", "-", f"{part} {options.only}".strip())
                 print(f"\n{title}, on {machine.device}", flush=True)
-                outcomes += run_part(steps, Record(out / f"{name}.md", title, machine), machine, log)
+                limit = min(LIMIT, end - time.monotonic())
+                outcomes += run_part(steps, Record(out / f"{name}.md", title, machine), machine, log, limit)
         passed = sum(outcome.startswith("passed") for outcome in outcomes)
         not_run = sum(outcome.startswith("NOT RUN") for outcome in outcomes)
         print(f"\non {machine.device}: {passed} passed, {len(outcomes) - passed - not_run} failed, {not_run} NOT RUN")

@@ -87,7 +87,7 @@ def test_what_cannot_run_says_why_and_the_rest_of_a_part_that_is_over_too(ran):
         limit=2,
     )
     assert outcomes[:2] == ["NOT RUN: no GPU for torch", "NOT RUN: not installed: sklearn"]
-    assert outcomes[2:] == ["KILLED after 2 s", "NOT RUN: the time of the part is over"]
+    assert outcomes[2:] == ["KILLED after 2 s", "NOT RUN: the time is over"]
     assert "problem: no CUDA" in record
     assert "passed" not in record
 
@@ -139,6 +139,8 @@ def test_committed_results_are_of_a_gpu(machine, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
     machine(SEES)
     assert gpu_day.main(["tests"]) == 0
+    assert gpu_day.main(["training", "--seconds", "0"]) == 1
+    assert "NOT RUN: the time is over" in (tmp_path / "gpu" / "training.md").read_text()
     assert gpu_day.main(["tests", "--only", "another"]) == 1  # nothing was run
     assert {path.name for path in (tmp_path / "gpu").iterdir()} >= {"tests.md", "log.txt"}
 
