@@ -445,6 +445,12 @@ def bench(session):
         session.run(matrix.python, f"benchmarks/{question}.py", *options, external=True)
 
 
+@nox.session(python=False, default=False)
+def gpu(session):
+    """The GPU day: every check on an NVIDIA GPU, with the Python that runs nox; see benchmarks/README.md."""
+    session.run(sys.executable, "benchmarks/gpu_day.py", *session.posargs, external=True)
+
+
 @nox.session(python=False)
 def summary(session):
     """What ran on which backend, and what did not."""

@@ -10,6 +10,7 @@ from harness import Timed, arguments, bars, compare, in_turn, one_thread, report
 
 import xpnet
 
+BOOK = "the book's network"
 # channels, filters, size of a filter, side of an image
 SHAPES = {
     "1 to 30 channels, 5 x 5": (1, 30, 5, 28),
@@ -35,6 +36,7 @@ class Ours:
     """xpnet, layers and network."""
 
     backend = "numpy"
+    device = "cpu"
 
     def __init__(self, threads):
         if self.backend == "torch":
@@ -42,7 +44,7 @@ class Ours:
 
             torch.set_num_threads(threads)
         self.chosen = xpnet.get_backend(self.backend)
-        self.xp, self.where = self.chosen.namespace(), self.chosen.device()
+        self.xp, self.where = self.chosen.namespace(), self.chosen.device(self.device)
         self.rng = np.random.default_rng(0)
 
     def place(self, x):
@@ -65,7 +67,7 @@ class Ours:
     def prepare_layer(self, name):
         arrays = self.arrays(*SHAPES[name])
         run = self.chosen.compile(self.convolution)
-        return lambda: self.wait(run(*arrays))
+        return lambda: run(*arrays)
 
     def prepare_step(self):
         images = self.place(self.rng.random((BATCH, 1, 28, 28), dtype="float32"))
@@ -83,15 +85,20 @@ class Ours:
         def once():
             nonlocal params
             params, loss = run(params, images, labels)
-            self.wait(loss)
+            return loss
 
         return once
 
     def wait(self, result):
+        """Wait for what `prepare_step` and `prepare_layer` prepared, where a library goes on before it is done."""
         if self.backend == "jax":
             import jax
 
             jax.block_until_ready(result)
+
+    def prepare(self, title):
+        """What to time: a step of the book's network, or a layer."""
+        return self.prepare_layer(title) if title in SHAPES else self.prepare_step()
 
 
 class OursTorch(Ours):
@@ -128,16 +135,23 @@ class Torch(Ours):
             nn.Linear(4320, 100),
             nn.ReLU(),
             nn.Linear(100, 10),
-        )
+        ).to(self.device)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         images = self.place(self.rng.random((BATCH, 1, 28, 28), dtype="float32"))
         labels = self.place(self.rng.integers(0, 10, size=BATCH))
 
-        def once():
+        def step():
             loss = nn.functional.cross_entropy(model(images), labels)
-            optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            return loss
+
+        return self.repeated(step, optimizer)
+
+    def repeated(self, step, optimizer):
+        def once():
+            optimizer.zero_grad()
+            return step()
 
         return once
 
@@ -183,7 +197,7 @@ class Jax(Ours):
         def once():
             nonlocal params
             params, loss = run(params, images, labels)
-            self.wait(loss)
+            return loss
 
         return once
 
@@ -197,18 +211,20 @@ CONTENDERS = {
 }
 
 
+def timed(contender, title):
+    once = contender.prepare(title)
+    return lambda: contender.wait(once())
+
+
 def main():
     rounds = arguments(__doc__).rounds or 15
     one_thread()
     contenders = {name: build(1) for name, build in CONTENDERS.items()}
     parts = []
-    for title in ("the book's network", *SHAPES):
-        once = {
-            name: Timed(c.prepare_step() if title not in SHAPES else c.prepare_layer(title))
-            for name, c in contenders.items()
-        }
+    for title in (BOOK, *SHAPES):
+        once = {name: Timed(timed(contender, title)) for name, contender in contenders.items()}
         times = in_turn(once, rounds, "steps", count=3)
-        most = 1.0 if title == "the book's network" else 2.5
+        most = 1.0 if title == BOOK else 2.5
         limits = [
             ("xpnet, NumPy", "PyTorch", most),
             ("xpnet, PyTorch", "PyTorch", 1.1),

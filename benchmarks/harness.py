@@ -1,10 +1,13 @@
 """Contenders in turn, each in a process of its own with the same threads; medians, spread and ratios.
 
-`python harness.py NAME` is such a process: it reads a command a line on its standard input and answers in JSON.
+`python harness.py NAME` is such a process: it reads a command a line on its standard input and answers in JSON. The
+contender is that of this name in CONTENDERS of a module, `contenders` where no other is named.
 """
 
 import argparse
+import contextlib
 import datetime
+import importlib
 import importlib.metadata
 import json
 import os
@@ -14,8 +17,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-
-import numpy as np
 
 HERE = Path(__file__).parent
 REST = 0.1  # seconds between two turns, in which the threads of the one before go to sleep
@@ -41,11 +42,10 @@ def one_thread(pinned=True):
 class Worker:
     """The process of a contender."""
 
-    def __init__(self, name, threads):
-        count = str(threads)
+    def __init__(self, name, threads, module="contenders"):
         self.name, self.threads = name, threads
         self.process = subprocess.Popen(
-            [sys.executable, __file__, name, "--threads", count],
+            [sys.executable, __file__, name, "--threads", str(threads), "--module", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(threads),
@@ -55,8 +55,15 @@ class Worker:
 
     def ask(self, command, **options):
         """What the contender answers; RuntimeError where it could not."""
-        self.process.stdin.write(json.dumps({"command": command, **options}) + "\n")
-        self.process.stdin.flush()
+        self.send(command, **options)
+        return self.answer()
+
+    def send(self, command, **options):
+        with contextlib.suppress(BrokenPipeError):  # of a process that has ended; `answer` says how
+            self.process.stdin.write(json.dumps({"command": command, **options}) + "\n")
+            self.process.stdin.flush()
+
+    def answer(self):
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name} ended with status {self.process.wait()}")
@@ -66,7 +73,8 @@ class Worker:
         return answer["value"]
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 
@@ -223,23 +231,6 @@ def arguments(description):
 # The other side: the process of one contender.
 
 
-def first_losses(contender):
-    """The first losses on a given order, and those of the same training by hand in float64."""
-    from contenders import LR
-    from twins import loss_and_gradient
-
-    count = 20 if contender.batch <= 1000 else 3
-    order = np.random.default_rng(1).integers(0, 60_000, size=(count, contender.batch))
-    images, labels = contender.raw
-    params = [contender.params[name].astype(np.float64) for name in ("W1", "b1", "W2", "b2")]
-    expected = []
-    for index in order:
-        loss, gradients = loss_and_gradient(params, images[index] / 255, np.eye(10)[labels[index]].T)
-        params = [p - LR * g for p, g in zip(params, gradients, strict=True)]
-        expected.append(loss)
-    return contender.first_losses(order), expected
-
-
 def answer(contender, request):
     match request.pop("command"):
         case "steps":
@@ -249,17 +240,13 @@ def answer(contender, request):
         case "train":
             return contender.time_to(**request)
         case "check":
-            found, expected = first_losses(contender)
-            if found is not None:
-                np.testing.assert_allclose(found, expected if np.ndim(found) else np.mean(expected), rtol=1e-3)
-            return None
+            return contender.check()
 
 
-def serve(name, threads):
+def serve(name, threads, module):
     if threads == 1:
         one_thread()
-    from contenders import CONTENDERS
-
+    contenders = importlib.import_module(module).CONTENDERS
     contender = None
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no reply
@@ -269,7 +256,7 @@ def serve(name, threads):
             if request["command"] == "build":
                 request.pop("command")
                 contender = None
-                contender, value = CONTENDERS[name](**request), None
+                contender, value = contenders[name](**request), None
             else:
                 value = answer(contender, request)
             reply = {"value": value}
@@ -283,5 +270,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     parser.add_argument("--threads", type=int, required=True)
-    options = parser.parse_args()
-    serve(options.name, options.threads)
+    parser.add_argument("--module", default="contenders")
+    serve(**vars(parser.parse_args()))

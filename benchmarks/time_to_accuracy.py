@@ -38,12 +38,13 @@ def main():
             ]
         )
     head = ["", "seconds, median (least to most)", f"epochs, seeds 0 to {seeds - 1}", "xpnet, NumPy : this"]
+    missing = [f"Not run here: {'; '.join(f'{name} ({why})' for name, why in absent.items())}."] if absent else []
     report(
         "time_to_accuracy",
         f"Time to a test accuracy of {TARGET}",
         __doc__.partition("\n")[2].strip() + f" One thread; at most {MOST} epochs.",
         table(head, rows),
-        "Not run here: " + "; ".join(f"{name} ({why})" for name, why in absent.items()) + ".",
+        *missing,
     )
 
 

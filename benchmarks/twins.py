@@ -1,4 +1,4 @@
-"""The same training step written by hand for NumPy alone, twice, as fast as we could make it.
+"""The same training step written by hand for NumPy alone, twice, as fast as we could make it; and for CuPy alone.
 
 What xpnet's style costs is the distance from these. Both take the uint8 images and scale the batch, as xpnet
 does; both keep what the update needs and drop every check, class and name.
@@ -98,4 +98,54 @@ class InPlace:
         b1 -= np.add.reduce(dh, axis=0, out=self.db1)
         W2 -= np.matmul(h.T, e.T, out=self.dW2)
         b2 -= np.add.reduce(e, axis=1, out=self.db2)
+        return loss
+
+
+class InPlaceCupy:
+    """`InPlace` for CuPy, with everything on its device; the scores lie (N, 10), which is no slower there."""
+
+    def __init__(self, params, data, batch, lr=0.1):
+        import cupy
+
+        self.xp, self.params, (self.images, self.targets), self.lr = cupy, params, data, lr
+        hidden, classes = params[2].shape
+
+        def buffer(*shape, dtype="float32"):
+            return cupy.empty(shape, dtype=dtype)
+
+        self.raw, self.x, self.t = buffer(batch, 784, dtype="uint8"), buffer(batch, 784), buffer(batch, classes)
+        self.h, self.dh, self.mask = buffer(batch, hidden), buffer(batch, hidden), buffer(batch, hidden, dtype=bool)
+        self.scores, self.e, self.row = buffer(batch, classes), buffer(batch, classes), buffer(batch, 1)
+        self.dW1, self.db1, self.dW2, self.db2 = (cupy.empty_like(p) for p in params)
+
+    def step(self, index):
+        """One update; the loss, which stays on the device."""
+        xp, (W1, b1, W2, b2) = self.xp, self.params
+        raw, x, t, h, dh, scores, e, row = self.raw, self.x, self.t, self.h, self.dh, self.scores, self.e, self.row
+        n = len(x)
+        xp.take(self.images, index, axis=0, out=raw)
+        xp.divide(raw, np.float32(255), out=x)
+        xp.take(self.targets, index, axis=0, out=t)
+        xp.matmul(x, W1, out=h)
+        h += b1
+        xp.maximum(h, 0, out=h)
+        xp.matmul(h, W2, out=scores)
+        scores += b2
+        scores.max(axis=1, keepdims=True, out=row)
+        scores -= row
+        xp.exp(scores, out=e)
+        e.sum(axis=1, keepdims=True, out=row)
+        e /= row
+        xp.log(row, out=row)
+        scores *= t
+        loss = (row.sum() - scores.sum()) / n
+        e -= t
+        e *= np.float32(self.lr / n)
+        xp.matmul(e, W2.T, out=dh)
+        xp.greater(h, 0, out=self.mask)
+        dh *= self.mask
+        W1 -= xp.matmul(x.T, dh, out=self.dW1)
+        b1 -= dh.sum(axis=0, out=self.db1)
+        W2 -= xp.matmul(h.T, e, out=self.dW2)
+        b2 -= e.sum(axis=0, out=self.db2)
         return loss

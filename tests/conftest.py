@@ -74,23 +74,35 @@ VARIANTS = {
     "strict-no_float64": ("strict", "no_float64"),
     "strict-no_x64": ("strict", "no_x64"),
     "torch": ("torch", None),
+    "torch-cuda": ("torch", "cuda"),
     "jax": ("jax", None),
+    "jax-gpu": ("jax", "gpu"),
     "dask": ("dask", None),
     "cupy": ("cupy", None),
     "cupy-elsewhere": ("cupy", "cuda:0"),  # while another device is current
 }
 
 
+def problem_of(variant: str) -> str | None:
+    """Why a variant cannot run here: its backend is not usable or has no such device. None if it can."""
+    name, device_name = VARIANTS[variant]
+    if problem := BACKENDS[name].problem:
+        return problem
+    try:
+        BACKENDS[name].device(device_name)
+    except ValueError as error:
+        return str(error)
+    return "it needs two CUDA devices" if variant == "cupy-elsewhere" and len(BACKENDS[name].devices()) < 2 else None
+
+
 def _library(variant: str) -> Library:
     name, device_name = VARIANTS[variant]
     backend = BACKENDS[name]
-    if problem := backend.problem:
+    if problem := problem_of(variant):
         raise pytest.UsageError(f"--backends names {variant}, which cannot run here: {problem}")
     backend.enable_float64()
     xp, device = backend.namespace(), backend.device(device_name)
     if variant == "cupy-elsewhere":
-        if len(backend.devices()) < 2:
-            raise pytest.UsageError("--backends names cupy-elsewhere, which needs two CUDA devices; there is one")
         backend.device("cuda:1").use()
     real = tuple(xp.__array_namespace_info__().dtypes(device=device, kind="real floating"))
     return Library(variant, backend, xp, None if name == "dask" else device, real, variant == "numpy-readonly")
@@ -103,7 +115,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     asked = config.getoption("--backends")
     if asked is None:
-        chosen = [v for v, (name, _) in VARIANTS.items() if BACKENDS[name].problem is None]
+        chosen = [v for v in VARIANTS if problem_of(v) is None]
     else:
         chosen = asked.split(",")
         if unknown := set(chosen) - set(VARIANTS):

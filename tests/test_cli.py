@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import needs
+from conftest import VARIANTS, needs
 from test_training import ENVIRONMENT, write_mnist
 
 import xpnet
@@ -66,8 +66,7 @@ def test_quiet_prints_the_last_line_only(folder, capfd):
 
 def test_the_last_line_names_backend_version_device_and_dtype(lib, folder, capsys):
     dtype = "float64" if "float64" in lib.dtypes else "float32"
-    device = {"strict": lib.name.removeprefix("strict-")}.get(lib.backend.name)
-    device = device if device in lib.backend.devices() else lib.backend.devices()[0]
+    device = VARIANTS[lib.name][1] or lib.backend.devices()[0]
     options = ["--backend", lib.backend.name, "--device", device, "--dtype", dtype]
     assert main(["train", "--data", folder, "--epochs", "1", "--quiet", *options]) == 0
     assert capsys.readouterr().out.endswith(f" s; {lib.backend.name} {lib.backend.version}, {device}, {dtype})\n")
@@ -336,8 +335,8 @@ def test_backends_tells_how_to_get_those_that_are_not_usable(monkeypatch, capsys
 
 def test_gradcheck_prints_a_row_per_parameter(lib, capsys):
     dtype = "float64" if "float64" in lib.dtypes else "float32"
-    device = lib.name.removeprefix("strict-")
-    options = ["--device", device] if device in lib.backend.devices() else []
+    device = VARIANTS[lib.name][1]
+    options = ["--device", device] if device else []
     count = "3" if lib.backend.name in ("dask", "jax") else "20"
     arguments = ["gradcheck", "--backend", lib.backend.name, "--elements", count, "--hidden", "5", "--dtype", dtype]
     assert main(arguments + options) == 0
@@ -411,7 +410,7 @@ def test_help_ends_with_0_and_tells_every_option(capsys, command):
         "gradcheck": "--backend --device --dtype --hidden --activation --seed --samples --elements",
         "predict": "--model",
         "backends": "",
-        "conformance": "--backend --page numpy cupy torch jax dask strict",
+        "conformance": "--backend --device --page numpy cupy torch jax dask strict",
     }[command]
     assert all(name in out for name in (names if command == "" else names.split()))
     assert "None" not in out

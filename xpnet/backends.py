@@ -163,8 +163,8 @@ class Backend:
             first.setdefault(name.partition(":")[0], name)
         return list(first.values())
 
-    def device(self, name: str | None = None, number: int = 0) -> Any:
-        """The library's object for a device, by a name of `devices`; the default where None.
+    def device_name(self, name: str | None = None, number: int = 0) -> str:
+        """The one of `devices` that `name` means; the default where None.
 
         A kind without a number, such as "cuda", means its first; or the one for this of several processes, by its
         number. So it is with the default.
@@ -179,7 +179,17 @@ class Backend:
         suitable = [d for d in known if meant in (d, d.partition(":")[0])]
         if not suitable:
             raise ValueError(f"device {name!r} is not known to {self.name} here; choose one of {', '.join(known)}")
-        found = suitable[number % len(suitable)]
+        return suitable[number % len(suitable)]
+
+    def device(self, name: str | None = None, number: int = 0) -> Any:
+        """The library's object for the device that `device_name` finds by the same arguments.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device here.
+        """
+        found = self.device_name(name, number)
         module = importlib.import_module(self.module)
         kind, _, place = found.partition(":")
         match self.name:

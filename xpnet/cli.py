@@ -183,6 +183,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=BACKENDS,
         metavar="NAME",
     )
+    add(
+        sub,
+        "--device",
+        "measure on this device only, such as cuda (default: the first of each kind)",
+        metavar="NAME",
+    )
     add(sub, "--page", "write the tables as a page, too (.md)", metavar="FILE")
     return parser
 
@@ -313,7 +319,7 @@ def _conformance(options: argparse.Namespace) -> int:
     for name in options.backend or BACKENDS:
         if BACKENDS[name].problem is None:
             BACKENDS[name].enable_float64()
-    report = run(options.backend, progress=True)
+    report = run(options.backend, device=options.device, progress=True)
     print(f"\n{report}")
     if options.page:
         report.save(options.page)

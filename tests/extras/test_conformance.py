@@ -57,6 +57,16 @@ def test_dtypes_come_in_the_same_order_whatever_the_library_says(monkeypatch):
     assert [column.dtype for column in _columns(backend)] == ["float32", "float64"]
 
 
+@needs("array_api_strict")
+def test_a_device_that_is_named_is_the_only_one_measured_on(capsys, monkeypatch):
+    assert {column.device for column in _columns(get_backend("strict"), "device1")} == {"device1"}
+    monkeypatch.setattr("xpnet.conformance.running.CASES", CASES[:2])
+    monkeypatch.setattr("xpnet.conformance.running.load", tuple)
+    assert {column.device for column in run(["strict"], device="device1").columns} == {"device1"}
+    assert main(["conformance", "--backend", "strict", "--device", "cuda"]) == 2
+    assert "xpnet conformance: device 'cuda' is not known to strict here" in capsys.readouterr().err
+
+
 def test_every_layer_is_differentiated(report):
     for (name, _), cell in report.cells.items():
         assert (cell.gradient is None) == (BY_NAME[name].params is None)

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from conftest import problem_of
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 import joblib
@@ -267,6 +268,7 @@ def test_joblibs_workers_take_tensors_where_dispatch_is_on(two_workers):
 
 ARRAYS = {
     "torch": ("torch", None, 1e-9),
+    "torch-cuda": ("torch", "cuda", 1e-8),
     "strict": ("strict", None, 1e-9),
     "strict-device1": ("strict", "device1", 1e-9),
     "cupy": ("cupy", None, 1e-8),
@@ -278,8 +280,8 @@ ARRAYS = {
 @pytest.mark.parametrize("options", ["adam", "sgd-adaptive", "adam-early", "lbfgs"])
 def test_arrays_of_other_libraries_give_what_numpys_give_where_they_are(arrays, problem, options):
     name, device, rtol = ARRAYS[arrays]
-    if xpnet.BACKENDS[name].problem:
-        pytest.skip(f"{name} cannot be used here")
+    if why := problem_of(arrays):
+        pytest.skip(why)
     backend = xpnet.get_backend(name)
     xp, where = backend.namespace(), backend.device(device)
     kind, X, y = PROBLEMS[problem]

@@ -19,7 +19,7 @@ from .vectors import Outside, Vector, check, load
 __all__ = ["run"]
 
 
-def run(backends: Sequence[str] | None = None, *, progress: bool = False) -> Report:
+def run(backends: Sequence[str] | None = None, *, device: str | None = None, progress: bool = False) -> Report:
     """Measure every function and layer, and check ONNX's test vectors.
 
     Parameters
@@ -28,6 +28,8 @@ def run(backends: Sequence[str] | None = None, *, progress: bool = False) -> Rep
         Names in `BACKENDS`; all that are usable here where not given. Each is run on the first device of each kind,
         in float32 and float64 as far as it has them there: JAX has float64 after
         ``jax.config.update("jax_enable_x64", True)``.
+    device : str, optional
+        The only device to run on, such as "cuda" or "cuda:1", see `xpnet backends`.
     progress : bool, default False
         Whether to print a line after each column of the table, with a bar on a terminal.
 
@@ -39,7 +41,7 @@ def run(backends: Sequence[str] | None = None, *, progress: bool = False) -> Rep
     Raises
     ------
     ValueError, BackendUnavailable
-        If a backend that is named is not known, or cannot be used here.
+        If a backend that is named is not known, or cannot be used here, or has no such device.
 
     Notes
     -----
@@ -70,7 +72,7 @@ def run(backends: Sequence[str] | None = None, *, progress: bool = False) -> Rep
     chosen = [get_backend(name) for name in dict.fromkeys(backends)]
     absent = {name: b.problem or "not asked for" for name, b in BACKENDS.items() if name not in backends}
     vectors, without = _vectors()
-    columns = [column for backend in chosen for column in _columns(backend)]
+    columns = [column for backend in chosen for column in _columns(backend, device)]
     cells: dict[tuple[str, Column], Cell] = {}
     answers: dict[tuple[str, str], str] = {}
     outside: dict[str, str] = {}
@@ -119,9 +121,9 @@ def run(backends: Sequence[str] | None = None, *, progress: bool = False) -> Rep
     )
 
 
-def _columns(backend: Backend) -> Iterator[Column]:
+def _columns(backend: Backend, device: str | None = None) -> Iterator[Column]:
     info = backend.namespace().__array_namespace_info__()
-    for name in backend.kinds():
+    for name in backend.kinds() if device is None else [backend.device_name(device)]:
         for dtype in sorted(info.dtypes(device=backend.device(name), kind="real floating")):
             yield Column(backend.name, backend.version, name, dtype)
 
