@@ -554,11 +554,11 @@ def get_backend(name: str) -> Backend:
 
 def backend_of(x: Array) -> Backend:
     """The backend of an array; one that is not in `BACKENDS` is run as plainly as NumPy."""
-    return _backend_of(type(x))
+    return _backend_of(x.__class__)
 
 
 @cache
-def _backend_of(kind: Any) -> Backend:
+def _backend_of(kind: type) -> Backend:
     library = kind.__module__.partition(".")[0]
     library = {"jaxlib": "jax", "array_api_strict": "strict"}.get(library, library)
     return BACKENDS.get(library) or Backend(library, library, f"pip install {library}")
