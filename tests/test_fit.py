@@ -15,15 +15,18 @@ from xpnet import (
     Conv,
     Dense,
     Drop,
+    Embed,
     MaxPool,
     MultiLayerNet,
     Network,
     Normal,
     Relu,
     Sequential,
+    Shards,
     Skip,
     SoftmaxWithLoss,
     Tanh,
+    evaluate,
     fit,
 )
 from xpnet.updates import update_step
@@ -280,3 +283,43 @@ def test_an_error_of_another_kind_stays_as_it_is(lib):
 
     with pytest.raises(RuntimeError, match="^of the callback$"):
         fit(net, data, SGD(0.1), epochs=1, callbacks=[fail], progress=False)
+
+
+IDS, OF_IDS = np.asarray([[1, 6], [1, 0], [2, 2]]), np.asarray([0, 3, 1])
+
+
+@pytest.mark.parametrize("wrong", [7, -1])
+def test_an_id_that_the_embedding_does_not_have_is_refused_by_its_argument(lib, wrong):
+    """The layer alone does not look at values, and CuPy would take another row in silence."""
+    ids, bad, t = (lib.asarray(a) for a in (IDS, np.where(IDS == 6, wrong, IDS), OF_IDS))
+    net = Network(Sequential(Embed(7, 3), Dense(4)), (2,), like=lib.asarray(0.0))
+    expected = rf"contains the id {wrong}, but the network's Embedding has 7 rows \(ids 0 to 6\)"
+    with pytest.raises(ValueError, match=f"^x_train {expected}"):
+        fit(net, ((bad, t), (ids, t)), progress=False)
+    with pytest.raises(ValueError, match=f"^x_test {expected}"):
+        fit(net, ((ids, t), (bad, t)), progress=False)
+    with pytest.raises(ValueError, match=f"^x {expected}"):
+        evaluate(net, bad, t)
+    fit(net, ((ids, t), (ids, t)), epochs=1, progress=False)
+
+
+def test_ids_on_disk_are_checked_as_they_are_read():
+    net = Network(Sequential(Embed(7, 3), Dense(4)), (2,))
+    good, bad = (Shards(x, OF_IDS) for x in (IDS, IDS + 1))
+    fit(net, (good, good), epochs=1, progress=False)
+    with pytest.raises(ValueError, match="^x_train contains the id 7, but the network's Embedding has 7 rows"):
+        fit(net, (bad, good), epochs=1, progress=False)
+
+
+def test_labels_that_the_network_does_not_have_are_refused_in_evaluation(lib):
+    (x, t), _ = arrays(lib)
+    net = MultiLayerNet(49, [8], 3, like=x)
+    with pytest.raises(ValueError, match=r"^t contains the label 9, but the network has 3 classes \(labels 0 to 2\)"):
+        evaluate(net, x, t)
+
+
+@pytest.mark.only("cupy")
+def test_a_layer_alone_wraps_ids_on_cupy_as_the_page_on_cuda_says(lib):
+    W = lib.asarray(np.arange(10.0).reshape(5, 2), "float32")
+    found = xpnet.Embedding(W).forward(lib.asarray([7]))
+    np.testing.assert_array_equal(lib.numpy(found), [[4.0, 5.0]])

@@ -60,7 +60,7 @@ def test_an_epoch_from_disk_has_every_sample_once_with_its_target_and_can_begin_
     sizes = [size for size, end in zip(sizes, np.cumsum(sizes), strict=True) if end < count]
     t = np.arange(count)
     x = np.repeat(t[:, None].astype("float32"), 2, axis=1)
-    samples = OnDisk(Shards(*cut(x, t, sizes), buffer=buffer), np, "cpu", ("float32", "int64"))
+    samples = OnDisk("x", Shards(*cut(x, t, sizes), buffer=buffer), np, "cpu", ("float32", "int64"), None)
     units = samples.units[data.draw(st.lists(st.sampled_from(list(samples.units)), unique=True, min_size=1))]
     wanted = np.sort(np.concatenate([np.arange(*samples.shards._edges[[u, u + 1]]) for u in units]))
 
@@ -244,7 +244,7 @@ def test_what_does_not_fit_is_refused_before_training():
         (Shards(X, T), {"sampling": "replacement"}, ValueError, "needs the samples in memory; Shards are shuffled"),
         (Shards(pixels, T), {}, TypeError, "x_train must have a real floating dtype, got uint8; pass transform"),
         (Shards(X[:, :5], T), {}, ValueError, r"x_train has samples of shape \(5,\), but .* made for \(6,\)"),
-        (Shards(X, T + 1), {}, ValueError, "t_train holds labels from 1 to 3, but the network tells 3 classes apart"),
+        (Shards(X, T + 1), {}, ValueError, "t_train contains the label 3, but the network has 3 classes"),
         (Shards(X, X), {}, ValueError, r"t_train has shape \(230, 6\), expected \(230, 3\) or integer labels"),
         (Shards(X, X[:, 0]), {}, TypeError, "t_train: labels must have an integer dtype, got float32"),
         (Shards(X, T, buffer=230), {"validation": 0.99}, ValueError, "pieces of shards, held whole, leaves none"),
@@ -266,7 +266,7 @@ def test_labels_that_the_loss_ignores_may_be_of_no_class(lib):
             net = Network(Sequential(Dense(3), loss=partial(SoftmaxWithLoss, ignore=ignore)), (6,), like=x)
             result = fit(net, (train, (x, lib.asarray(t))), SGD(0.1), epochs=1, progress=False)
             assert np.isfinite(result.history.loss).all()
-            with pytest.raises(ValueError, match="holds labels from"):
+            with pytest.raises(ValueError, match="contains the label"):
                 fit(Network(Sequential(Dense(3)), (6,), like=x), (train, train), epochs=1, progress=False)
 
 

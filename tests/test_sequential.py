@@ -396,5 +396,5 @@ def test_evaluation_of_a_regression_is_its_loss(lib):
     net.params = placed(lib, {"W1": np.eye(2), "b1": np.ones(2)})
     found = evaluate(net, lib.asarray(x), lib.asarray(x))
     assert (found.loss, found.accuracy, found.confusion) == (pytest.approx(1.0), None, None)
-    with pytest.raises(ValueError, match="x is empty"):
+    with pytest.raises(ValueError, match="x must hold at least one sample"):
         evaluate(net, lib.asarray(x[:0]), lib.asarray(x[:0]))

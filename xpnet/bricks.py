@@ -59,6 +59,8 @@ class Description:
         The layer's name, to which its number is added: "Affine" becomes "Affine1".
     takes_floats : bool
         False where samples are integers to look up.
+    id_count : int or None
+        The number of integers that can be looked up, from 0; None where samples are numbers, or any integer will do.
     params, state, masks : tuple of str
         The names of its parameters, of the arrays that it carries from one update to the next, and of the random
         masks that it is given in training. A number is added to each: "W" becomes "W1".
@@ -83,6 +85,7 @@ class Description:
 
     kind: str
     takes_floats: bool = True
+    id_count: int | None = None
     params: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
@@ -475,6 +478,11 @@ class Embed(Description):
     kind = "Embedding"
     takes_floats = False
     params = ("W",)
+
+    @property
+    def id_count(self) -> int:  # type: ignore[override]
+        """The number of rows."""
+        return self.count
 
     def __post_init__(self) -> None:
         _check_count("Embed", count=self.count, size=self.size)

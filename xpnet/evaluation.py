@@ -15,7 +15,7 @@ from .datasets import Shards
 from .distributed import Processes
 from .functions import confusion_matrix
 from .networks import Network
-from .samples import Host, InMemory, Samples, check_labels, samples_of
+from .samples import Host, Samples, check_values, samples_of
 
 __all__ = ["Blocks", "Evaluation", "Measured", "evaluate", "read"]
 
@@ -150,19 +150,15 @@ def evaluate(
     >>> round(found.accuracy, 3), found.confusion.tolist()
     (0.667, [[1, 1], [0, 1]])
     """
-    samples: Samples
-    if isinstance(x, Shards):
-        if t is not None:
-            raise TypeError("evaluate: x is Shards, which have targets of their own; leave t out")
-        samples = samples_of("test", x, network, transformed=transform is not None)
-        check_labels(network, test=x)
-    elif t is None:
-        raise TypeError("evaluate: t is missing, the targets of x; only Shards have targets of their own")
-    elif x.shape[0] == 0:
-        raise ValueError(f"evaluate: x is empty, shape {tuple(x.shape)}; pass at least one sample")
-    else:
-        samples = InMemory(x, t)
-
+    if isinstance(x, Shards) == (t is not None):
+        raise TypeError(
+            "evaluate: x is Shards, which have targets of their own; leave t out"
+            if t is not None
+            else "evaluate: t is missing, the targets of x; only Shards have targets of their own"
+        )
+    data = x if isinstance(x, Shards) else (x, t)
+    samples = samples_of("", data, network, transformed=transform is not None)
+    check_values(network, {"": data}, transformed=transform is not None)
     last = network.stack.last
 
     def measure(y: Array, t: Array) -> tuple[Array, ...]:

@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -23,12 +23,12 @@ __all__ = [
     "Pair",
     "Samples",
     "check_batches",
-    "check_labels",
     "check_samples",
+    "check_values",
     "in_batches",
-    "label_ranges",
     "samples_of",
     "shapes",
+    "value_ranges",
 ]
 
 Host: TypeAlias = np.ndarray[Any, Any]
@@ -92,7 +92,10 @@ class OnDisk:
     next is read.
     """
 
-    def __init__(self, shards: Shards, xp: Namespace, where: Any, dtypes: tuple[str, str]) -> None:
+    def __init__(
+        self, name: str, shards: Shards, xp: Namespace, where: Any, dtypes: tuple[str, str], id_count: int | None
+    ) -> None:
+        self.name, self.id_count = name, id_count
         self.shards, self.shape, self.target_shape = shards, shards.x_shape, shards.t_shape
         self.units, self.settings = np.arange(len(shards.sizes)), {"buffer": shards.buffer}
         self._place: Callable[[Host], Array] = partial(xp.asarray, device=where)
@@ -146,6 +149,9 @@ class OnDisk:
                 for now, then in zip((x, t), arrays, strict=True):
                     now[: left[i]] = then[last[len(last) - left[i] :]]
             self.shards.read(windows[i], x, t, left[i])
+            if self.id_count is not None:
+                new = x[left[i] : left[i] + counts[i]]
+                _check_ids(self.name, int(new.min()), int(new.max()), self.id_count)
             shuffled = np.concatenate([np.arange(left[i]), left[i] + order(i, counts[i])])
             before[:] = [(x, t, shuffled)]
             return x, t, shuffled
@@ -201,8 +207,10 @@ def in_batches(order: Array, size: int) -> Iterator[Array]:
         yield order[None, whole:]
 
 
-def samples_of(name: str, data: Pair | Shards, network: Network, *, transformed: bool) -> Samples:
-    """The samples and targets of a set, "train" or "test", for a network that they fit.
+def samples_of(end: str, data: Pair | Shards, network: Network, *, transformed: bool) -> Samples:
+    """The samples and targets of a set for a network that they fit.
+
+    `end` is the end of their arguments' names, such as "_train".
 
     Raises
     ------
@@ -211,15 +219,15 @@ def samples_of(name: str, data: Pair | Shards, network: Network, *, transformed:
     """
     floats = not transformed and network.stack.takes_floats
     takes_labels = network.stack.last.takes_labels
-    check_samples(name, data, floats=floats, takes_labels=takes_labels)
+    check_samples(end, data, floats=floats, takes_labels=takes_labels)
     shape, target_shape = shapes(data)
     if not transformed:
-        _check_fit(network, name, shape[1:])
+        _check_fit(network, end, shape[1:])
     labels, outputs = takes_labels and len(target_shape) == 1, network.output_shape
     if not labels and target_shape[1:] != outputs:
         also = " or integer labels" if takes_labels else ""
         raise ValueError(
-            f"t_{name} has shape {target_shape}, expected {(target_shape[0], *outputs)}{also} for this network"
+            f"t{end} has shape {target_shape}, expected {(target_shape[0], *outputs)}{also} for this network"
         )
     first = next(iter(network.params.values()))
     xp, where = namespace(params=first), _array.device(first)
@@ -227,7 +235,8 @@ def samples_of(name: str, data: Pair | Shards, network: Network, *, transformed:
     if isinstance(data, Shards):
         real, stored = dtype_name(first.dtype), data.x_dtype
         samples = real if stored.kind == "f" else stored.name if transformed else dtype_name(index)
-        return OnDisk(data, xp, where, (samples, dtype_name(index) if labels else real))
+        ids = None if transformed else network.stack.id_count
+        return OnDisk(f"x{end}", data, xp, where, (samples, dtype_name(index) if labels else real), ids)
     x, t = data
     return InMemory(x, xp.astype(t, index, copy=False) if labels else t)
 
@@ -239,7 +248,7 @@ def shapes(data: Pair | Shards) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(data[0].shape), tuple(data[1].shape)
 
 
-def check_samples(name: str, data: Pair | Shards, *, floats: bool, takes_labels: bool) -> None:
+def check_samples(end: str, data: Pair | Shards, *, floats: bool, takes_labels: bool) -> None:
     """Refuse samples and targets that no network could take."""
     shape, target_shape = shapes(data)
     if isinstance(data, Shards):
@@ -247,61 +256,81 @@ def check_samples(name: str, data: Pair | Shards, *, floats: bool, takes_labels:
         way = "pass transform, such as partial(xpnet.scale_images, dtype='float32'), to scale integer images"
     else:
         xp, x_dtype, t_dtype = namespace(x=data[0], t=data[1]), data[0].dtype, data[1].dtype
-        way = f"scale integer images first, such as xp.astype(x_{name}, xp.float32) / 255"
+        way = f"scale integer images first, such as xp.astype(x{end}, xp.float32) / 255"
     if len(shape) < 2 or shape[0] == 0:
-        raise ValueError(f"x_{name} must hold at least one sample, along its first axis, shape (N, ...); got {shape}")
+        raise ValueError(f"x{end} must hold at least one sample, along its first axis, shape (N, ...); got {shape}")
     if floats and not is_floating(xp, x_dtype):
-        raise TypeError(f"x_{name} must have a real floating dtype, got {x_dtype}; {way}")
+        raise TypeError(f"x{end} must have a real floating dtype, got {x_dtype}; {way}")
     if target_shape[:1] != shape[:1]:
         raise ValueError(
-            f"t_{name} has shape {target_shape}, expected ({shape[0]},) or ({shape[0]}, K): a target for each "
-            f"sample of x_{name}"
+            f"t{end} has shape {target_shape}, expected ({shape[0]},) or ({shape[0]}, K): a target for each "
+            f"sample of x{end}"
         )
     if takes_labels and len(target_shape) == 1 and not is_integral(xp, t_dtype):
-        raise TypeError(f"t_{name}: labels must have an integer dtype, got {t_dtype}; cast them first")
+        raise TypeError(f"t{end}: labels must have an integer dtype, got {t_dtype}; cast them first")
 
 
-def check_labels(network: Network, **sets: Pair | Shards) -> None:
-    """Refuse labels of classes that the network does not have."""
-    last, outputs = network.stack.last, network.output_shape
-    labelled = {name: data for name, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1}
-    for name, (least, most) in zip(labelled, label_ranges(*labelled.values(), ignore=last.ignore), strict=True):
-        if least < 0 or most >= outputs[-1]:
+def check_values(network: Network, sets: dict[str, Pair | Shards], *, transformed: bool) -> None:
+    """Refuse labels of classes, and ids of rows of an `Embedding`, that the network does not have.
+
+    `sets` are named by the end of their arguments' names, such as "_train". The values that are in memory are read in
+    one transfer. The ids of `Shards` are checked as they are read, see `OnDisk`.
+    """
+    last, rows, classes = network.stack.last, network.stack.id_count, network.output_shape[-1]
+    labelled = [end for end, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1]
+    looked_up = [] if rows is None or transformed else [e for e, data in sets.items() if not isinstance(data, Shards)]
+    targets = [data.targets() if isinstance(data := sets[end], Shards) else [data[1]] for end in labelled]
+    ids = [[pair[0]] for end in looked_up if not isinstance(pair := sets[end], Shards)]
+    for end, (least, most) in zip(labelled, value_ranges(*targets, ignore=last.ignore), strict=True):
+        if least < 0 or most >= classes:
             raise ValueError(
-                f"t_{name} holds labels from {least} to {most}, but the network tells {outputs[-1]} classes apart, "
-                f"0 to {outputs[-1] - 1}"
+                f"t{end} contains the label {least if least < 0 else most}, but the network has {classes} classes "
+                f"(labels 0 to {classes - 1})"
             )
+    for end, (least, most) in zip(looked_up, value_ranges(*ids), strict=True):
+        _check_ids(f"x{end}", least, most, rows)
 
 
-def label_ranges(*sets: Pair | Shards, ignore: int | None = None) -> list[tuple[int, int]]:
-    """The least and the greatest label of each set, but for one that is ignored; all are read together."""
+def _check_ids(name: str, least: int, most: int, rows: Any) -> None:
+    if least < 0 or most >= rows:
+        raise ValueError(
+            f"{name} contains the id {least if least < 0 else most}, but the network's Embedding has {rows} rows "
+            f"(ids 0 to {rows - 1})"
+        )
 
-    def ends(t: Array) -> list[Array]:
+
+def value_ranges(*sets: Iterable[Array], ignore: int | None = None) -> list[tuple[int, int]]:
+    """The least and the greatest integer in the parts of each set, except for one value.
+
+    What is on a device is read in one transfer.
+    """
+
+    def ends(t: Array) -> list[Any]:
         xp = namespace(t=t)
         index = index_dtype(xp, _array.device(t))
         if ignore is not None:
             t = xp.astype(t, index, copy=False)
             t = xp.where(t == ignore, xp.zeros_like(t), t)
-        return [xp.astype(end, index, copy=False) for end in (xp.min(t), xp.max(t))]
+        both = xp.min(t), xp.max(t)
+        return list(map(int, both)) if isinstance(t, np.ndarray) else [xp.astype(v, index, copy=False) for v in both]
 
-    on_disk = {i: [ends(t) for t in data.targets()] for i, data in enumerate(sets) if isinstance(data, Shards)}
-    in_memory = [ends(data[1]) for data in sets if not isinstance(data, Shards)]
-    read = iter(read_all([end for pair in in_memory for end in pair]).tolist())
-    found = [on_disk[i] if i in on_disk else [(next(read), next(read))] for i in range(len(sets))]
-    return [(int(min(least for least, _ in pairs)), int(max(most for _, most in pairs))) for pairs in found]
+    found = [[end for part in parts for end in ends(part)] for parts in sets]
+    read = iter(read_all([end for values in found for end in values if not isinstance(end, int)]).tolist())
+    known = [[end if isinstance(end, int) else int(next(read)) for end in values] for values in found]
+    return [(min(values), max(values)) for values in known]
 
 
-def _check_fit(network: Network, name: str, sample: tuple[int, ...]) -> None:
+def _check_fit(network: Network, end: str, sample: tuple[int, ...]) -> None:
     """Refuse samples of a shape that the network was not made for."""
     if sample != network.input_shape:
         made_for = {key: tuple(p.shape) for key, p in network.params.items()}
         try:
             fits = network.stack.param_shapes(sample) == made_for
         except ValueError as error:
-            raise ValueError(f"x_{name}: {error}") from None
+            raise ValueError(f"x{end}: {error}") from None
         if not fits:
             raise ValueError(
-                f"x_{name} has samples of shape {sample}, but the network was made for {network.input_shape}"
+                f"x{end} has samples of shape {sample}, but the network was made for {network.input_shape}"
             )
 
 

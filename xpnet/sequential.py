@@ -207,6 +207,11 @@ class Sequential:
         """Whether samples are numbers to compute with, not integers to look up."""
         return not self.descriptions or self.descriptions[0].takes_floats
 
+    @property
+    def id_count(self) -> int | None:
+        """The number of ids that samples may have, for a stack that begins with an embedding; else None."""
+        return self.descriptions[0].id_count if self.descriptions else None
+
     # The pure functions
 
     def _arrays(self, params: Params, state: Params | None, noise: Params | None, training: bool) -> Params:

@@ -25,7 +25,7 @@ from .initializers import generator
 from .networks import Network, TwoLayerNet
 from .optimizers import SGD, Optimizer
 from .progress import Progress
-from .samples import Host, Pair, Samples, check_batches, check_labels, check_samples, label_ranges, samples_of, shapes
+from .samples import Host, Pair, Samples, check_batches, check_samples, check_values, samples_of, shapes, value_ranges
 from .sequential import Params, Sequential
 from .updates import Carry, Transform, Updates, updates
 
@@ -188,9 +188,9 @@ def fit(
         drawn = readable(rng.bit_generator.state)
         train, test = (
             samples_of(name, part, network, transformed=transform is not None)
-            for name, part in zip(("train", "test"), pair, strict=True)
+            for name, part in zip(("_train", "_test"), pair, strict=True)
         )
-        check_labels(network, train=pair[0], test=pair[1])
+        check_values(network, {"_train": pair[0], "_test": pair[1]}, transformed=transform is not None)
         units, held = train.units, train.units[:0]
         if validation:
             units, held = _hold(train, validation, rng)
@@ -511,6 +511,12 @@ def _namespace(pairs: tuple[Pair | Shards, Pair | Shards], **others: Array) -> A
     return namespace(**named, **others)
 
 
+def _classes(data: Pair | Shards) -> int:
+    """The number of classes that integer labels are of."""
+    ((_, most),) = value_ranges(data.targets() if isinstance(data, Shards) else [data[1]])
+    return max(most + 1, 1)
+
+
 def _check_integer(name: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer from {least}, got {value!r}")
@@ -633,7 +639,7 @@ def train(
         else:
             loaded, pairs = False, _pairs(dataset)
             xp = _namespace(pairs)
-            for name, part in zip(("train", "test"), pairs, strict=True):
+            for name, part in zip(("_train", "_test"), pairs, strict=True):
                 check_samples(name, part, floats=floats and transform is None, takes_labels=network is None)
             arrays = [part[0] for part in pairs if not isinstance(part, Shards)]
             own = backend_of(arrays[0]) if arrays else get_backend(backend or "numpy")
@@ -674,7 +680,7 @@ def train(
                 else TwoLayerNet(
                     math.prod(shape[1:]),
                     hidden_size,
-                    max(label_ranges(data[0])[0][1] + 1, 1) if len(target_shape) == 1 else target_shape[1],
+                    _classes(data[0]) if len(target_shape) == 1 else target_shape[1],
                     weight_init_std,
                     activation=activation,
                     seed=rng,
