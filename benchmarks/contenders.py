@@ -15,7 +15,7 @@ import xpnet
 from xpnet._array import dtype_name, index_dtype
 from xpnet.backends import get_backend, read_all
 from xpnet.datasets import scale_images
-from xpnet.updates import update_step
+from xpnet.training.step import update_step
 
 LR = 0.1
 

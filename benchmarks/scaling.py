@@ -18,8 +18,8 @@ from harness import HERE, arguments, environment, ratio, report, table
 
 import xpnet
 from xpnet.backends import get_backend
-from xpnet.distributed import processes
-from xpnet.updates import updates
+from xpnet.training.distributed import processes
+from xpnet.training.step import updates
 
 NETWORKS = [(50, 100), (500, 100), (2000, 100), (2000, 1000)]  # hidden units, samples of a mini-batch
 SIZES = [size for size in (1, 2, 4, 8, 16) if size <= (os.cpu_count() or 1)]

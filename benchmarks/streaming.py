@@ -24,8 +24,8 @@ from harness import Timed, arguments, bars, compare, in_turn, one_thread, report
 
 import xpnet
 from xpnet.backends import get_backend, read_all
-from xpnet.samples import samples_of
-from xpnet.updates import update_step
+from xpnet.training.samples import samples_of
+from xpnet.training.step import update_step
 
 CHUNKS = (2_000, 784)  # 1.6 MB of bytes, 6.3 MB of float32
 LARGE, LARGEST = 5, 20  # times MNIST: what is timed, and what is trained on for the memory

@@ -27,8 +27,8 @@ from xpnet import (
     fit,
 )
 from xpnet.backends import BACKENDS
-from xpnet.distributed import Processes
-from xpnet.updates import updates
+from xpnet.training.distributed import Processes
+from xpnet.training.step import updates
 
 BATCH = 20
 _WAITS = {"stream sync", "device sync", "event sync", "D2H(pageable)", "H2D(blocking)"}  # of the host

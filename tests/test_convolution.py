@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from conftest import needs
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from test_functions import check
 
 from xpnet import AveragePooling, Convolution, MaxPooling, check_layer

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from xpnet.files import check_output, clear_parts, replacing
+from xpnet._files import check_output, clear_parts, replacing
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions and links are POSIX's")
 
@@ -35,8 +35,8 @@ def test_it_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
         done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else os.fstat(handle).st_size)
         sync(handle)
 
-    monkeypatch.setattr("xpnet.files.os.fsync", fsync)
-    monkeypatch.setattr("xpnet.files.os.replace", lambda *names: (done.append("replaced"), replace(*names)))
+    monkeypatch.setattr("xpnet._files.os.fsync", fsync)
+    monkeypatch.setattr("xpnet._files.os.replace", lambda *names: (done.append("replaced"), replace(*names)))
     write(tmp_path / "run.json", "text")
     assert done[:2] == [4, "replaced"]
     assert done[2:] == (["folder"] if os.name == "posix" else [])
@@ -49,7 +49,7 @@ def test_ctrl_c_after_the_move_is_told_and_the_file_stays(tmp_path, monkeypatch)
         replace(*names)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xpnet.files.os.replace", interrupted)
+    monkeypatch.setattr("xpnet._files.os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(path, "whole")
     assert path.read_text() == "whole"
@@ -102,7 +102,7 @@ def test_only_what_was_left_of_this_file_is_deleted(tmp_path):
 def test_what_a_killed_process_leaves_is_deleted(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
     with monkeypatch.context() as patch:
-        patch.setattr("xpnet.files.os.unlink", lambda name: None)  # it had no time for that
+        patch.setattr("xpnet._files.os.unlink", lambda name: None)  # it had no time for that
         with pytest.raises(KeyboardInterrupt), replacing(path):
             raise KeyboardInterrupt
     assert len(list(tmp_path.iterdir())) == 1

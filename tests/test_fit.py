@@ -29,7 +29,7 @@ from xpnet import (
     evaluate,
     fit,
 )
-from xpnet.updates import update_step
+from xpnet.training.step import update_step
 
 
 def images(lib, count=120):

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 from conftest import needs
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 import xpnet

@@ -11,7 +11,7 @@ import pytest
 from conftest import needs
 
 from xpnet import History
-from xpnet.files import check_output
+from xpnet._files import check_output
 
 HISTORY = History(
     loss=[2.3, 0.1, 1 / 3],
@@ -95,7 +95,7 @@ def test_a_file_stays_as_it_was_when_writing_fails(tmp_path, monkeypatch, name, 
         next(a for a in args if hasattr(a, "write")).write("half of it")
         raise error
 
-    monkeypatch.setattr(f"xpnet.history.{target}", fail)
+    monkeypatch.setattr(f"xpnet.training.history.{target}", fail)
     with pytest.raises(type(error)):
         HISTORY.save(path)
     assert path.read_text() == "precious"
@@ -134,7 +134,7 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path, name, error, match):
 
 def test_a_folder_that_is_not_writable_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "xpnet.history.os.access", lambda path, mode: Path(path) != tmp_path
+        "xpnet.training.history.os.access", lambda path, mode: Path(path) != tmp_path
     )  # root may write anywhere
     with pytest.raises(PermissionError, match=f"{re.escape(str(tmp_path))} is not writable"):
         check_output(tmp_path / "run.csv", ".csv")

@@ -6,8 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import needs
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from test_core_rules import gradients_of, no_computing, vmap_of
 from test_functions import check
@@ -265,8 +264,7 @@ def test_losses_of_any_shape_and_options_agree_with_pytorchs_own(build):
 @needs("torch")
 def test_summed_over_the_outputs_they_are_k_times_pytorchs_means():
     import torch
-    from torch.nn import BCEWithLogitsLoss
-    from torch.nn import HuberLoss as TheirHuberLoss
+    from torch.nn import BCEWithLogitsLoss, HuberLoss as TheirHuberLoss
 
     x, yes, t = (torch.asarray(a.copy()) for a in (SCORES, YES, TARGETS))
     for ours, their in [

@@ -6,8 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import needs
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from test_functions import check
 
 from xpnet.layers import BatchNormalization, LayerNormalization

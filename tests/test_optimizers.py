@@ -11,13 +11,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from conftest import needs
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from xpnet._array import index_dtype
-from xpnet.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
-from xpnet.schedules import CosineDecay, StepDecay, WarmUp
+from xpnet.optim.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from xpnet.optim.schedules import CosineDecay, StepDecay, WarmUp
 
 RNG = np.random.default_rng(0)
 X, T = RNG.normal(size=(8, 3)), RNG.uniform(-0.9, 0.9, size=(8, 2))
@@ -438,8 +437,8 @@ def test_vmap_over_many_problems_is_one_after_the_other(lib, name):
 
 IN_32_BITS = """
 import jax, jax.numpy as jnp, numpy as np
-from xpnet.optimizers import AdamW, SGD
-from xpnet.schedules import CosineDecay, WarmUp
+from xpnet.optim.optimizers import AdamW, SGD
+from xpnet.optim.schedules import CosineDecay, WarmUp
 
 optimizer = AdamW(WarmUp(5, CosineDecay(0.1, steps=50)), weight_decay=0.1, clip_norm=1.0)
 

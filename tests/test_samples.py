@@ -4,8 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import xpnet
 from xpnet import (
@@ -22,7 +21,7 @@ from xpnet import (
     evaluate,
     fit,
 )
-from xpnet.samples import InMemory, OnDisk, lender, samples_of
+from xpnet.training.samples import InMemory, OnDisk, lender, samples_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(230, 6)).astype("float32")
@@ -218,7 +217,7 @@ def test_a_run_from_disk_goes_on_within_an_epoch(update, tmp_path, monkeypatch):
 
     path = tmp_path / "run.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr("xpnet.checkpoints.Saver.due", property(due))
+        patch.setattr("xpnet.training.checkpoints.Saver.due", property(due))
         assert len(run(path).history.loss) == update
     result = run(path, resume=True)
     assert result.history.loss == expected.history.loss
@@ -271,7 +270,7 @@ def test_labels_that_the_loss_ignores_may_be_of_no_class(lib):
 
 
 def test_the_validation_share_of_pieces_is_as_near_as_they_allow():
-    from xpnet.training import _hold
+    from xpnet.training.fitting import _hold
 
     samples = on_disk(X, T, sizes=(100, 60), buffer=64)  # pieces of 4
     units, held = _hold(samples, 0.2, np.random.default_rng(0))
@@ -307,7 +306,7 @@ def test_a_run_holds_two_buffers(monkeypatch):
 
         return lend_and_record
 
-    monkeypatch.setattr(xpnet.samples, "lender", recorded)
+    monkeypatch.setattr(xpnet.training.samples, "lender", recorded)
     net = Network(Sequential(Dense(3)), (6,), like=X)
     data = Shards(X, T, buffer=20), Shards(*TEST, buffer=10)
     fit(net, data, epochs=2, batch_size=8, progress=False)

@@ -6,11 +6,10 @@ import warnings
 import numpy as np
 import pytest
 from conftest import needs
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xpnet._array import index_dtype
-from xpnet.schedules import CosineDecay, StepDecay, WarmUp
+from xpnet.optim.schedules import CosineDecay, StepDecay, WarmUp
 
 STEPS = 25
 SCHEDULES = {

@@ -35,8 +35,8 @@ from xpnet import (
     evaluation,
     fit,
     train,
+    training as module,
 )
-from xpnet import training as module
 from xpnet.backends import BACKENDS, BackendUnavailable
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(xpnet.__file__).parents[1])}

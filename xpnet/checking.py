@@ -15,10 +15,10 @@ from ._array import (
     size,
 )
 from .backends import on_arrays_device, to_numpy
-from .gradient import default_step, partial_slopes
-from .initializers import Normal, generator
-from .networks import Network
-from .sequential import Params
+from .nn.initializers import Normal, generator
+from .nn.networks import Network
+from .nn.sequential import Params
+from .numerical import default_step, partial_slopes
 
 __all__ = ["GradientCheck", "GradientError", "Row", "check_gradients", "check_layer"]
 

@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from ._array import device as device_of
-from ._array import find_dtype, from_host, index_dtype, size
+from ._array import device as device_of, find_dtype, from_host, index_dtype, size
+from ._files import check_output
 from .backends import BACKENDS, Backend, BackendUnavailable, get_backend
 from .checking import GradientError, check_gradients
-from .checkpoints import load_network
 from .datasets import load_mnist
-from .distributed import ProcessesError, processes
-from .files import check_output
-from .images import read_digit
-from .networks import ACTIVATIONS, TwoLayerNet
-from .optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
-from .progress import Progress
-from .training import Diverged, train
+from .datasets.images import read_digit
+from .nn.networks import ACTIVATIONS, TwoLayerNet
+from .optim.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from .training.checkpoints import load_network
+from .training.distributed import ProcessesError, processes
+from .training.fitting import Diverged, train
+from .training.progress import Progress
 
 __all__ = ["main"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._array import Array
 from .backends import not_installed
-from .passes import Pass, pass_of
+from .nn.passes import Pass, pass_of
 
 try:
     import jax

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .history import History
+    from .training.history import History
 
 __all__ = ["figure", "plot_history"]
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from ._array import Array, device, dtype_name, from_host, has_float64, index_dtype, namespace
 from .backends import backend_of, not_installed, on_arrays_device, read_all, to_numpy
-from .bricks import Activation, Dense
 from .functions import sigmoid, softmax
 from .layers import (
     ExponentialWithLoss,
@@ -25,9 +24,10 @@ from .layers import (
     SoftmaxWithLoss,
     Tanh,
 )
-from .optimizers import Adam, Optimizer
-from .samples import in_batches
-from .sequential import Params, Sequential
+from .nn.bricks import Activation, Dense
+from .nn.sequential import Params, Sequential
+from .optim.optimizers import Adam, Optimizer
+from .training.samples import in_batches
 
 try:
     import sklearn.neural_network

@@ -25,7 +25,7 @@ from xpnet import (
     Sequential,
     SoftmaxWithLoss,
 )
-from xpnet.distributed import processes
+from xpnet.training.distributed import processes
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(403, 6))

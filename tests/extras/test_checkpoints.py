@@ -42,7 +42,7 @@ from xpnet import (
     describing,
     fit,
 )
-from xpnet.checkpoints import load_network, save_network
+from xpnet.training.checkpoints import load_network, save_network
 
 X = np.random.default_rng(0).normal(size=(230, 6)).astype("float32")
 T = np.argmax(X[:, :3], axis=1)
@@ -79,7 +79,7 @@ def stopped_at(update, error, monkeypatch):
             raise error
         return True
 
-    monkeypatch.setattr("xpnet.checkpoints.Saver.due", property(due))
+    monkeypatch.setattr("xpnet.training.checkpoints.Saver.due", property(due))
 
 
 def same(lib, result, expected, exactly):
@@ -203,7 +203,7 @@ def test_a_run_that_diverges_keeps_the_checkpoint_of_before(tmp_path):
 
 SCRIPT = """
 import sys, xpnet, numpy as np
-xpnet.checkpoints.EVERY = 0.0
+xpnet.training.checkpoints.EVERY = 0.0
 x = np.random.default_rng(0).normal(size=(400, 6)).astype("float32")
 t = np.argmax(x[:, :3], axis=1)
 net = xpnet.Network(xpnet.Sequential(xpnet.Dense(8), xpnet.BatchNorm(), xpnet.Activation(xpnet.Relu), xpnet.Drop(0.3),
@@ -325,7 +325,7 @@ def test_a_file_that_is_not_whole_not_ours_or_was_changed_is_refused(tmp_path):
 
 def forge(path, plain, arrays):
     """Write what is made up, with the checksum that it should have; a string is put there as it is."""
-    from xpnet.checkpoints import _digest
+    from xpnet.training.checkpoints import _digest
 
     axes = {name: [*range(a.ndim)] for name, a in arrays.items()}
     text = plain if isinstance(plain, str) else json.dumps({"format": 1, "axes": axes} | plain)

@@ -19,9 +19,9 @@ from test_training import write_mnist
 
 import xpnet
 from xpnet.backends import BACKENDS
-from xpnet.describing import fingerprint, readable
-from xpnet.distributed import LOOK, OverMPI, Processes, processes
-from xpnet.updates import updates
+from xpnet.training.describing import fingerprint, readable
+from xpnet.training.distributed import LOOK, OverMPI, Processes, processes
+from xpnet.training.step import updates
 
 # The one beside this Python, where MPI came as a wheel.
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
@@ -103,8 +103,8 @@ SCRIPT = """
 import os, signal, sys, time
 import numpy as np
 import xpnet
-from xpnet.distributed import processes
-xpnet.checkpoints.EVERY = 0.0
+from xpnet.training.distributed import processes
+xpnet.training.checkpoints.EVERY = 0.0
 what, path = sys.argv[1:]
 rank = processes("mpi").rank
 x = np.random.default_rng(0).normal(size=(400, 6))
@@ -124,7 +124,7 @@ if rank == 1:
     match what:
         case "data": x[17, 3] += 1e-9
         case "labels": t[0] = 7
-        case "version": xpnet.distributed.__version__ = "0.0.1"
+        case "version": xpnet.training.distributed.__version__ = "0.0.1"
         case "seed": options["seed"] = 1
         case "option": options["batch_size"] = 20
         case "checkpoint": options["checkpoint"] = path + ".safetensors"
@@ -280,7 +280,7 @@ def test_one_process_is_a_run_as_any_other():
 
 
 def test_an_mpiexec_of_another_mpi_is_named():
-    code = "from xpnet.distributed import processes; processes('mpi')"
+    code = "from xpnet.training.distributed import processes; processes('mpi')"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PMI_SIZE": "4"}
     )
@@ -328,7 +328,7 @@ def test_a_fingerprint_is_of_every_byte_and_a_description_of_no_address():
 SUMS = """
 import sys
 import xpnet
-from xpnet.distributed import processes
+from xpnet.training.distributed import processes
 peers, backend = processes("mpi"), xpnet.get_backend("cupy")
 xp, same_device = backend.namespace(), sys.argv[1] == "same"
 with backend.current(backend.device(number=0 if same_device else peers.rank)):

@@ -9,7 +9,7 @@ import pytest
 image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 import xpnet
-from xpnet.images import read_digit
+from xpnet.datasets.images import read_digit
 
 _, (IMAGES, LABELS) = xpnet.load_mnist()
 

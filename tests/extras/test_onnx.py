@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     def full(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("xpnet.files.os.replace", full)
+    monkeypatch.setattr("xpnet._files.os.replace", full)
     with pytest.raises(OSError, match="no space left"):
         to_onnx(TwoLayerNet(4, 5, 3), path)
     assert path.read_text() == "what was there before"

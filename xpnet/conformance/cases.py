@@ -12,12 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .. import functions as f
-from .. import gradient as g
-from .. import layers as nn
-from ..bricks import Activation, AvgPool, Conv, Dense
+from .. import functions as f, layers as nn, numerical as g
 from ..datasets import scale_images
-from ..sequential import Sequential
+from ..nn.bricks import Activation, AvgPool, Conv, Dense
+from ..nn.sequential import Sequential
 
 __all__ = ["CASES", "Case"]
 

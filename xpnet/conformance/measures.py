@@ -7,8 +7,8 @@ import numpy as np
 
 from .._array import Array, Namespace, from_host, index_dtype, is_floating, namespace
 from ..backends import to_numpy
-from ..passes import pass_of
-from ..sequential import Sequential
+from ..nn.passes import pass_of
+from ..nn.sequential import Sequential
 from .cases import Case, Host
 
 __all__ = ["LIMIT", "ORDER", "Cell", "measure"]

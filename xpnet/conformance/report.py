@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isinf
 
-from ..files import check_output, replacing
+from .._files import check_output, replacing
 from .measures import LIMIT, ORDER, Cell
 
 __all__ = ["Column", "Report"]

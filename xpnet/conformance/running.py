@@ -10,7 +10,7 @@ from typing import Any
 from .. import __version__
 from .._array import Array, dtype_name, from_host, index_dtype
 from ..backends import BACKENDS, Backend, get_backend
-from ..progress import Progress
+from ..training.progress import Progress
 from .cases import CASES, Host
 from .measures import Cell, measure
 from .report import Column, Report

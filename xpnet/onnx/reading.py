@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ..bricks import (
+from ..layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
+from ..nn.bricks import (
     Activation,
     AvgPool,
     BatchNorm,
@@ -22,9 +23,8 @@ from ..bricks import (
     MaxPool,
     Skip,
 )
-from ..layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
-from ..networks import Network
-from ..sequential import Sequential
+from ..nn.networks import Network
+from ..nn.sequential import Sequential
 from .writing import Path
 
 __all__ = ["from_onnx"]

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 
 from .._array import Array, dtype_name
+from .._files import check_output, replacing
 from ..backends import to_numpy
-from ..bricks import Description, Shape, Skip
-from ..files import check_output, replacing
 from ..layers import Softmax
-from ..networks import Network
-from ..optimizers import Optimizer
-from ..sequential import Params
+from ..nn.bricks import Description, Shape, Skip
+from ..nn.networks import Network
+from ..nn.sequential import Params
+from ..optim.optimizers import Optimizer
 
 __all__ = ["Path", "to_onnx", "training_to_onnx"]
 

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from .._array import Array
-from ..initializers import generator
 from ..layers.base import Layer
-from ..networks import Network
-from ..passes import Pass, pass_of
+from ..nn.initializers import generator
+from ..nn.networks import Network
+from ..nn.passes import Pass, pass_of
 from .weights import tensor
 
 __all__ = ["Module", "as_function"]

@@ -8,9 +8,9 @@ import torch
 
 from .._array import Array, device, from_host, namespace
 from ..backends import to_numpy
-from ..bricks import Description, Skip
-from ..networks import Network
-from ..sequential import Sequential
+from ..nn.bricks import Description, Skip
+from ..nn.networks import Network
+from ..nn.sequential import Sequential
 
 __all__ = ["load_state_dict", "state_dict", "tensor"]
 

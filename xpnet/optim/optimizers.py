@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
-from ._array import Array, check_floating, device, index_dtype, namespace
-from .backends import backend_of, elementwise, on_arrays_device
+from .._array import Array, check_floating, device, index_dtype, namespace
+from ..backends import backend_of, elementwise, on_arrays_device
 from .schedules import Schedule, number, number_or_schedule, real
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSProp"]

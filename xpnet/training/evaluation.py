@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import _array
-from ._array import Array, namespace
-from .backends import backend_of, on_arrays_device, read_all, to_numpy
-from .datasets import Shards
+from .. import _array
+from .._array import Array, namespace
+from ..backends import backend_of, on_arrays_device, read_all, to_numpy
+from ..datasets import Shards
+from ..functions import confusion_matrix
+from ..nn.networks import Network
 from .distributed import Processes
-from .functions import confusion_matrix
-from .networks import Network
 from .samples import Host, Samples, check_values, samples_of
 
 __all__ = ["Blocks", "Evaluation", "Measured", "evaluate", "read"]

@@ -7,11 +7,13 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from . import bricks, initializers, layers, optimizers, schedules
-from ._array import Array, size
-from .backends import to_numpy
-from .bricks import Activation, Skip
-from .sequential import Sequential
+from .. import layers
+from .._array import Array, size
+from ..backends import to_numpy
+from ..nn import bricks, initializers
+from ..nn.bricks import Activation, Skip
+from ..nn.sequential import Sequential
+from ..optim import optimizers, schedules
 
 __all__ = ["difference", "fingerprint", "from_plain", "readable", "to_plain"]
 

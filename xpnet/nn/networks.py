@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._array import Array, check_floating, device, dtype_name, from_host, namespace
-from .backends import on_arrays_device
+from .._array import Array, check_floating, device, dtype_name, from_host, namespace
+from ..backends import on_arrays_device
+from ..functions import softmax_cross_entropy
+from ..layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, SoftmaxWithLoss, Tanh
+from ..layers.base import Layer
+from ..numerical import numerical_gradient
 from .bricks import Activation, BatchNorm, Dense, Description, Drop, Initializer
-from .functions import softmax_cross_entropy
-from .gradient import numerical_gradient
 from .initializers import Normal, generator
-from .layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, SoftmaxWithLoss, Tanh
-from .layers.base import Layer
 from .sequential import Params, Sequential
 
 __all__ = ["MultiLayerNet", "Network", "SimpleNet", "TwoLayerNet"]

@@ -12,22 +12,22 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from . import _array
-from ._array import Array, dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
-from .backends import Draw, backend_of, get_backend, on_arrays_device, read_all, to_numpy
+from .. import _array
+from .._array import Array, dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
+from ..backends import Draw, backend_of, get_backend, on_arrays_device, read_all, to_numpy
+from ..datasets import Shards, load_mnist, scale_images
+from ..nn.initializers import generator
+from ..nn.networks import Network, TwoLayerNet
+from ..nn.sequential import Params, Sequential
+from ..optim.optimizers import SGD, Optimizer
 from .checkpoints import Progressed, Saver
-from .datasets import Shards, load_mnist, scale_images
 from .describing import fingerprint, readable
 from .distributed import Processes, processes
 from .evaluation import Blocks, Measured, Rows, loss_and_total, read
 from .history import History
-from .initializers import generator
-from .networks import Network, TwoLayerNet
-from .optimizers import SGD, Optimizer
 from .progress import Progress
 from .samples import Host, Pair, Samples, check_batches, check_samples, check_values, samples_of, shapes, value_ranges
-from .sequential import Params, Sequential
-from .updates import Carry, Transform, Updates, updates
+from .step import Carry, Transform, Updates, updates
 
 __all__ = ["Diverged", "Result", "fit", "train"]
 

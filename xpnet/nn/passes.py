@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from ._array import Array
+from .._array import Array
 from .sequential import Params, Sequential
 
 __all__ = ["Pass", "pass_of"]

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from ._array import Array
-from .backends import on_arrays_device
+from .._array import Array
+from ..backends import on_arrays_device
+from ..layers import SoftmaxWithLoss
+from ..layers.base import Loss
 from .bricks import Description, Shape, choose_weights
-from .layers import SoftmaxWithLoss
-from .layers.base import Loss
 
 __all__ = ["Params", "Sequential"]
 

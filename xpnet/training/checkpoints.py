@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from ._array import Array, device, dtype_name, from_host, index_dtype, namespace
-from .backends import not_installed, to_numpy
+from .._array import Array, device, dtype_name, from_host, index_dtype, namespace
+from .._files import check_output, clear_parts, replacing
+from ..backends import not_installed, to_numpy
+from ..nn.networks import Network
+from ..nn.sequential import Params, Sequential
+from ..optim.optimizers import Optimizer
 from .describing import difference, from_plain, to_plain
-from .files import check_output, clear_parts, replacing
 from .history import COLUMNS, History
-from .networks import Network
-from .optimizers import Optimizer
-from .sequential import Params, Sequential
 
 __all__ = ["Progressed", "Saver", "load_network", "save_network"]
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
-from . import _array
-from ._array import Array, Namespace, device, namespace
+from .. import _array
+from .._array import Array, Namespace, device, namespace
 
 __all__ = [
     "BACKENDS",

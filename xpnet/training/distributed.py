@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
-from ._array import Array
-from .backends import Backend, not_installed, to_numpy
+from .. import __version__
+from .._array import Array
+from ..backends import Backend, not_installed, to_numpy
 from .describing import difference
 
 __all__ = ["Processes", "ProcessesError", "processes"]

@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ._array import Array, device, namespace, size
-from .backends import Backend, Draw
+from .._array import Array, device, namespace, size
+from ..backends import Backend, Draw
+from ..nn.sequential import Params, Sequential
+from ..optim.optimizers import Optimizer
 from .distributed import Processes
-from .optimizers import Optimizer
-from .sequential import Params, Sequential
 
 __all__ = ["Carry", "Transform", "Updates", "means", "sums", "update_step", "updates"]
 

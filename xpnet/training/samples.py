@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import _array
-from ._array import Array, Namespace, dtype_name, index_dtype, is_floating, is_integral, namespace
-from .backends import backend_of, read_all
-from .datasets import Shards
-from .datasets.shards import ahead
+from .. import _array
+from .._array import Array, Namespace, dtype_name, index_dtype, is_floating, is_integral, namespace
+from ..backends import backend_of, read_all
+from ..datasets import Shards
+from ..datasets.shards import ahead
+from ..nn.networks import Network
 from .describing import fingerprint
-from .networks import Network
 
 __all__ = [
     "Host",

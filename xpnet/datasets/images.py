@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .backends import not_installed
+from ..backends import not_installed
 
 __all__ = ["read_digit"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .files import check_output, replacing
+from .._files import check_output, replacing
 
 __all__ = ["History"]
 
@@ -98,6 +98,6 @@ class History:
         ImportError
             If matplotlib is not installed; the message says how to get it.
         """
-        from .plotting import plot_history
+        from ..plotting import plot_history
 
         plot_history(self, path)

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
-from ._array import Array
-from .initializers import He, Normal, Xavier, Zeros, generator
-from .layers import (
+from .._array import Array
+from ..layers import (
     Affine,
     AveragePooling,
     BatchNormalization,
@@ -27,8 +26,9 @@ from .layers import (
     Tanh,
     dropout_mask,
 )
-from .layers.base import Layer
-from .layers.windows import output_size, pair
+from ..layers.base import Layer
+from ..layers.windows import output_size, pair
+from .initializers import He, Normal, Xavier, Zeros, generator
 
 __all__ = [
     "Activation",

@@ -7,8 +7,8 @@ from numbers import Real
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
-from ._array import Array, Namespace, device, has_float64, is_integral, namespace
-from .backends import on_arrays_device
+from .._array import Array, Namespace, device, has_float64, is_integral, namespace
+from ..backends import on_arrays_device
 
 __all__ = ["CosineDecay", "StepDecay", "WarmUp"]
 
