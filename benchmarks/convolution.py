@@ -144,7 +144,7 @@ class Torch(Ours):
             loss = nn.functional.cross_entropy(model(images), labels)
             loss.backward()
             optimizer.step()
-            return loss
+            return loss.detach()
 
         return self.repeated(step, optimizer)
 

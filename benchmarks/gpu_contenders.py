@@ -59,16 +59,17 @@ class TorchCudaGraph(TorchCuda):
         self.index = self.torch.zeros(self.batch, dtype=self.torch.int64, device=self.device)
         params = list(self.model.parameters())
         before = [p.detach().clone() for p in params]
-        self.replay = self.capture()
+        self.replay, self.now = self.capture()
         with self.torch.no_grad():  # capturing trains, to warm up
             for p, old in zip(params, before, strict=True):
                 p.copy_(old)
 
     def step(self):
         x, t = self.data
-        self.now = self.loss(x[self.index], t[self.index])
-        self.now.backward()
+        loss = self.loss(x[self.index], t[self.index])
+        loss.backward()
         self.optimizer.step()
+        return loss.detach()
 
     def capture(self):
         return captured(self.step, self.optimizer)
@@ -78,12 +79,15 @@ class TorchCudaGraph(TorchCuda):
         for i, index in enumerate(self.torch.tensor(order, device=self.device)):
             self.index.copy_(index)
             self.replay()
-            losses[i] = self.now.detach()
+            losses[i] = self.now
         return losses.cpu().numpy()
 
 
 def captured(step, optimizer):
-    """What replays `step` as a CUDA graph, made as PyTorch's documentation says: warmed up on a stream of its own."""
+    """What replays `step` as a CUDA graph, and its result, which a replay writes anew.
+
+    As PyTorch's documentation asks, it is called a few times before, on a stream of its own.
+    """
     import torch
 
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
@@ -95,8 +99,8 @@ def captured(step, optimizer):
     torch.cuda.current_stream().wait_stream(stream)
     optimizer.zero_grad()  # its gradients are made in the graph's own memory
     with torch.cuda.graph(graph):
-        step()
-    return graph.replay
+        result = step()
+    return graph.replay, result
 
 
 class JaxGpu(OnJaxGpu, Jax):

@@ -70,7 +70,13 @@ class TorchCudaGraph(TorchCuda):
     """Of a step alone: a layer is too little for a graph."""
 
     def repeated(self, step, optimizer):
-        return captured(step, optimizer)
+        replay, loss = captured(step, optimizer)
+
+        def once():
+            replay()
+            return loss
+
+        return once
 
 
 class JaxGpu(OnGpu, convolution.Jax):

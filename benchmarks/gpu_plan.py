@@ -10,6 +10,7 @@ DEVICES = {"cupy": "cuda", "torch": "cuda", "jax": "gpu"}
 ARRAYS = {"cupy": "CuPy arrays", "torch": "CUDA tensors"}
 PARTS = ("tests", "training", "conformance", "bridges", "speed", "growth")
 PYTEST = ("pytest", "hypothesis")
+LONGEST = {"cupy": 150, "torch": 180, "jax": 330}  # seconds of the suite; JAX compiles
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def parts(usable, modules, quick):
             return "-m", "xpnet", command, "--backend", library, "--device", DEVICES[library], *args
 
         of = (library,)
-        tests.append(Step(f"tests on {variant}", of, pytest(variant, *suite), 240, PYTEST))
+        tests.append(Step(f"tests on {variant}", of, pytest(variant, *suite), LONGEST[library], PYTEST))
         for dtype in ("float64", "float32"):
             check = xpnet("gradcheck", "--dtype", dtype)
             training.append(Step(f"gradcheck of {library}, {dtype}", of, check, 60, shown="text"))

@@ -104,14 +104,16 @@ def time_to(libraries, quick):
         field.prepare(hidden=50, batch=100, seed=seed)
         for name, (answer,) in field.turns(1, "train", warm_up=False, target=target, most=most).items():
             runs.setdefault(name, []).append(answer)
-    rows = []
-    for name in field.workers:
-        seconds, epochs = zip(*runs[name], strict=True)
-        reached = None not in seconds
-        between = f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})" if reached else ""
-        rows.append([name, between, ", ".join(str(e or "never") for e in epochs)])
-    head = ["", "seconds, median (least to most)", f"epochs, seeds 0 to {seeds - 1}"]
-    say(f"Until a test accuracy of {target}, at most {most} epochs; with compiling:", table(head, rows))
+        rows = []
+        for name in field.workers:
+            seconds, epochs = zip(*runs[name], strict=True)
+            reached = None not in seconds
+            between = (
+                f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})" if reached else ""
+            )
+            rows.append([name, between, ", ".join(str(e or "never") for e in epochs)])
+        head = ["", "seconds, median (least to most)", f"epochs, seeds 0 to {seed}"]
+        say(f"Until a test accuracy of {target}, at most {most} epochs; with compiling:", table(head, rows))
     return field
 
 
