@@ -264,10 +264,11 @@ def test_ctrl_c_ends_with_130_and_keeps_what_there_is(folder, tmp_path, quiet):
     marker = tmp_path / "started"
     if quiet:  # no line to wait for
         code = (
-            "import sys, pathlib; from xpnet import cli, training\n"
-            "plain = training.Progress.advance\n"
+            "import sys, pathlib; from xpnet import cli\n"
+            "from xpnet.training.progress import Progress\n"
+            "plain = Progress.advance\n"
             f"mark = lambda self, *steps: (pathlib.Path({str(marker)!r}).touch(), plain(self, *steps))[1]\n"
-            "training.Progress.advance = mark\n"
+            "Progress.advance = mark\n"
             "sys.exit(cli.main(sys.argv[1:]))"
         )
         command = [sys.executable, "-c", code, *command[3:], "--quiet"]

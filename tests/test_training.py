@@ -32,12 +32,11 @@ from xpnet import (
     Relu,
     Sequential,
     TwoLayerNet,
-    evaluation,
     fit,
     train,
-    training as module,
 )
 from xpnet.backends import BACKENDS, BackendUnavailable
+from xpnet.training import evaluation, fitting as module
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(xpnet.__file__).parents[1])}
 ROUND = 1e-5  # what float32 keeps of a few updates
@@ -663,7 +662,7 @@ def test_ctrl_c_hands_back_the_last_whole_update(lib, monkeypatch, where, k):
 
 
 class Stopped:
-    """Raise KeyboardInterrupt at the n-th line, or the n-th instruction, that training.py runs inside `with bar`."""
+    """Raise KeyboardInterrupt at the n-th line, or the n-th instruction, that fitting.py runs inside `with bar`."""
 
     def __init__(self, n: int, opcodes: bool) -> None:
         self.n, self.opcodes, self.seen, self.armed = n, opcodes, 0, False

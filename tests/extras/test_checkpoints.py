@@ -39,9 +39,9 @@ from xpnet import (
     SoftmaxWithLoss,
     TwoLayerNet,
     WarmUp,
-    describing,
     fit,
 )
+from xpnet.training import describing
 from xpnet.training.checkpoints import load_network, save_network
 
 X = np.random.default_rng(0).normal(size=(230, 6)).astype("float32")
