@@ -29,10 +29,11 @@ CORE = [name for name in TREES if name.partition("/")[0] in CORE_ROOMS and name 
 
 # What the modules of a room may import of the package, beside those of their own room. A room is a folder, or a file
 # at the root. Rooms that are not named, the command line and the ways to other libraries, may import any but these.
-ARRAYS = {"_array", "backends"}
+ARRAYS = {"_array", "_validation", "backends"}
 MAY_IMPORT = {
     "_array": set(),
     "_files": set(),
+    "_validation": set(),
     "backends": {"_array"},
     "functions": ARRAYS,
     "layers": ARRAYS | {"functions"},

@@ -1,0 +1,92 @@
+"""Checks of options: one for integers, one for numbers. Both return Python's own type, or raise one clear line.
+
+A NumPy scalar among the options would widen float32 arrays, so it becomes a Python number here.
+"""
+
+import math
+import operator
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+__all__ = ["check_integer", "check_number"]
+
+_RANGES: dict[str, Callable[[float], bool]] = {
+    "finite": lambda x: True,
+    "positive and finite": lambda x: x > 0,
+    "finite and not negative": lambda x: x >= 0,
+    "from 0 to below 1": lambda x: 0 <= x < 1,
+    "from 0 to 1": lambda x: 0 <= x <= 1,
+    "above 0 and at most 1": lambda x: 0 < x <= 1,
+}
+
+
+def check_integer(name: str, value: Any, least: int | None = None) -> int:
+    """Return `value` as a Python int.
+
+    Parameters
+    ----------
+    name : str
+        The argument, for the error; with the class or function where that is not clear, such as "Dense: units".
+    value : int, or an integer of another library
+        Not a bool.
+    least : int, optional
+        The smallest value that is allowed.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not an integer.
+    ValueError
+        If `value` is smaller than `least`.
+
+    Examples
+    --------
+    >>> check_integer("epochs", 17, 0)
+    17
+    """
+    expected = "an integer" if least is None else f"an integer of at least {least}"
+    try:
+        number = None if isinstance(value, bool) or type(value).__name__ == "bool" else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{name} must be {expected}, got {value!r}")
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+    return number
+
+
+def check_number(name: str, value: Any, expected: str = "finite") -> float:
+    """Return `value` as a Python float.
+
+    Parameters
+    ----------
+    name : str
+        The argument, for the error, as in `check_integer`.
+    value : real number
+        Not a bool.
+    expected : str
+        A key of `_RANGES`, such as "positive and finite".
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a real number.
+    ValueError
+        If `value` is out of range, not finite, or too large for a float.
+
+    Examples
+    --------
+    >>> check_number("lr", 1, "positive and finite")
+    1.0
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, {expected}; got {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and _RANGES[expected](number)):
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+    return number
