@@ -81,7 +81,7 @@ def check_number(name: str, value: Any, expected: str = "finite") -> float:
     >>> check_number("lr", 1, "positive and finite")
     1.0
     """
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, {expected}; got {value!r}")
     try:
         number = float(value)
