@@ -137,6 +137,8 @@ others = tried & {
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
 
+# What CuPy's environment lacks where PyTorch is one for CUDA.
+OF_OTHER_LIBRARIES = {line for name in ("torch", "jax", "dask") for line in INSTALL[name]} | set(ORACLES)
 # Such as a PyTorch for CUDA brings; the one for the CPU brings none.
 NVIDIA_LIBRARIES = """
 from importlib.metadata import distributions
@@ -172,18 +174,30 @@ def skip(session, row, column, why):
 class Environment:
     """The environment that the sessions of the matrix share."""
 
-    def __init__(self):
-        self.path = ROOT / ".nox" / f"matrix-{THIS_PYTHON}"
+    def __init__(self, name):
+        self.path = ROOT / ".nox" / f"{name}-{THIS_PYTHON}"
         self.python = str(self.path / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
         self.installed = set()  # by this run of nox
         self.where = ""  # on what CuPy runs, once that is known
         self.no_cuda = None  # why it cannot; empty where it can
+        self.cuda = self  # the environment with CuPy: another one where this one has a PyTorch for CUDA
 
     def run(self, session, *args, cuda=False, **options):
-        """Run this Python; on the emulated CUDA machine if `cuda` and there is no other."""
+        """Run this Python; if `cuda` that with CuPy, on the emulated CUDA machine if there is no other."""
         command = [str(EMULATOR / "run")] if cuda and not CUDA else []
+        python = self.cuda.python if cuda else self.python
         env = ENVIRONMENT | options.pop("env", {})
-        return session.run(*command, self.python, *args, external=True, env=env, **options)
+        return session.run(*command, python, *args, external=True, env=env, **options)
+
+    def run_on(self, session, backends, command, requirements=()):
+        """Run ``command(backends)``, with all of them in one process where one environment has them all."""
+        if "cupy" in backends and self.cuda is not self:
+            self.cuda.install(session, *(line for line in requirements if line not in OF_OTHER_LIBRARIES))
+            self.run(session, *command(["cupy"]), cuda=True)
+            backends = [backend for backend in backends if backend != "cupy"]
+        if backends:
+            self.install(session, *requirements)
+            self.run(session, *command(backends), cuda="cupy" in backends)
 
     def install(self, session, *requirements):
         if not self.installed:
@@ -209,7 +223,7 @@ class Environment:
         return self.no_cuda if backend == "cupy" else ""
 
     def check_emulator(self, session, **options):
-        session.run(str(EMULATOR / "check"), self.python, external=True, env=ENVIRONMENT | options)
+        session.run(str(EMULATOR / "check"), self.cuda.python, external=True, env=ENVIRONMENT | options)
 
     def prepare_cuda(self, session):
         """Build the emulated CUDA machine if there is no GPU. Return why CuPy has no device, or an empty string."""
@@ -218,9 +232,11 @@ class Environment:
                 return "no NVIDIA GPU, and the emulator needs Linux on x86-64"
             self.install(session, *ORACLES)  # which the tests import beside CuPy
             if found := self.run(session, "-c", NVIDIA_LIBRARIES, silent=True, log=False).strip():
-                return f"no NVIDIA GPU, and CuPy would load {found}, not the emulator; PyTorch for the CPU has none"
+                session.log(f"CuPy gets an environment without PyTorch: here it would load {found}, not the emulator")
+                self.cuda = Environment("emulated")
+                self.cuda.install(session, *INSTALL["cupy"], *INSTALL["strict"])
             session.log("building the emulated CUDA machine, which takes half a minute the first time")
-            built = subprocess.run([EMULATOR / "build", self.python], capture_output=True, text=True)
+            built = subprocess.run([EMULATOR / "build", self.cuda.python], capture_output=True, text=True)
             if built.returncode == 3:
                 return f"no NVIDIA GPU, and no emulator: {built.stderr.strip()}"
             if built.returncode:
@@ -236,7 +252,7 @@ class Environment:
         return ""
 
 
-matrix = Environment()
+matrix = Environment("matrix")
 
 
 def path_of(module):
@@ -294,14 +310,13 @@ def tests(session, backend):
     with outcome(session, backend, "tests"):
         if why := matrix.prepare(session, backend):
             skip(session, backend, "tests", why)
-        matrix.install(session, *ORACLES)
         where = ["tests"]
         if backend == "numpy":
             where = ["--doctest-modules", "tests", "xpnet"]
             if sys.platform != "darwin":
                 matrix.install(session, *INSTALL["cupy"])  # what it says without a device is tested here
         command = pytest(VARIANTS.get(backend, backend), *where, *WITHOUT_BRIDGES, *session.posargs)
-        matrix.run(session, *command, cuda=backend == "cupy")
+        matrix.run_on(session, [backend], lambda _: command, ORACLES)
 
 
 @nox.session(python=False)
@@ -309,13 +324,15 @@ def tests(session, backend):
 def bridges(session, module):
     """A module with an extra of its own: its tests and the examples in its docstrings."""
     with outcome(session, f"xpnet.{module}"):
-        matrix.install(session, *BRIDGES[module])
-        backends = BACKENDS_OF.get(module, "numpy")
-        with_cupy = "cupy" in backends and has_cupy(session, f"xpnet.{module}")
-        if not with_cupy:
-            backends = backends.replace(",cupy", "")
+        backends = BACKENDS_OF.get(module, "numpy").split(",")
+        if "cupy" in backends and not has_cupy(session, f"xpnet.{module}"):
+            backends.remove("cupy")
         where = [f"tests/extras/test_{module.rpartition('.')[2]}.py", path_of(module)]
-        matrix.run(session, *pytest(backends, "--doctest-modules", *where, *session.posargs), cuda=with_cupy)
+
+        def command(backends):
+            return pytest(",".join(backends), "--doctest-modules", *where, *session.posargs)
+
+        matrix.run_on(session, backends, command, BRIDGES[module])
 
 
 @nox.session(python=False, default=False)
@@ -327,7 +344,7 @@ def cupy_corners(session, corner):
         if why:
             skip(session, f"corner {corner}", "", why)
         options, backends, where = CORNERS[corner]
-        matrix.install(session, *BRIDGES["training.distributed"])
+        matrix.cuda.install(session, *BRIDGES["training.distributed"])
         matrix.check_emulator(session, **options)
         matrix.run(session, *pytest(backends, *where, *session.posargs), cuda=True, env=options)
 
@@ -365,12 +382,17 @@ def train(session, backend):
 def conformance(session):
     """Every function and layer measured on every backend, and ONNX's vectors; `-- --page FILE` keeps the tables."""
     with outcome(session, "conformance"):
-        with_cupy = has_cupy(session, "conformance")
-        named = [f"--backend={backend}" for backend in INSTALL if not matrix.prepare(session, backend)]
+        has_cupy(session, "conformance")
+        backends = [backend for backend in INSTALL if not matrix.prepare(session, backend)]
         matrix.install(session, *EXTRAS["conformance"])
         where = ["tests/extras/test_conformance.py", "xpnet/conformance"]
         matrix.run(session, *pytest("numpy", "--doctest-modules", *where))
-        matrix.run(session, "-m", "xpnet", "conformance", *named, *session.posargs, cuda=with_cupy)
+
+        def command(backends):
+            named = [f"--backend={backend}" for backend in backends]
+            return ["-m", "xpnet", "conformance", *named, *session.posargs]
+
+        matrix.run_on(session, backends, command, EXTRAS["conformance"])
 
 
 @nox.session(python=OTHER_PYTHONS)
