@@ -28,10 +28,10 @@ class _Pooling(Layer):
         self.shape, (down, right) = x.shape, self.padding
         return pad(xp, x, down, down, right, right, value), self.size, self.stride, (1, 1), out
 
-    def _back(self, xp: Namespace, given: list[Array]) -> Array:
-        """Images of the sums of `given`, each added where a place of the window saw it: `_windows` backwards.
+    def _back(self, xp: Namespace, shares: list[Array]) -> Array:
+        """Images of the sums of `shares`, each added where a place of the window saw it: `windows` backwards.
 
-        With place i = q stride + r, the r tell rows apart that never meet: given of one r are shifted by q and
+        With place i = q stride + r, the r tell rows apart that never meet: shares of one r are shifted by q and
         added, and the sums for r = 0, 1, ... then stand row by row between each other.
         """
         (kh, kw), (sh, sw) = self.size, self.stride
@@ -41,12 +41,12 @@ class _Pooling(Layer):
             by_column = []
             for rj in range(sw):
                 shifted = [
-                    pad(xp, given[(qi * sh + ri) * kw + qj * sw + rj], qi, qh - 1 - qi, qj, qw - 1 - qj)
+                    pad(xp, shares[(qi * sh + ri) * kw + qj * sw + rj], qi, qh - 1 - qi, qj, qw - 1 - qj)
                     for qi in range(qh)
                     for qj in range(qw)
                     if qi * sh + ri < kh and qj * sw + rj < kw
                 ]
-                shifted = shifted or [pad(xp, 0 * given[0], 0, qh - 1, 0, qw - 1)]  # rows that no window sees
+                shifted = shifted or [pad(xp, 0 * shares[0], 0, qh - 1, 0, qw - 1)]  # rows that no window sees
                 by_column.append(sum(shifted[1:], start=shifted[0]))
             by_row.append(xp.stack(by_column, axis=-1))
         n, c, height, width = self.shape
@@ -99,21 +99,21 @@ class MaxPooling(_Pooling):
         xp = namespace(x=x)
         check_images(xp, "MaxPooling", x)
         seen = xp.permute_dims(windows(*self._window(xp, x, float("-inf"))), (2, 3, 0, 1, 4, 5))
-        self.seen = xp.reshape(seen, (self.size[0] * self.size[1], *seen.shape[2:]))
+        self.seen = xp.reshape(seen, (self.size[0] * self.size[1], -1, *seen.shape[3:]))
         self.y = xp.max(self.seen, axis=0)
         return self.y
 
     def backward(self, dout: Array, /) -> Array:
         """The derivative by `x`."""
-        xp, given = namespace(dout=dout, y=self.y), []
+        xp, shares = namespace(dout=dout, y=self.y), []
         for i in range(self.seen.shape[0]):
-            share, dout = _give(dout, self.y, self.seen[i, ...])
-            given.append(share)
-        return self._back(xp, given)
+            share, dout = _shared(dout, self.y, self.seen[i, ...])
+            shares.append(share)
+        return self._back(xp, shares)
 
 
 @elementwise
-def _give(dout: Array, y: Array, seen: Array) -> tuple[Array, Array]:
+def _shared(dout: Array, y: Array, seen: Array) -> tuple[Array, Array]:
     """What goes back to one place of the window, and what is left for the next of equals."""
     share = dout * namespace(dout=dout, y=y).astype(seen == y, dout.dtype)
     return share, dout - share

@@ -45,14 +45,12 @@ def pad(xp: Namespace, x: Array, top: int, bottom: int, left: int, right: int, v
     """Add rows and columns of `value` around images; negative numbers take some away."""
     x = x[..., max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
     top, bottom, left, right = (max(width, 0) for width in (top, bottom, left, right))
-    if not (top or bottom or left or right):
-        return x
     backend = backend_of(x)
-    padded = backend.pad(x, (top, left), (bottom, right), value)
+    padded = backend.pad(x, (top, left), (bottom, right), value) if top or bottom or left or right else None
     if padded is not None:
         return padded
     for axis, before, after in ((3, left, right), (2, top, bottom)):
-        if before > 0 or after > 0:  # a traced batch may not know its size: the shape of a line comes from x
+        if before or after:  # a traced batch may not know its size: the shape of a line comes from x
             line = xp.full_like(x[:, :, :, :1] if axis == 3 else x[:, :, :1, :], value)
             x = xp.concat([line] * before + [x] + [line] * after, axis=axis)
     return backend.joined(x)
