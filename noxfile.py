@@ -193,7 +193,7 @@ class Environment:
         """Run ``command(backends)``, with all of them in one process where one environment has them all."""
         if "cupy" in backends and self.cuda is not self:
             self.cuda.install(session, *(line for line in requirements if line not in OF_OTHER_LIBRARIES))
-            self.run(session, *command(["cupy"]), cuda=True)
+            self.run(session, *command([b for b in backends if b in ("numpy", "cupy")]), cuda=True)
             backends = [backend for backend in backends if backend != "cupy"]
         if backends:
             self.install(session, *requirements)
