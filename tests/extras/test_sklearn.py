@@ -250,6 +250,8 @@ def test_estimators_come_back_from_joblib_fitted(two_workers, problem):
         np.testing.assert_array_equal(model.predict(X), alone.predict(X))
 
 
+# joblib keeps references to what it sends to Dask, and loses one at times while it tidies up, with a KeyError.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("two_workers", ["loky", "threading", "dask"], indirect=True)  # a pool may hang after these
 def test_joblibs_workers_take_tensors_where_dispatch_is_on(two_workers):
     torch = pytest.importorskip("torch")
@@ -272,6 +274,7 @@ ARRAYS = {
     "strict": ("strict", None, 1e-9),
     "strict-device1": ("strict", "device1", 1e-9),
     "cupy": ("cupy", None, 1e-8),
+    "cupy-second": ("cupy", "cuda:1", 1e-8),  # while the first device is current
 }
 
 
@@ -280,7 +283,7 @@ ARRAYS = {
 @pytest.mark.parametrize("options", ["adam", "sgd-adaptive", "adam-early", "lbfgs"])
 def test_arrays_of_other_libraries_give_what_numpys_give_where_they_are(arrays, problem, options):
     name, device, rtol = ARRAYS[arrays]
-    if why := problem_of(arrays):
+    if why := problem_of("cupy-elsewhere" if arrays == "cupy-second" else arrays):
         pytest.skip(why)
     backend = xpnet.get_backend(name)
     xp, where = backend.namespace(), backend.device(device)
