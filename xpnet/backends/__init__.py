@@ -280,19 +280,25 @@ class Backend:
 
         To a GPU go the masks of many mini-batches in one copy, of about 64 MiB at most.
         """
-        xp, where, done = namespace(like=like), device(like), 0
-        room = 64 << 20 if self.name == "cupy" or getattr(where, "type", "cpu") != "cpu" else 0
-        while done < count:
-            drawn = [draw(size)] if draw else [{}]
+        if draw is None:
+            yield from [{}] * count
+            return
+        xp, where = namespace(like=like), device(like)
+        if self.name != "cupy" and getattr(where, "type", "cpu") == "cpu":
+            for _ in range(count):
+                yield {name: xp.asarray(mask[share], device=where) for name, mask in draw(size).items()}
+            return
+        while count > 0:
+            drawn = [draw(size)]
             bytes_of_one = sum(mask[share].nbytes for mask in drawn[0].values())
-            together = min(count - done, max(1, room // max(1, bytes_of_one)))
-            drawn += [draw(size) if draw else {} for _ in range(together - 1)]
+            together = min(count, max(1, (64 << 20) // max(1, bytes_of_one)))
+            drawn += [draw(size) for _ in range(together - 1)]
             placed = {
                 name: xp.asarray(np.stack([masks[name][share] for masks in drawn]), device=where) for name in drawn[0]
             }
             for i in range(together):
                 yield {name: mask[i, ...] for name, mask in placed.items()}
-            done += together
+            count -= together
 
     def joined(self, x: Array) -> Array:
         """`x`, of samples along its first axis; Dask's pieces, one for each slice that it was made of, become one."""
