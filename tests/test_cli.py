@@ -93,7 +93,8 @@ def test_the_options_reach_train(monkeypatch, capsys):
         "dtype": "float64",
         "epochs": 3,
         "batch_size": 7,
-        "optimizer": xpnet.Adam(0.25),
+        "optimizer": "adam",
+        "learning_rate": 0.25,
         "validation": 0.2,
         "patience": 3,
         "checkpoint": None,
@@ -113,8 +114,7 @@ def test_the_defaults_are_those_of_train(monkeypatch):
     monkeypatch.setattr(cli, "train", lambda *args, **kwargs: seen.update(kwargs) or xpnet.Result(None, History()))
     assert main(["train"]) == 0
     defaults = {name: p.default for name, p in inspect.signature(xpnet.train).parameters.items()}
-    optimizer = xpnet.SGD(defaults["learning_rate"])
-    given = {"backend": "numpy", "optimizer": optimizer}
+    given = {"backend": "numpy", "optimizer": "sgd"}
     assert seen == {**{name: defaults[name] for name in seen}, **given}
 
 
@@ -124,7 +124,7 @@ def test_each_optimizer_trains_with_its_own_learning_rate(folder, monkeypatch, c
     seen: list[xpnet.Result] = []
     monkeypatch.setattr(cli, "train", lambda *args, **kwargs: seen.append(real(*args, **kwargs)) or seen[-1])
     assert main(["train", "--data", folder, "--epochs", "1", "--quiet", "--optimizer", name]) == 0
-    kind = next(kind for kind in cli.OPTIMIZERS.values() if kind.__name__.lower() == name)
+    kind = cli.OPTIMIZERS[name]
     assert seen[0].history.loss == real(folder, optimizer=kind(), epochs=1, progress=False).history.loss
 
 
@@ -195,16 +195,16 @@ def test_divergence_ends_with_1_and_still_saves_the_history(folder, tmp_path, ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "-1"], "epochs must be an integer from 0, got -1"),
-        (["--batch-size", "0"], "batch_size must be an integer from 1, got 0"),
-        (["--lr", "0"], "must be positive and finite"),
-        (["--lr", "nan"], "must be positive and finite"),
-        (["--patience", "2"], "patience needs validation samples"),
-        (["--validation", "1"], "validation must be a share"),
-        (["--hidden", "0"], "must be an integer from 1, got 0"),
-        (["--seed", "-1"], "seed must be"),
-        (["--device", "cuda:9"], "device 'cuda:9' .*choose one of cpu"),
-        (["--data", "/nowhere"], "'/nowhere' is neither 'mnist' nor a folder"),
+        (["--epochs", "-1"], "--epochs must be an integer of at least 0, got -1"),
+        (["--batch-size", "0"], "--batch-size must be an integer of at least 1, got 0"),
+        (["--lr", "0"], "--lr must be positive and finite"),
+        (["--lr", "nan"], "--lr must be positive and finite"),
+        (["--patience", "2"], "--patience needs validation samples to watch; pass --validation 0.1"),
+        (["--validation", "1"], "--validation must be from 0 to below 1, got 1.0"),
+        (["--hidden", "0"], "--hidden must be an integer of at least 1, got 0"),
+        (["--seed", "-1"], "--seed must be an integer of at least 0"),
+        (["--device", "cuda:9"], "--device 'cuda:9' .*choose one of cpu"),
+        (["--data", "/nowhere"], "--data '/nowhere' is not known and no folder; choose one of .*mnist"),
     ],
     ids=" ".join,
 )
@@ -226,6 +226,7 @@ def test_a_value_that_does_not_fit_ends_with_2_and_one_line(folder, capsys, argu
         ["train", "--sampling", "x"],
         ["train", "--epochs", "many"],
         ["train", "--nonsense"],
+        ["train", "--epoch", "3"],
         ["gradcheck", "--samples", "few"],
     ],
     ids=" ".join,
@@ -243,7 +244,7 @@ def test_arguments_that_cannot_be_read_end_with_2_and_the_usage(capsys, argument
 def test_a_backend_that_cannot_be_used_ends_with_2(monkeypatch, capsys, command):
     monkeypatch.setattr(type(BACKENDS["cupy"]), "problem", "not installed; get it with: pip install x")
     assert main([command, "--backend", "cupy"]) == 2
-    message = f"xpnet {command}: backend 'cupy': not installed; get it with: pip install x\n"
+    message = f"xpnet {command}: --backend 'cupy': not installed; get it with: pip install x\n"
     assert capsys.readouterr().err == message
 
 

@@ -196,18 +196,18 @@ def test_a_callback_sees_each_epoch_and_may_end_the_run(lib):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"validation": 1.0}, "validation must be a share"),
-        ({"validation": -0.1}, "validation must be a share"),
+        ({"validation": 1.0}, "validation must be from 0 to below 1, got 1.0"),
+        ({"validation": -0.1}, "validation must be from 0 to below 1, got -0.1"),
         ({"validation": 1e-4}, "of 250 samples is none"),
         ({"patience": 2}, "patience needs validation samples"),
-        ({"patience": 0, "validation": 0.1}, "patience must be an integer from 1"),
-        ({"accumulate": 0}, "accumulate must be an integer from 1"),
+        ({"patience": 0, "validation": 0.1}, "patience must be an integer of at least 1"),
+        ({"accumulate": 0}, "accumulate must be an integer of at least 1"),
         ({"epochs": True}, "epochs must be an integer"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(lib, options, match):
     data = arrays(lib)
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((TypeError, ValueError), match=match):
         fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, progress=False, **options)
 
 

@@ -31,7 +31,7 @@ WATCHED = History(
     best_epoch=1,
     seconds=[0.5, 1.5],
 )
-REGRESSION = History(loss=[2.0, 1.0], updates=[0, 2], seconds=[0.0, 1.0])
+REGRESSION = History(loss=[2.0, 1.0], updates=[0, 2], test_loss=[2.5, 0.5], seconds=[0.0, 1.0])
 
 
 def test_json_holds_every_attribute_and_reads_back_as_the_same_history(tmp_path):
@@ -46,17 +46,17 @@ def test_csv_has_a_row_before_training_and_one_per_update(tmp_path):
     path = tmp_path / "run.csv"
     HISTORY.save(str(path))
     assert path.read_bytes().decode() == (
-        "update,loss,train_accuracy,test_accuracy,validation_loss,validation_accuracy,seconds\n"
-        "0,,0.125,0.1,,,0.5\n"
-        "1,2.3,,,,,\n"
-        "2,0.1,0.5,0.4,,,1.5\n"
-        f"3,{1 / 3},0.75,0.7,,,2.0\n"
+        "update,loss,train_accuracy,test_accuracy,test_loss,validation_loss,validation_accuracy,seconds\n"
+        "0,,0.125,0.1,,,,0.5\n"
+        "1,2.3,,,,,,\n"
+        "2,0.1,0.5,0.4,,,,1.5\n"
+        f"3,{1 / 3},0.75,0.7,,,,2.0\n"
     )
     WATCHED.save(path)
     assert path.read_text().splitlines()[1:] == [
-        "0,,0.125,0.1,2.4,0.2,0.5",
-        "1,2.3,,,,,",
-        "2,0.1,0.5,0.4,0.3,0.6,1.5",
+        "0,,0.125,0.1,,2.4,0.2,0.5",
+        "1,2.3,,,,,,",
+        "2,0.1,0.5,0.4,,0.3,0.6,1.5",
     ]
 
 
@@ -73,7 +73,7 @@ def test_csv_reads_back_to_the_last_bit(tmp_path):
 
 def test_csv_without_accuracies_leaves_them_empty(tmp_path):
     REGRESSION.save(tmp_path / "run.csv")
-    assert (tmp_path / "run.csv").read_text().splitlines()[1:] == ["0,,,,,,0.0", "1,2.0,,,,,", "2,1.0,,,,,1.0"]
+    assert (tmp_path / "run.csv").read_text().splitlines()[1:] == ["0,,,,2.5,,,0.0", "1,2.0,,,,,,", "2,1.0,,,0.5,,,1.0"]
 
 
 @pytest.mark.parametrize(

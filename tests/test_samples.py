@@ -251,10 +251,8 @@ def test_what_does_not_fit_is_refused_before_training():
     ]:
         with pytest.raises(error, match=match):
             fit(net, (data, TEST), progress=False, **options)
-    with pytest.raises(
-        TypeError, match=r"data must be \(\(x_train, t_train\).*Shards in place of a pair; got Shards"
-    ):
-        fit(net, Shards(X, T))
+    with pytest.raises(TypeError, match=r"data must be \(x_train, t_train\).*Shards can stand.*got tuple of 3"):
+        fit(net, (Shards(X, T), TEST, TEST))
 
 
 def test_labels_that_the_loss_ignores_may_be_of_no_class(lib):
@@ -270,10 +268,10 @@ def test_labels_that_the_loss_ignores_may_be_of_no_class(lib):
 
 
 def test_the_validation_share_of_pieces_is_as_near_as_they_allow():
-    from xpnet.training.fitting import _hold
+    from xpnet.training.samples import hold_out
 
     samples = on_disk(X, T, sizes=(100, 60), buffer=64)  # pieces of 4
-    units, held = _hold(samples, 0.2, np.random.default_rng(0))
+    units, held = hold_out(samples, 0.2, np.random.default_rng(0))
     assert sorted([*units, *held]) == list(samples.units)
     assert 44 <= samples.count(held) <= 48
     assert isinstance(samples, OnDisk)

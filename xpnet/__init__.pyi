@@ -114,6 +114,9 @@ from .optim.schedules import (
     StepDecay as StepDecay,
     WarmUp as WarmUp,
 )
+from .training.callbacks import (
+    Callback as Callback,
+)
 from .training.checkpoints import (
     load_network as load_network,
     save_network as save_network,
@@ -123,13 +126,15 @@ from .training.evaluation import (
     evaluate as evaluate,
 )
 from .training.fitting import (
-    Diverged as Diverged,
     Result as Result,
     fit as fit,
     train as train,
 )
 from .training.history import (
     History as History,
+)
+from .training.loop import (
+    Diverged as Diverged,
 )
 
 __version__: str

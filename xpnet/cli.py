@@ -1,6 +1,7 @@
 """The command line: ``xpnet train``, ``predict``, ``backends``, ``gradcheck``, ``conformance``."""
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -11,23 +12,25 @@ import numpy as np
 from . import __version__
 from ._array import device as device_of, find_dtype, from_host, index_dtype, size
 from ._files import check_output
+from ._validation import check_integer
 from .backends import BACKENDS, Backend, BackendUnavailable, get_backend
 from .checking import GradientError, check_gradients
-from .datasets import load_mnist
+from .datasets import load_mnist, names
 from .datasets.images import read_digit
 from .nn.networks import ACTIVATIONS, TwoLayerNet
-from .optim.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from .training.checkpoints import load_network
+from .training.config import OPTIMIZERS
 from .training.distributed import ProcessesError, processes
-from .training.fitting import Diverged, train
+from .training.fitting import train
+from .training.loop import Diverged
 from .training.progress import Progress
 
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64")
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    kind.__name__.lower(): kind for kind in (SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, AdamW)
-}
+ERRORS = BackendUnavailable, Diverged, ImportError, MemoryError, OSError, ProcessesError, TypeError, ValueError
+NAMES = {"dataset": "--data", "hidden_size": "--hidden", "learning_rate": "--lr", "units": "--hidden"}
+"""The options for arguments of `train` that have another name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,19 +53,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         return 130
-    except (
-        BackendUnavailable,
-        Diverged,
-        ImportError,
-        MemoryError,
-        OSError,
-        ProcessesError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except ERRORS as error:
         if _speaks(options):
-            print(f"xpnet {options.command}: {error}", file=sys.stderr)
+            print(f"xpnet {options.command}: {_as_typed(error, options.parser)}", file=sys.stderr)
         return 1 if isinstance(error, Diverged) else 2
+
+
+def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
+    """What an error says, with arguments of the library as the options that were typed."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    options = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings} | NAMES
+    known = "|".join(options)
+    text = re.sub(rf"\b({known})=True\b", lambda found: options[found[1]], text)
+    text = re.sub(rf"\b({known})='?([^\s,;'()]+)'?", lambda found: f"{options[found[1]]} {found[2]}", text)
+    text = re.sub(rf"^(?:[A-Z]\w*: )?({known})\b", lambda found: options[found[1]], text)
+    return re.sub(r"\bbatch_size\b", "--batch-size", text)
 
 
 def _speaks(options: argparse.Namespace) -> bool:
@@ -77,13 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xpnet",
         description="Neural networks with hand-written backpropagation, on any array-API library.",
+        allow_abbrev=False,
     )
+    integer: dict[str, Any] = {"type": int, "metavar": "N"}
     parser.add_argument("--version", action="version", version=f"xpnet {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        sub.set_defaults(run=run)
+        text_of_it = f"{text[0].upper()}{text[1:]}."
+        sub = commands.add_parser(name, help=text, description=text_of_it, allow_abbrev=False)
+        sub.set_defaults(run=run, parser=sub)
         return sub
 
     def add(sub: argparse.ArgumentParser, option: str, text: str, **kwargs: Any) -> None:
@@ -91,103 +101,49 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(option, help=text + default, **kwargs)
 
     def add_common(sub: argparse.ArgumentParser, dtype: str) -> None:
-        names = ", ".join(BACKENDS)
-        add(
-            sub,
-            "--backend",
-            f"what to compute with: {names}",
-            default="numpy",
-            choices=BACKENDS,
-            metavar="NAME",
-        )
-        add(sub, "--device", "where, such as cuda:1, see 'xpnet backends'; else its first", metavar="NAME")
-        add(sub, "--dtype", "of parameters and arithmetic", default=dtype, choices=DTYPES)
-        add(sub, "--hidden", "units of the hidden layer", type=int, default=50, metavar="N")
-        add(sub, "--activation", "of the hidden layer", default="relu", choices=ACTIVATIONS)
-        add(
-            sub,
-            "--seed",
-            "draws weights and batches, alike on every backend",
-            type=int,
-            default=0,
-            metavar="N",
-        )
+        add(sub, "--backend", f"library: {', '.join(BACKENDS)}", default="numpy", choices=BACKENDS, metavar="NAME")
+        add(sub, "--device", "such as cuda:1, see 'xpnet backends' (default: the backend's first)", metavar="NAME")
+        add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
+        add(sub, "--hidden", "units of the hidden layer", default=50, **integer)
+        add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
+        add(sub, "--seed", "draws weights and batches, alike on every backend", default=0, **integer)
 
-    sub = command("train", _train, "train the two-layer network on MNIST")
-    add(
-        sub,
-        "--data",
-        "a folder with a set in MNIST's format; else the MNIST that xpnet ships",
-        metavar="FOLDER",
-    )
+    sub = command("train", _train, "train the two-layer network on MNIST or another dataset")
+    known = f"dataset: {', '.join(names())}, or a folder with the four files of MNIST's format"
+    add(sub, "--data", known, default="mnist", metavar="NAME")
     add_common(sub, "float32")
-    add(sub, "--epochs", "passes over the training set", type=int, default=17, metavar="N")
-    add(sub, "--batch-size", "samples of a mini-batch", type=int, default=100, metavar="N")
-    add(sub, "--optimizer", "the rule of the updates", default="sgd", choices=OPTIMIZERS)
-    add(sub, "--lr", "learning rate; else 0.1 for sgd, and the optimizer's own default", type=float, metavar="RATE")
-    add(
-        sub,
-        "--sampling",
-        "batches: a permutation cut up, or drawn with replacement",
-        default="shuffle",
-        choices=("shuffle", "replacement"),
-    )
-    add(
-        sub,
-        "--validation",
-        "share of the training samples to keep out of training and to evaluate",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-    )
-    add(
-        sub,
-        "--patience",
-        "end after N epochs without a smaller validation loss, and keep the best network",
-        type=int,
-        metavar="N",
-    )
+    add(sub, "--epochs", "passes over the training set", default=17, **integer)
+    add(sub, "--batch-size", "samples of a mini-batch", default=100, **integer)
+    add(sub, "--optimizer", "optimizer", default="sgd", choices=OPTIMIZERS)
+    add(sub, "--lr", "learning rate (default: the optimizer's own, 0.1 for sgd)", type=float, metavar="RATE")
+    ways: dict[str, Any] = {"choices": ("shuffle", "replacement"), "default": "shuffle"}
+    add(sub, "--sampling", "mini-batches: shuffled each epoch, or drawn with replacement", **ways)
+    fraction: dict[str, Any] = {"type": float, "metavar": "FRACTION", "default": 0.0}
+    add(sub, "--validation", "fraction of the training samples to keep out of training and to evaluate", **fraction)
+    add(sub, "--patience", "end after N epochs without a smaller validation loss; keep the best network", **integer)
     add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
     add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
     add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
-    sub.add_argument("--resume", action="store_true", help="go on with the run in the checkpoint, if there is one")
+    sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint, if there is one")
     add(sub, "--distributed", "mpi: share each mini-batch among the processes of mpiexec", choices=("mpi",))
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
 
     sub = command("predict", _predict, "read digits from image files with a network that was saved")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="an image with one digit, of any size")
-    sub.add_argument("--model", required=True, metavar="FILE", help="what train --checkpoint or save_network wrote")
+    sub.add_argument("--model", required=True, metavar="FILE", help="a file of train --checkpoint or save_network")
 
     command("backends", _backends, "list the array libraries: version, devices, usable or why not")
 
     sub = command("gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples")
     add_common(sub, "float64")
-    add(sub, "--samples", "MNIST samples in the loss", type=int, default=3, metavar="N")
-    add(
-        sub,
-        "--elements",
-        "compared of each parameter; else all on NumPy, 200 elsewhere",
-        type=int,
-        metavar="N",
-    )
+    add(sub, "--samples", "MNIST samples in the loss", default=3, **integer)
+    add(sub, "--elements", "elements of each parameter (default: all on NumPy, 200 elsewhere)", **integer)
 
-    sub = command(
-        "conformance", _conformance, "measure every function and layer on every library, ONNX's vectors too"
-    )
-    add(
-        sub,
-        "--backend",
-        f"one of {', '.join(BACKENDS)}; can be given again; else all that are usable here",
-        action="append",
-        choices=BACKENDS,
-        metavar="NAME",
-    )
-    add(
-        sub,
-        "--device",
-        "measure on this device only, such as cuda (default: the first of each kind)",
-        metavar="NAME",
-    )
+    about = "measure every function and layer on every library, ONNX's vectors too"
+    sub = command("conformance", _conformance, about)
+    several = f"one of {', '.join(BACKENDS)}; can be given again (default: all that are usable)"
+    add(sub, "--backend", several, action="append", choices=BACKENDS, metavar="NAME")
+    add(sub, "--device", "such as cuda (default: the first device of each kind)", metavar="NAME")
     add(sub, "--page", "write the tables as a page, too (.md)", metavar="FILE")
     return parser
 
@@ -202,6 +158,7 @@ def _train(options: argparse.Namespace) -> int:
         backend = get_backend(options.backend)
         if options.dtype == "float64":
             backend.enable_float64()
+        check_integer("seed", options.seed, 0)
         if options.history:
             check_output(options.history, ".csv", ".json")
         if options.plot:
@@ -212,11 +169,12 @@ def _train(options: argparse.Namespace) -> int:
     start, diverged = time.perf_counter(), None
     try:
         history = train(
-            options.data or "mnist",
+            options.data,
             backend=options.backend,
             device=options.device,
             dtype=options.dtype,
-            optimizer=OPTIMIZERS[options.optimizer](**({} if options.lr is None else {"lr": options.lr})),
+            optimizer=options.optimizer,
+            learning_rate=options.lr,
             hidden_size=options.hidden,
             activation=options.activation,
             epochs=options.epochs,

@@ -104,6 +104,7 @@ import os, signal, sys, time
 import numpy as np
 import xpnet
 from xpnet.training.distributed import processes
+import xpnet.training.fitting
 xpnet.training.checkpoints.EVERY = 0.0
 what, path = sys.argv[1:]
 rank = processes("mpi").rank
@@ -129,7 +130,7 @@ if rank == 1:
         case "option": options["batch_size"] = 20
         case "checkpoint": options["checkpoint"] = path + ".safetensors"
         case "train-raises": options["backend"] = "no-such"
-        case "ctrl-c": xpnet.training.samples_of = lambda *args, **options: signal.raise_signal(signal.SIGINT)
+        case "ctrl-c": xpnet.training.fitting.samples_of = lambda *args, **options: signal.raise_signal(signal.SIGINT)
         case "init": xpnet.SGD.init = lambda self, params: params["no memory"]
 if what == "diverge": options["learning_rate"] = 1e300
 try:

@@ -120,6 +120,8 @@ def _folder(path: str | os.PathLike[str] | None) -> Any:
         named, path = ENVIRONMENT_VARIABLE, os.environ.get(ENVIRONMENT_VARIABLE)
         if not path:
             return resources.files("xpnet.datasets") / "data"
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"load_mnist: path must be a folder, got {path!r}; name the options, as in normalize=False")
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(
@@ -135,11 +137,11 @@ def _folder(path: str | os.PathLike[str] | None) -> Any:
 
 
 def load_mnist(
+    path: str | os.PathLike[str] | None = None,
+    *,
     normalize: bool = True,
     flatten: bool = True,
     one_hot_label: bool = False,
-    *,
-    path: str | os.PathLike[str] | None = None,
 ) -> tuple[_Set, _Set]:
     """Load MNIST: 60,000 images of handwritten digits to train with and 10,000 to test with.
 
@@ -148,18 +150,18 @@ def load_mnist(
 
     Parameters
     ----------
-    normalize : bool
-        Whether to turn the grey values into numbers of 0 to 1 (see `scale_images`).
-    flatten : bool
-        Whether to make each image one row.
-    one_hot_label : bool
-        Whether to turn each label into a row of zeros with a one at its place.
     path : str or path-like, optional
         A folder with other files in the same format, such as Fashion-MNIST or KMNIST, of any image size:
         ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
         ``t10k-labels-idx1-ubyte``, each plain or with ``.gz``; ``train-images.idx3-ubyte`` and so on will do
         too. Left out: the folder that the environment variable ``XPNET_MNIST`` names if it is set (and not
         empty), else the packaged data.
+    normalize : bool
+        Whether to turn the grey values into numbers of 0 to 1 (see `scale_images`).
+    flatten : bool
+        Whether to make each image one row.
+    one_hot_label : bool
+        Whether to turn each label into a row of zeros with a one at its place.
 
     Returns
     -------

@@ -1,8 +1,21 @@
-"""Training: `fit` and `train`, evaluation, the history of a run and its checkpoints."""
+"""Training: `fit` and `train`, callbacks, evaluation, the history of a run and its checkpoints."""
 
+from .callbacks import Callback
 from .checkpoints import load_network, save_network
 from .evaluation import Evaluation, evaluate
-from .fitting import Diverged, Result, fit, train
+from .fitting import Result, fit, train
 from .history import History
+from .loop import Diverged
 
-__all__ = ["Diverged", "Evaluation", "History", "Result", "evaluate", "fit", "load_network", "save_network", "train"]
+__all__ = [
+    "Callback",
+    "Diverged",
+    "Evaluation",
+    "History",
+    "Result",
+    "evaluate",
+    "fit",
+    "load_network",
+    "save_network",
+    "train",
+]

@@ -10,9 +10,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +23,10 @@ from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
 from .describing import difference, from_plain, to_plain
 from .history import COLUMNS, History
+from .loop import Snapshot
+from .step import Best, Carry
 
-__all__ = ["Progressed", "Saver", "load_network", "save_network"]
+__all__ = ["Saved", "Saver", "load_network", "save_network"]
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -103,7 +104,7 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
         stack, shape = from_plain(plain["network"]["stack"]), tuple(plain["network"]["input_shape"])
         if not isinstance(stack, Sequential) or not all(type(n) is int and n > 0 for n in shape):
             raise ValueError(f"describes no network, but {stack!r} for samples of shape {shape}")
-        best = "best_" if plain.get("settings", {}).get("patience") is not None else ""
+        best = "best_" if _group(arrays, "best_params") else ""
         params, state = _group(arrays, f"{best}params"), _group(arrays, f"{best}state")
         dtype = next((name for a in params.values() if "float" in (name := a.dtype.name)), "float32")
         # Compared before a network of that size is made: a small file may describe a huge one.
@@ -115,40 +116,14 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
     return network
 
 
-@dataclass
-class Progressed:
-    """How far a run has come: all that the next update depends on, on the host.
+class Saved(NamedTuple):
+    """A run in a file."""
 
-    Attributes
-    ----------
-    epoch : int
-    whole : bool
-        Whether that epoch is over; else `losses` says how many of its updates are made.
-    over : bool
-        Whether the run had ended, by patience or a callback.
-    history : History
-        Up to the last whole epoch.
-    draws : dict
-        States of the random generator: at the start of the epoch, and now.
-    losses : array
-        Of the updates of this epoch.
-    best : float
-        The smallest validation loss.
-    groups : dict of dicts of arrays
-        "params", "state", "memory" of the optimizer, "best_params", "best_state".
-    rows : dict of arrays
-        The samples to train with and those that are held, where some are.
-    """
-
-    epoch: int
-    whole: bool
-    over: bool
-    history: History
-    draws: dict[str, Any]
-    losses: np.ndarray[Any, Any]
-    best: float
-    groups: dict[str, Params]
+    snapshot: Snapshot
+    best: Best | None
+    """The best epoch's network; of a run with patience."""
     rows: HostArrays
+    """The units to train with and those that are held out, "train" and "held"; of a run with validation."""
 
 
 class Saver:
@@ -188,22 +163,22 @@ class Saver:
         """Whether the last save was long enough ago for another within the epoch."""
         return time.monotonic() - self.saved > EVERY
 
-    def save(self, run: Progressed) -> None:
+    def save(self, run: Snapshot, best: Best | None, rows: HostArrays) -> None:
         """Write the run; what was there is replaced in one move."""
         plain = self.fixed | {
             "epoch": run.epoch,
             "whole": run.whole,
             "over": run.over,
-            "best": run.best,
-            "draws": _listed(run.draws),
-            "history": {name: value for name, value in asdict(run.history).items() if name != "loss"},
+            "draws": _listed({"opening": run.opening, "now": run.draws}),
+            "history": {name: value for name, value in vars(run.history).items() if name != "loss"},
         }
-        arrays = _grouped(**run.groups) | {f"rows.{name}": rows for name, rows in run.rows.items()}
+        groups = run.carry._asdict() | ({"best_params": best.params, "best_state": best.state} if best else {})
+        arrays = _grouped(**groups) | {f"rows.{name}": units for name, units in rows.items()}
         arrays |= {"loss": np.asarray(run.history.loss, dtype="float64"), "losses": run.losses}
         _write(self.path, plain, arrays)
         self.saved = time.monotonic()
 
-    def load(self) -> Progressed | None:
+    def load(self) -> Saved | None:
         """The run that is to go on, its network's parameters in place; None where there is no file."""
         clear_parts(self.path)
         if not self.path.exists():
@@ -223,12 +198,16 @@ class Saver:
         network = self.network
         expected = {"params": network.params, "state": network.state, "memory": self.optimizer.init(network.params)}
         with _contents_of(self.path):
-            run = _progressed(plain, arrays, expected)
+            groups = _expected_groups(arrays, expected)
+            snapshot = _snapshot(plain, arrays)
+            rows = {name.removeprefix("rows."): a for name, a in arrays.items() if name.startswith("rows.")}
+            _check_run(snapshot, rows)
         first = next(iter(network.params.values()))
-        for kind, group in run.groups.items():
-            run.groups[kind] = {name: _placed(a, first) for name, a in group.items()}
-        network.params, network.state = run.groups["params"], run.groups["state"]
-        return run
+        placed = {kind: {name: _placed(a, first) for name, a in group.items()} for kind, group in groups.items()}
+        carry = Carry(placed["params"], placed["memory"], placed["state"])
+        best = Best(placed["best_params"], placed["best_state"]) if "best_params" in groups else None
+        network.params, network.state = carry.params, carry.state
+        return Saved(snapshot._replace(carry=carry), best, rows)
 
 
 def _described(network: Network) -> dict[str, Any]:
@@ -254,31 +233,33 @@ def _check(what: str, found: HostArrays, expected: dict[str, str]) -> None:
         raise ValueError(f"{what} are {kinds}, expected {expected}")
 
 
-def _progressed(plain: dict[str, Any], arrays: HostArrays, expected: dict[str, Params]) -> Progressed:
-    """The run in a file, its arrays still on the host, and of the dtypes and shapes of those expected."""
-    measured = bool(_group(arrays, "best_params"))
-    expected |= {f"best_{kind}": expected[kind] if measured else {} for kind in ("params", "state")}
+def _expected_groups(arrays: HostArrays, expected: dict[str, Params]) -> dict[str, HostArrays]:
+    """The groups of arrays in a file, on the host, if they have the dtypes and shapes of those expected."""
+    if _group(arrays, "best_params"):
+        expected = expected | {f"best_{kind}": expected[kind] for kind in ("params", "state")}
     groups = {}
     for kind, own in expected.items():
         found = _group(arrays, kind)
         _check(kind, found, _kinds(own))
         groups[kind] = {name: found[name] for name in own}
-    run = Progressed(
+    return groups
+
+
+def _snapshot(plain: dict[str, Any], arrays: HostArrays) -> Snapshot:
+    """The run in a file, still without its parameters."""
+    return Snapshot(
         epoch=plain["epoch"],
         whole=plain["whole"],
         over=plain["over"],
         history=History(loss=arrays["loss"].tolist(), **plain["history"]),
-        draws=plain["draws"],
+        opening=plain["draws"]["opening"],
+        draws=plain["draws"]["now"],
         losses=arrays["losses"],
-        best=plain["best"],
-        groups=groups,
-        rows={name.removeprefix("rows."): a for name, a in arrays.items() if name.startswith("rows.")},
+        carry=Carry({}, {}, {}),
     )
-    _check_run(run)
-    return run
 
 
-def _check_run(run: Progressed) -> None:
+def _check_run(run: Snapshot, rows_of_samples: HostArrays) -> None:
     """Raise where what is told of a run cannot be of one."""
     history = run.history
     rows = {name: len(getattr(history, name)) for name in (*COLUMNS, "updates")}
@@ -294,7 +275,7 @@ def _check_run(run: Progressed) -> None:
             f"a run at epoch {run.epoch}, {'over' if run.whole else 'begun'}, with {len(history.loss)} and "
             f"{len(run.losses)} losses, cannot have rows {rows}"
         )
-    numbers = [run.best, *(value for name in rows for value in getattr(history, name))]
+    numbers = [value for name in rows for value in getattr(history, name)]
     flags = [run.whole, run.over, history.interrupted]
     if not (
         all(type(flag) is bool for flag in flags)
@@ -302,9 +283,9 @@ def _check_run(run: Progressed) -> None:
         and all(type(n) is int for n in (run.epoch, *history.updates, history.best_epoch or 0))
     ):
         raise ValueError("what it tells of a run has other than numbers for numbers, or for yes and no")
-    if [a.dtype.kind + str(a.ndim) for a in run.rows.values()] not in ([], ["i1", "i1"]):
-        raise ValueError(f"the rows of samples are {_kinds(run.rows)}, expected two lists of integers")
-    for state in (run.draws["opening"], run.draws["now"]):
+    if [a.dtype.kind + str(a.ndim) for a in rows_of_samples.values()] not in ([], ["i1", "i1"]):
+        raise ValueError(f"the rows of samples are {_kinds(rows_of_samples)}, expected two lists of integers")
+    for state in (run.opening, run.draws):
         kind = getattr(np.random, state["bit_generator"])
         if not issubclass(kind, np.random.BitGenerator):
             raise TypeError(f"{kind} is no generator of random bits")

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from ..datasets import Shards
 from ..functions import confusion_matrix
 from ..nn.networks import Network
 from .distributed import Processes
-from .samples import Host, Samples, check_values, samples_of
+from .samples import Host, Samples, Sets, check_values, samples_of
+from .step import Transform
 
-__all__ = ["Blocks", "Evaluation", "Measured", "evaluate", "read"]
+__all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
 
 _BLOCK = 2_000
 """Samples that are evaluated at a time: a few megabytes, whatever the size of the set."""
@@ -42,10 +43,14 @@ class Evaluation:
     confusion: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
 
-Measured: TypeAlias = list[tuple[int, tuple[Array, ...]]]
-"""Of each block, how many samples it has, and the numbers that were measured of it, arrays of shape ()."""
-Rows: TypeAlias = list[tuple[float, ...]]
-"""The same, read: of each block, how many samples it has, and the numbers."""
+class Block(NamedTuple):
+    """A block of samples: its size, and the numbers measured on it, by name: arrays of shape (), or read already."""
+
+    size: int
+    found: dict[str, Any]
+
+
+Measured: TypeAlias = list[Block]
 
 
 class Blocks:
@@ -55,7 +60,7 @@ class Blocks:
     ----------
     network : Network
     measure : callable
-        Pure: takes outputs and targets, returns a tuple of arrays.
+        Pure: takes outputs and targets, returns a dict of arrays.
     transform : callable, optional
         As in `fit`.
     processes : Processes, optional
@@ -65,14 +70,14 @@ class Blocks:
     def __init__(
         self,
         network: Network,
-        measure: Callable[[Array, Array], tuple[Array, ...]],
+        measure: Callable[[Array, Array], dict[str, Array]],
         transform: Callable[[Array], Array] | None = None,
         processes: Processes | None = None,
     ) -> None:
         self.network, self.processes = network, processes or Processes()
         backend = backend_of(next(iter(network.params.values())))
 
-        def score(params: Any, state: Any, x: Array, t: Array, index: Array) -> tuple[Array, ...]:
+        def score(params: Any, state: Any, x: Array, t: Array, index: Array) -> dict[str, Array]:
             x, t = backend.rows(x, index), backend.rows(t, index)
             return measure(network.stack.predict(params, transform(x) if transform else x, state=state), t)
 
@@ -85,39 +90,93 @@ class Blocks:
         net, measured = self.network, Measured()
         for (x, t), part in samples.blocks(units, _BLOCK):
             count, size = part.shape
-            measured += [(size, self._score(net.params, net.state, x, t, part[i, ...])) for i in range(count)]
+            scores = (self._score(net.params, net.state, x, t, part[i, ...]) for i in range(count))
+            measured += [Block(size, found) for found in scores]
             del x, t  # of samples on disk, the memory is for the next
         return measured
 
-    def mean(self, rows: Rows) -> float:
+    def mean(self, blocks: Measured) -> float:
         """The mean loss over the samples, of all processes, from what `loss_and_total` measured of each block."""
-        losses, totals = (np.asarray([row[i] for row in rows]) for i in (1, 2))
+        losses, totals = (np.asarray([block.found[name] for block in blocks]) for name in ("loss", "total"))
         loss, total = self.processes.total(float(losses @ totals), float(totals.sum()))
         return float(loss / total) if total else 0.0
 
-    def share(self, rows: Rows, i: int) -> float:
-        """The accuracy over all samples, from that of each block, its i-th number: exact, whatever its rounding."""
+    def share(self, blocks: Measured) -> float:
+        """The accuracy over all samples, from that of each block: exact, whatever its rounding."""
         last, outputs = self.network.stack.last, self.network.output_shape
         answers = 1 if last.takes_labels else math.prod(outputs)  # of a sample
-        right = sum(round(row[i] * row[0] * answers) for row in rows)
-        return float(np.divide(*self.processes.total(right, answers * sum(row[0] for row in rows))))
+        right = sum(round(block.found["accuracy"] * block.size * answers) for block in blocks)
+        return float(np.divide(*self.processes.total(right, answers * sum(block.size for block in blocks))))
 
 
-def read(losses: list[Array], *sets: Measured) -> tuple[Host, list[Rows]]:
-    """Losses, and what was measured of sets, in one transfer."""
-    numbers = [number for blocks in sets for _, measured in blocks for number in measured]
+class Part(NamedTuple):
+    """A set that is measured, or some units of it."""
+
+    blocks: Blocks
+    samples: Samples
+    units: Host
+    has_loss: bool
+
+
+class Measures:
+    """What is measured before training and after each epoch, as columns of the history.
+
+    The accuracy on the training set, and loss and accuracy on the test set and on the samples that are held out. A
+    network that does not classify has no accuracy.
+    """
+
+    def __init__(self, network: Network, sets: Sets, transform: Transform | None, processes: Processes) -> None:
+        all_of_it = Blocks(network, partial(_loss_and_accuracy, network), transform, processes)
+        self.parts: dict[str, Part] = {}
+        if network.classifies:
+            accuracy = Blocks(network, partial(_accuracy, network), transform, processes)
+            self.parts["train"] = Part(accuracy, sets.train, sets.units, False)
+        if sets.test is not None:
+            self.parts["test"] = Part(all_of_it, sets.test, sets.test.units, True)
+        if len(sets.held):
+            self.parts["validation"] = Part(all_of_it, sets.train, sets.held, True)
+
+    def __call__(self) -> dict[str, Measured]:
+        """Measure the network as it is; nothing is read yet."""
+        return {name: part.blocks(part.samples, part.units) for name, part in self.parts.items()}
+
+    def found(self, measured: dict[str, Measured]) -> dict[str, float]:
+        """A number for each column of the history, from what was measured and read."""
+        columns = {}
+        for name, part in self.parts.items():
+            if part.blocks.network.classifies:
+                columns[f"{name}_accuracy"] = part.blocks.share(measured[name])
+            if part.has_loss:
+                columns[f"{name}_loss"] = part.blocks.mean(measured[name])
+        return columns
+
+
+def read(losses: list[Array], sets: dict[str, Measured]) -> tuple[Host, dict[str, Measured]]:
+    """Losses, and what was measured on sets, as numbers, in one transfer."""
+    numbers = [number for blocks in sets.values() for block in blocks for number in block.found.values()]
     values = read_all([*losses, *numbers])
     count = len(values) - len(numbers)
     rest = iter(values[count:].tolist())
-    return values[:count], [[(n, *islice(rest, len(measured))) for n, measured in blocks] for blocks in sets]
+    return values[:count], {
+        name: [Block(block.size, {key: next(rest) for key in block.found}) for block in blocks]
+        for name, blocks in sets.items()
+    }
 
 
-def loss_and_total(network: Network, y: Array, t: Array) -> tuple[Array, Array]:
+def _accuracy(network: Network, y: Array, t: Array) -> dict[str, Array]:
+    return {"accuracy": network.stack.last.accuracy(y, t)}
+
+
+def _loss_and_accuracy(network: Network, y: Array, t: Array) -> dict[str, Array]:
+    return loss_and_total(network, y, t) | (_accuracy(network, y, t) if network.classifies else {})
+
+
+def loss_and_total(network: Network, y: Array, t: Array) -> dict[str, Array]:
     """The loss of outputs, a mean over samples, and what these count together."""
     layer = network.stack.loss_class(None)
     loss = layer.forward(y, t)
     total = layer.counted(y.shape[0])
-    return loss, namespace(loss=loss).asarray(total, dtype=loss.dtype, device=_array.device(loss))
+    return {"loss": loss, "total": namespace(loss=loss).asarray(total, dtype=loss.dtype, device=_array.device(loss))}
 
 
 @on_arrays_device
@@ -161,18 +220,16 @@ def evaluate(
     check_values(network, {"": data}, transformed=transform is not None)
     last = network.stack.last
 
-    def measure(y: Array, t: Array) -> tuple[Array, ...]:
-        found: tuple[Array, ...] = loss_and_total(network, y, t)
-        if last.classifies:
-            found = (*found, last.accuracy(y, t))
-        return (*found, confusion_matrix(y, t)) if last.takes_labels else found
+    def measure(y: Array, t: Array) -> dict[str, Array]:
+        found = _loss_and_accuracy(network, y, t)
+        return found | {"confusion": confusion_matrix(y, t)} if last.takes_labels else found
 
     measure_all = Blocks(network, measure, transform)
     blocks = measure_all(samples)
-    _, (rows,) = read([], [(count, measured[:3]) for count, measured in blocks])
-    loss = measure_all.mean(rows)
-    share = measure_all.share(rows, 3) if last.classifies else None
-    confusion = None
-    if last.takes_labels:
-        confusion = np.sum([to_numpy(measured[3]).astype(np.int64) for _, measured in blocks], axis=0)
-    return Evaluation(loss, share, confusion)
+    confusions = [block.found.pop("confusion") for block in blocks if last.takes_labels]
+    _, found = read([], {"": blocks})
+    return Evaluation(
+        measure_all.mean(found[""]),
+        measure_all.share(found[""]) if last.classifies else None,
+        np.sum([to_numpy(a).astype(np.int64) for a in confusions], axis=0) if confusions else None,
+    )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,11 +13,11 @@ from .._files import check_output, replacing
 __all__ = ["History"]
 
 
-COLUMNS = ("train_accuracy", "test_accuracy", "validation_loss", "validation_accuracy", "seconds")
+COLUMNS = ("train_accuracy", "test_accuracy", "test_loss", "validation_loss", "validation_accuracy", "seconds")
 """What has a row before training and after each epoch."""
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The record of a training run.
 
@@ -27,7 +28,9 @@ class History:
     updates : list of int
         Updates done when each of the following rows was taken: before training, and after each epoch.
     train_accuracy, test_accuracy : list of float
-        A row each, between 0 and 1; empty for a network that does not classify.
+        A row each, between 0 and 1; empty for a network that does not classify, or if there is no test set.
+    test_loss : list of float
+        A row each; empty if there is no test set.
     validation_loss, validation_accuracy : list of float
         A row each, of the samples kept out of training; empty where there are none.
     best_epoch : int or None
@@ -48,11 +51,19 @@ class History:
     updates: list[int] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
     best_epoch: int | None = None
     seconds: list[float] = field(default_factory=list)
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        last = {name: getattr(self, name)[-1:] for name in ("loss", *COLUMNS[:-1])}
+        parts = [f"{len(self.loss)} updates", f"{max(0, len(self.updates) - 1)} epochs"]
+        parts += [f"{name} {value[0]:.4f}" for name, value in last.items() if value]
+        parts += [f"best_epoch {self.best_epoch}"] if self.best_epoch is not None else []
+        return f"History({', '.join(parts)}{', interrupted' if self.interrupted else ''})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the history as JSON (this object's attributes) or CSV, as the suffix of `path` says.
@@ -85,10 +96,23 @@ class History:
             columns = [getattr(self, name) for name in COLUMNS]
             yield [update, loss, *("" if i is None or not column else column[i] for column in columns)]
 
+    def add(self, found: dict[str, float], seconds: float) -> None:
+        """Add a row: a number for each column that is measured, by name."""
+        for name, value in found.items():
+            getattr(self, name).append(value)
+        self._find_best()
+        self.updates.append(len(self.loss))
+        self.seconds.append(seconds)  # the last: without it, the row is not whole
+
     def cut(self) -> None:
         """Drop what a row that was not finished has left behind."""
         for name in (*COLUMNS, "updates"):
             del getattr(self, name)[len(self.seconds) :]
+        self._find_best()
+
+    def _find_best(self) -> None:
+        finite = ((loss, epoch) for epoch, loss in enumerate(self.validation_loss) if loss < math.inf)
+        _, self.best_epoch = min(finite, default=(math.inf, None))
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the loss of every update and the accuracies into an image file; needs matplotlib.

@@ -25,13 +25,17 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.close()
 
     def advance(self, steps: int = 1) -> None:
         """`steps` more are done."""
         if self.bar is not None:
             self.bar.update(steps)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
 
     def line(self, text: str) -> None:
         """A line that stays."""

@@ -4,7 +4,7 @@ import math
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,11 +17,17 @@ from ..nn.networks import Network
 from .describing import fingerprint
 
 __all__ = [
+    "Dataset",
+    "Given",
     "Host",
     "InMemory",
     "OnDisk",
     "Pair",
     "Samples",
+    "Sets",
+    "given",
+    "hold_out",
+    "namespace_of",
     "check_batches",
     "check_samples",
     "check_values",
@@ -33,6 +39,7 @@ __all__ = [
 
 Host: TypeAlias = np.ndarray[Any, Any]
 Pair: TypeAlias = tuple[Array, Array]
+Dataset: TypeAlias = Pair | Shards
 Batches: TypeAlias = Generator[tuple[Pair, Array], None, None]
 """Samples and targets, and their mini-batches: what `Backend.index` makes, shape (mini-batches, samples of each)."""
 
@@ -181,6 +188,102 @@ class OnDisk:
 Samples: TypeAlias = InMemory | OnDisk
 
 
+class Given(NamedTuple):
+    """The sets that a caller has given."""
+
+    train: Dataset
+    test: Dataset | None
+
+    @property
+    def named(self) -> dict[str, Dataset]:
+        """Those that are there, by the end of the names of their arrays."""
+        return {f"_{name}": data for name, data in self._asdict().items() if data is not None}
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name, such as "x_train"; none of `Shards`."""
+        pairs = {end: data for end, data in self.named.items() if not isinstance(data, Shards)}
+        return {f"{kind}{end}": array for end, pair in pairs.items() for kind, array in zip("xt", pair, strict=True)}
+
+
+class Sets(NamedTuple):
+    """The samples of a run."""
+
+    train: Samples
+    units: Host
+    """The units to train with."""
+    held: Host
+    """The units that are held out for validation."""
+    test: Samples | None
+
+
+def given(data: Any, test: Any = None) -> Given:
+    """The sets in `data`: ``(x, t)``, `Shards`, or a pair of them, of which the second is the test set.
+
+    Raises
+    ------
+    TypeError
+        If it is none of them.
+    """
+
+    def is_set(part: Any) -> bool:
+        return isinstance(part, Shards) or (isinstance(part, (tuple, list)) and len(part) == 2)
+
+    sets: Any = (data, test)
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        one, other = data
+        if is_set(one) and (other is None or is_set(other)):
+            if test is not None:
+                raise TypeError("data holds a test set, and another one is given as test; leave one of them out")
+            sets = one, other
+        elif any(isinstance(part, (tuple, Shards)) for part in data):
+            raise _no_data(data)
+    elif not is_set(data):
+        raise _no_data(data)
+    if sets[1] is not None and not is_set(sets[1]):
+        raise TypeError(f"test must be (x_test, t_test) or Shards, got {_kind(sets[1])}")
+    found = Given(*[tuple(part) if isinstance(part, list) else part for part in sets])
+    for name, array in found.arrays.items():
+        if array is None:
+            raise TypeError(f"{name} must be an array, got None")
+    return found
+
+
+def _no_data(data: Any) -> TypeError:
+    more = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
+    hint = "; pass samples and targets as one tuple, (x, t)" if hasattr(data, "shape") else ""
+    return TypeError(
+        "data must be (x_train, t_train), or with a test set ((x_train, t_train), (x_test, t_test)), as load_mnist "
+        f"returns it; Shards can stand in place of a pair; got {_kind(data)}{more}{hint}"
+    )
+
+
+def _kind(thing: Any) -> str:
+    return "None" if thing is None else type(thing).__name__
+
+
+def namespace_of(sets: Given, **others: Array) -> Any:
+    """The one namespace of all arrays in the sets; None if there are none."""
+    return namespace(**sets.arrays, **others)
+
+
+def hold_out(samples: Samples, share: float, rng: np.random.Generator) -> tuple[Host, Host]:
+    """Units to train with, and about that fraction of the samples, to be held out of it."""
+    order = rng.permutation(samples.units)
+    count = samples.count(samples.units)
+    wanted = round(share * count)
+    if not wanted:
+        raise ValueError(f"validation={share!r} of {count} samples is none; pass a larger fraction")
+    number = samples.first(order, wanted)
+    if number == len(order):
+        of = f" of {len(order)} pieces of shards, held whole," if len(order) < count else f" of {count} samples"
+        raise ValueError(
+            f"validation={share!r}{of} leaves none to train with; pass a smaller fraction"
+            + (", or a smaller buffer, which makes smaller pieces" if len(order) < count else "")
+        )
+    return np.sort(order[number:]), np.sort(order[:number])
+
+
 def lender(shape: tuple[int, ...], dtype: str) -> Callable[[], Host]:
     """What makes uninitialized arrays, all alike, in memory that it takes back once nobody holds the last one there.
 
@@ -207,7 +310,7 @@ def in_batches(order: Array, size: int) -> Iterator[Array]:
         yield order[None, whole:]
 
 
-def samples_of(end: str, data: Pair | Shards, network: Network, *, transformed: bool) -> Samples:
+def samples_of(end: str, data: Dataset, network: Network, *, transformed: bool) -> Samples:
     """The samples and targets of a set for a network that they fit.
 
     `end` is the end of their arguments' names, such as "_train".
@@ -241,14 +344,14 @@ def samples_of(end: str, data: Pair | Shards, network: Network, *, transformed: 
     return InMemory(x, xp.astype(t, index, copy=False) if labels else t)
 
 
-def shapes(data: Pair | Shards) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def shapes(data: Dataset) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of all samples of a set and of all its targets."""
     if isinstance(data, Shards):
         return data.x_shape, data.t_shape
     return tuple(data[0].shape), tuple(data[1].shape)
 
 
-def check_samples(end: str, data: Pair | Shards, *, floats: bool, takes_labels: bool) -> None:
+def check_samples(end: str, data: Dataset, *, floats: bool, takes_labels: bool) -> None:
     """Refuse samples and targets that no network could take."""
     shape, target_shape = shapes(data)
     if isinstance(data, Shards):
@@ -270,7 +373,7 @@ def check_samples(end: str, data: Pair | Shards, *, floats: bool, takes_labels: 
         raise TypeError(f"t{end}: labels must have an integer dtype, got {t_dtype}; cast them first")
 
 
-def check_values(network: Network, sets: dict[str, Pair | Shards], *, transformed: bool) -> None:
+def check_values(network: Network, sets: dict[str, Dataset], *, transformed: bool) -> None:
     """Refuse labels of classes, and ids of rows of an `Embedding`, that the network does not have.
 
     `sets` are named by the end of their arguments' names, such as "_train". The values that are in memory are read in

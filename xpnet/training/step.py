@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,10 +12,26 @@ from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
 from .distributed import Processes
 
-__all__ = ["Carry", "Transform", "Updates", "means", "sums", "update_step", "updates"]
+__all__ = ["Best", "Carry", "Transform", "Updates", "means", "sums", "update_step", "updates"]
 
-Carry: TypeAlias = tuple[Params, Params, Params]
-"""Parameters, the optimizer's state and the network's."""
+
+class Carry(NamedTuple):
+    """What one update hands to the next."""
+
+    params: Params
+    memory: Params
+    """The optimizer's state."""
+    state: Params
+    """The network's, such as running means."""
+
+
+class Best(NamedTuple):
+    """A network's arrays after its best epoch."""
+
+    params: Params
+    state: Params
+
+
 Transform: TypeAlias = Callable[[Array], Array]
 Updates: TypeAlias = Callable[..., Iterator[tuple[Carry, Array]]]
 """What `Backend.repeat` returns."""
@@ -38,7 +54,7 @@ def update_step(
             total, loss, gradients, state = sums(stack, params, x, t, state, noise, accumulate)
             loss, gradients = means(total, loss, gradients)
         params, memory = optimizer.update(params, gradients, memory)
-        return (params, memory, state), loss
+        return Carry(params, memory, state), loss
 
     return step
 
@@ -124,7 +140,7 @@ def updates(
         if not alike:
             loss, gradients = means(total, loss, gradients)
         params, memory = optimizer.update(params, gradients, memory)
-        return (params, memory, state), loss
+        return Carry(params, memory, state), loss
 
     mine, update = backend.compile(mine), backend.compile(update)
     add = processes.adder(backend)

@@ -1,0 +1,92 @@
+"""Datasets by name: a loader is registered once, and `train` and the command line load it by its name."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from .mnist import load_mnist
+
+__all__ = ["load", "names", "register"]
+
+Loader: TypeAlias = Callable[[], Any]
+L = TypeVar("L", bound=Loader)
+
+_LOADERS: dict[str, Loader] = {}
+
+
+def register(name: str, loader: L | None = None) -> Any:
+    """Give a dataset a name, so that ``train(name)`` and ``xpnet train --data NAME`` load it.
+
+    Parameters
+    ----------
+    name : str
+    loader : callable, optional
+        ``loader()`` returns ``(x_train, t_train)`` or ``((x_train, t_train), (x_test, t_test))``, NumPy arrays or
+        `Shards`, samples along the first axis, images as (C, H, W). `train` scales integer images to numbers of 0 to
+        1. Without a loader, `register` is a decorator.
+
+    Raises
+    ------
+    ValueError
+        If another dataset has that name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnet
+    >>> from xpnet import datasets
+    >>> @datasets.register("corners")
+    ... def load_corners():
+    ...     return np.eye(4, dtype="float32"), np.asarray([0, 1, 1, 0])
+    >>> len(xpnet.train("corners", epochs=3, progress=False).history.loss)
+    3
+    """
+    if loader is None:
+        return lambda loader: register(name, loader)
+    if not isinstance(name, str) or not name or os.sep in name:
+        raise ValueError(f"the name of a dataset must be text without {os.sep}, got {name!r}")
+    if name in _LOADERS and _LOADERS[name] is not loader:
+        raise ValueError(f"dataset {name!r} is registered already; choose another name")
+    _LOADERS[name] = loader
+    return loader
+
+
+def names() -> list[str]:
+    """The names of the datasets that are registered.
+
+    Examples
+    --------
+    >>> from xpnet import datasets
+    >>> "mnist" in datasets.names()
+    True
+    """
+    return sorted(_LOADERS)
+
+
+def load(dataset: str | os.PathLike[str]) -> Any:
+    """The dataset of a name, or in a folder with the four files of MNIST's format.
+
+    Raises
+    ------
+    ValueError
+        If there is no such name and no such folder.
+
+    Examples
+    --------
+    >>> from xpnet import datasets
+    >>> (x, t), _ = datasets.load("mnist")
+    >>> x.shape, x.dtype
+    ((60000, 1, 28, 28), dtype('uint8'))
+    """
+    if loader := _LOADERS.get(os.fspath(dataset)):
+        return loader()
+    if not os.path.isdir(dataset):
+        raise ValueError(
+            f"dataset {os.fspath(dataset)!r} is not known and no folder; choose one of {', '.join(names())}, or name "
+            "a folder with a dataset in MNIST's format"
+        )
+    return load_mnist(dataset, normalize=False, flatten=False)
+
+
+register("mnist", partial(load_mnist, normalize=False, flatten=False))

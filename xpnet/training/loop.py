@@ -1,0 +1,260 @@
+"""The loop of a training run: from one whole update to the next. All else that a run does, callbacks do."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._array import Array
+from ..backends import Draw, read_all
+from ..nn.networks import Network
+from ..optim.optimizers import Optimizer
+from .callbacks import Callback
+from .evaluation import Measures, read
+from .history import History
+from .samples import Batches, Host
+from .step import Carry, Updates
+
+__all__ = ["Diverged", "Loop", "Snapshot"]
+
+
+class Diverged(ArithmeticError):
+    """The loss stopped being finite.
+
+    Attributes
+    ----------
+    history : History
+        The run up to the end of that epoch.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+class Done(NamedTuple):
+    """The result of all whole updates so far: one tuple, so that Ctrl-C finds either all of it or none."""
+
+    carry: Carry
+    loss: Array
+    """The losses of the last updates."""
+    updates: int
+    """The number of updates made."""
+    draws: Mapping[str, Any]
+    """The random generator's state after them."""
+
+
+class Snapshot(NamedTuple):
+    """All that the rest of a run depends on, between two updates."""
+
+    epoch: int
+    whole: bool
+    """Whether that epoch is over; else `losses` are those of its updates so far."""
+    over: bool
+    """Whether a callback has ended the run."""
+    history: History
+    """Up to the last whole epoch."""
+    opening: Mapping[str, Any]
+    """The random generator's state at the start of the epoch."""
+    draws: Mapping[str, Any]
+    """The random generator's state now."""
+    losses: Host
+    carry: Carry
+
+
+class Loop:
+    """A run that can be stopped and resumed between any two updates.
+
+    Parameters
+    ----------
+    network : Network
+    optimizer : Optimizer
+    run : callable
+        Makes many updates, see `step.updates`.
+    batches : callable
+        ``batches(done)`` draws the mini-batches of an epoch, but for the first so many.
+    rng : numpy.random.Generator
+        Draws the mini-batches and the dropout masks.
+    masks : callable, optional
+        Draws the dropout masks of a mini-batch, see `Backend.repeat`.
+    measures : Measures
+        What is measured before training and after each epoch.
+    callbacks : sequence of Callback
+        Called in this order.
+    snapshot : Snapshot, optional
+        The run to resume.
+
+    Attributes
+    ----------
+    history : History
+    epoch : int
+        The number of the epoch, 0 before training.
+    done : Done
+        What the updates so far have made.
+    over : bool
+        Whether a callback has ended the run.
+    error : exception or None
+        The exception that ended the run.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        run: Updates,
+        batches: Callable[[int], Batches],
+        rng: np.random.Generator,
+        masks: Draw | None,
+        measures: Measures,
+        callbacks: Sequence[Callback],
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        self.network, self.optimizer, self.run, self.batches = network, optimizer, run, batches
+        self.rng, self.masks, self.measures, self.callbacks = rng, masks, measures, callbacks
+        self.updated = [c.on_update for c in callbacks if type(c).on_update is not Callback.on_update]
+        self.begun: list[Callback] = []
+        self.states = deque[Mapping[str, Any]]()  # masks are drawn for some updates ahead
+        self.history, self.start = History(), time.perf_counter()
+        self.over, self.within = False, False
+        self.error: BaseException | None = None
+        state = rng.bit_generator.state
+        self.done = Done(Carry(network.params, optimizer.init(network.params), network.state), None, 0, state)
+        # The epoch; the updates and draws before it; its losses from before the run was resumed, and since then.
+        self.epoch, self.before, self.opening = 0, 0, state
+        self.earlier, self.losses = np.empty(0), list[Array]()
+        if snapshot:
+            self._resume(snapshot)
+
+    carry = property(lambda self: self.done.carry, doc="Parameters, optimizer state and the network's state.")
+    loss = property(lambda self: self.done.loss, doc="The losses of the last updates.")
+    updates = property(lambda self: self.done.updates, doc="The number of updates made.")
+
+    @property
+    def whole(self) -> bool:
+        """Whether no update was made since the last row of the history."""
+        return len(self.history.seconds) > self.epoch
+
+    def go(self, epochs: int) -> None:
+        """Train until there have been so many epochs, or until a callback, an error or Ctrl-C ends the run."""
+        try:
+            try:
+                self._train(epochs)
+            except KeyboardInterrupt:
+                self._interrupted()
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            with ExitStack() as stack:  # each of them, even if another one fails
+                for callback in reversed(self.begun):
+                    stack.callback(callback.on_end, self)
+
+    def _train(self, epochs: int) -> None:
+        for callback in self.callbacks:
+            callback.on_start(self)
+            self.begun.append(callback)
+        if not self.history.seconds:
+            _, rows = read([], self.measures())
+            self._row(rows)
+        while not self.over and (self.within or self.epoch < epochs):
+            self._epoch()
+
+    def _epoch(self) -> None:
+        if not self.within:
+            self.losses, self.earlier, self.before = [], np.empty(0), len(self.history.loss)
+            self.opening = self.rng.bit_generator.state
+            self.epoch += 1
+        batches = self.batches(len(self.earlier))
+        if len(self.earlier):
+            self.rng.bit_generator.state = self.done.draws
+        self.within = False
+        draw = self._draw if self.masks else None
+        with closing(batches):
+            for data, part in batches:
+                for carry, loss in self.run(self.done.carry, data, part, draw):
+                    steps = (loss.shape or (1,))[0]
+                    draws = [self.states.popleft() for _ in range(steps)][-1] if draw else self.done.draws
+                    self.done = Done(carry, loss, self.done.updates + steps, draws)
+                    self.losses.append(loss)
+                    for hook in self.updated:
+                        hook(self)
+                del data  # of samples on disk, the memory is for the next
+        network, history = self.network, self.history
+        before = network.params, network.state
+        network.params, _, network.state = self.done.carry
+        found, rows = read(self.losses, self.measures())
+        losses = np.concatenate([self.earlier, found])
+        history.loss.extend(losses.tolist())
+        if not np.isfinite(losses).all():
+            network.params, network.state = before
+            raise self._diverged()
+        self._row(rows)
+
+    def _draw(self, size: int) -> dict[str, Host]:
+        assert self.masks
+        masks = self.masks(size)
+        self.states.append(self.rng.bit_generator.state)
+        return masks
+
+    def _row(self, rows: Any) -> None:
+        """Record what was measured, and ask the callbacks whether the run goes on."""
+        self.history.add(self.measures.found(rows), time.perf_counter() - self.start)
+        for callback in self.callbacks:
+            answer = callback.on_epoch(self)
+            self.over = self.over or (isinstance(answer, (bool, np.bool_)) and bool(answer))
+
+    def _diverged(self) -> Diverged:
+        update, loss = next((i, loss) for i, loss in enumerate(self.history.loss, 1) if not math.isfinite(loss))
+        return Diverged(
+            f"the loss is {loss} at update {update}, in epoch {self.epoch}, with learning rate {self.optimizer.lr}; "
+            "train again with a smaller one. The history so far is this error's attribute `history`",
+            self.history,
+        )
+
+    # Stopped and resumed
+
+    def _interrupted(self) -> None:
+        """Keep the updates that are whole, and drop the row of an epoch that is not."""
+        if not self.whole:
+            losses = self._losses()
+            del self.history.loss[self.before :]
+            self.history.cut()
+            self.history.loss.extend(losses)
+        self.history.interrupted = True
+        self.network.params, _, self.network.state = self.done.carry
+
+    def _losses(self) -> list[float]:
+        """The losses of this epoch's whole updates; that of the last may not be in `losses` yet."""
+        if found := self.history.loss[self.before :]:
+            return found
+        count = self.done.updates - self.before - len(self.earlier)
+        new = read_all([*self.losses, self.done.loss])[:count].tolist() if count else []
+        return [*self.earlier.tolist(), *new]
+
+    def snapshot(self) -> Snapshot:
+        """All that the rest of the run depends on, as it is now."""
+        whole, loss = self.whole, self.history.loss
+        # Where masks are drawn, those of an update that is not whole do not count.
+        return Snapshot(
+            self.epoch,
+            whole,
+            self.over,
+            replace(self.history, loss=loss if whole else loss[: self.before], interrupted=False),
+            self.opening,
+            self.done.draws if self.masks and not whole else self.rng.bit_generator.state,
+            np.asarray([] if whole else self._losses()),
+            self.done.carry,
+        )
+
+    def _resume(self, snapshot: Snapshot) -> None:
+        self.epoch, self.over, self.history = snapshot.epoch, snapshot.over, snapshot.history
+        self.within, self.earlier, self.opening = not snapshot.whole, snapshot.losses, snapshot.opening
+        self.start -= self.history.seconds[-1]
+        self.before = len(self.history.loss)
+        self.done = Done(snapshot.carry, None, self.before + len(self.earlier), snapshot.draws)
+        self.rng.bit_generator.state = snapshot.draws if snapshot.whole else snapshot.opening
