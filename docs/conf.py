@@ -7,7 +7,11 @@ import xpnet
 from numpydoc.xref import DEFAULT_LINKS
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for gallery.py, mathml.py and short_names.py
+sys.path.insert(0, str(HERE))  # for the modules beside this file
+
+import reference
+
+reference.write(HERE / "generated" / "api.md")
 
 project, author, copyright = "xpnet", "the xpnet authors", "the xpnet authors"
 version = release = xpnet.__version__
