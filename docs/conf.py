@@ -26,7 +26,8 @@ extensions = [
     "mathml",
     "short_names",
 ]
-exclude_patterns = ["_build", "examples/*.ipynb"]  # a page of the gallery is not run twice
+# A page of the gallery is not run twice. examples.md is for those who read the repository.
+exclude_patterns = ["_build", "examples/*.ipynb", "examples.md"]
 templates_path = ["_templates"]
 default_role = "py:obj"  # `fit` in a docstring is a link to its page
 html_math_renderer = "mathml"
