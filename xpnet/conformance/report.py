@@ -120,7 +120,7 @@ class Report:
             yield from self._vectors()
 
     def _vectors(self) -> Iterator[str]:
-        yield from ("## ONNX's test vectors", "", "Right of those that ask for what xpnet has:", "")
+        yield from ("## ONNX's test vectors", "", "The number of right answers, among the vectors that xpnet can compute:", "")
         places = list(dict.fromkeys(column.place for column in self.columns))
         rows, missing = [], []
         for operator in sorted(set(self.operators.values())):
@@ -133,7 +133,7 @@ class Report:
             if reasons:
                 missing.append(f"- {operator}: " + ", ".join(f"{why} ({n})" for why, n in reasons.items()))
         yield from (*_table(["", *places], rows), "")
-        yield from ("The others ask for what xpnet does not have:", "", *missing, "")
+        yield from ("The other vectors need features that xpnet does not have:", "", *missing, "")
 
 
 def _number(x: float | None) -> str:
@@ -155,22 +155,24 @@ _MEASURES: dict[str, Callable[[Cell], str]] = {
 _EXPLAINED = f"""\
 # Conformance
 
-Every function and layer of xpnet, measured on the array libraries at hand, by `xpnet conformance --page FILE`, which
-wrote this page. On small arrays, on the first device of each kind, in each floating dtype (f32: float32):
+This page has the measured errors of every function and layer of xpnet on each array library. The command
+`xpnet conformance --page FILE` measured them and wrote this page. It measures on small arrays, on the first device of
+each kind, in each floating dtype (f32 is float32).
 
-- *error*: the largest difference from the definition, written a second time in plain NumPy and float64, relative to
-  the largest number, in units of the rounding of the dtype, eps (1.2e-7 in float32, 2.2e-16 in float64): below 1 it
-  is as near as the dtype can tell. At most {LIMIT:g}, and {LIMIT:g} eps^(-1/3) for numerical derivatives.
-- *gradient*: the error of what the gradient says of a move in a random direction, against the derivative of that
-  definition, taken by a step into the complex plane, with no difference to round off. In eps, at most {LIMIT:g}.
-- *order*: f(x + h v) - f(x) - h ⟨gradient, v⟩, the Taylor remainder, vanishes as h² where the gradient is that of
-  what the library computed, and as h where it is not. At least {ORDER:g}; *exact* where nothing is left, as of a
-  function that is linear.
-- *ONNX's test vectors*: inputs and outputs that ONNX publishes for its operators, within its own tolerances.
+- *error* is the largest difference from the definition, which is written a second time in NumPy and float64. It is
+  relative to the largest number, in units of eps, the rounding error of the dtype (1.2e-7 in float32, 2.2e-16 in
+  float64). An error below 1 is as small as the dtype allows. The limit is {LIMIT:g}, and {LIMIT:g} eps^(-1/3) for numerical
+  derivatives.
+- *gradient* is the error of the gradient in a random direction, in eps. It is compared with the derivative of the
+  definition, computed by a complex step, which has no rounding error from subtraction. The limit is {LIMIT:g}.
+- *order* says how fast the Taylor remainder f(x + h v) - f(x) - h ⟨gradient, v⟩ decreases with h. It decreases like h²
+  if the gradient is that of the computed function, and like h if not. The limit is {ORDER:g}. *exact* means that the
+  remainder is 0, as for a linear function.
+- *ONNX's test vectors* are inputs and outputs that ONNX publishes for its operators, with its own tolerances.
 
-Functions, which have no backward, have nothing under *gradient* and *order*; layers have. What was not run has no
-column. The last digits depend on the processor and on the kernels that a library's linear algebra picks for it: run
-again elsewhere, small numbers differ.
+Functions have no backward pass, so only layers have a *gradient* and an *order*. Libraries that were not measured have no
+column. The last digits depend on the processor and on the library of matrix products, so they differ on another
+machine.
 """
 
 
