@@ -215,6 +215,27 @@ def test_a_value_that_does_not_fit_ends_with_2_and_one_line(folder, capsys, argu
     assert re.fullmatch(rf"xpnet train: .*{message}.*\n", err)
 
 
+def test_an_error_names_options_and_files_as_they_were_typed(folder, tmp_path, capsys):
+    pytest.importorskip("safetensors")
+    run = str(tmp_path / "run.safetensors")
+    assert main(["train", "--data", folder, "--epochs", "1", "--quiet", "--checkpoint", run]) == 0
+    for arguments, message in [
+        (["train", "--checkpoint", run], f"--checkpoint: {run} holds a run; pass --resume to go on with it, .*"),
+        (["train", "--resume"], "--resume needs --checkpoint FILE, .*"),
+        (["train", "--validation", "0.001"], "--validation 0.001 of 250 samples is none; .*"),
+        (
+            ["train", "--checkpoint", run, "--resume", "--batch-size", "7"],
+            "checkpoint: .* was made with settings: --batch-size = 100, and now it is 7; they must be the same",
+        ),
+        (["predict", "a.png", "--model", "missing.safetensors"], "missing.safetensors: No such file or directory"),
+    ]:
+        capsys.readouterr()
+        more = ["--data", folder] if arguments[0] == "train" else []
+        assert main([*arguments, *more]) == 2
+        err = capsys.readouterr().err
+        assert re.fullmatch(rf"xpnet {arguments[0]}: (--)?{message}\n", err), err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -18,7 +18,10 @@ import pytest
 from hypothesis import assume, given, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xpnet.datasets import load_mnist, read_idx, scale_images
+import xpnet
+from xpnet import datasets
+from xpnet.cli import main
+from xpnet.datasets import load_mnist, read_idx, registry, scale_images
 
 CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
 FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
@@ -367,6 +370,13 @@ class TestLoadMnist:
         with pytest.raises(FileNotFoundError, match=r"^load_mnist: XPNET_MNIST is .*nowhere, which does not exist"):
             load_mnist()
 
+    def test_the_folder_comes_first_and_options_are_named(self, tmp_path: Path) -> None:
+        assert load_mnist(write_set(tmp_path))[0][0].shape == (4, 6)
+        with pytest.raises(TypeError, match="path must be a folder, got True; name the options"):
+            load_mnist(True)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="positional"):
+            load_mnist(None, False)  # type: ignore[misc]
+
     def test_more_classes(self, tmp_path: Path) -> None:
         write_set(tmp_path, train_labels=np.asarray([26, 1, 2, 3], dtype=np.uint8))
         (_, t_train), (_, t_test) = load_mnist(one_hot_label=True, path=tmp_path)
@@ -433,6 +443,55 @@ class TestLoadMnist:
         assert load_mnist(path=tmp_path)[1][1].tolist() == [1, 10]
         with pytest.raises(ValueError, match="t10k label 10, but the train labels make 10 classes, 0 to 9"):
             load_mnist(one_hot_label=True, path=tmp_path)
+
+
+class TestRegistry:
+    @pytest.fixture(autouse=True)
+    def loaders(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(registry, "_LOADERS", dict(registry._LOADERS))
+
+    def test_a_dataset_is_trained_on_by_its_name(self, capsys: pytest.CaptureFixture[str]) -> None:
+        rng = np.random.default_rng(0)
+        images, labels = rng.integers(0, 256, (60, 1, 4, 4), dtype="uint8"), rng.integers(0, 3, 60)
+
+        @datasets.register("noise")
+        def load_noise() -> Any:
+            return (images, labels), (images[:9], labels[:9])
+
+        assert "noise" in datasets.names()
+        named = xpnet.train("noise", epochs=2, batch_size=20, progress=False)
+        rows = images.reshape(60, 16) / np.float32(255)
+        given = xpnet.train(((rows, labels), (rows[:9], labels[:9])), epochs=2, batch_size=20, progress=False)
+        np.testing.assert_allclose(named.history.loss, given.history.loss, rtol=1e-6)
+        assert named.history.test_accuracy == given.history.test_accuracy
+        convolutional = xpnet.Sequential(xpnet.Conv(2, 3), xpnet.Dense(3))
+        assert xpnet.train("noise", convolutional, epochs=1, progress=False).network.input_shape == (1, 4, 4)
+        assert main(["train", "--data", "noise", "--epochs", "1", "--quiet"]) == 0
+        assert capsys.readouterr().out.startswith("test accuracy ")
+
+    def test_one_without_a_test_set_and_of_floats(self) -> None:
+        datasets.register("corners", lambda: (np.eye(4, dtype="float32"), np.asarray([0, 1, 1, 0])))
+        history = xpnet.train("corners", epochs=2, progress=False).history
+        assert len(history.train_accuracy) == 3
+        assert history.test_accuracy == []
+
+    def test_a_folder_is_loaded_as_mnist_is(self, tmp_path: Path) -> None:
+        (x, t), (x_test, _) = datasets.load(write_set(tmp_path))
+        assert kind(x) == ((4, 1, 3, 2), "uint8")
+        assert (len(t), len(x_test)) == (4, 2)
+
+    def test_an_unknown_name_lists_the_known_ones(self) -> None:
+        datasets.register("zebras", lambda: None)
+        with pytest.raises(
+            ValueError, match="'zebra' is not known .*; choose one of .*mnist, zebras, or name a folder"
+        ):
+            datasets.load("zebra")
+
+    def test_a_name_is_given_once(self) -> None:
+        with pytest.raises(ValueError, match="dataset 'mnist' is registered already"):
+            datasets.register("mnist", lambda: None)
+        with pytest.raises(ValueError, match="must be text"):
+            datasets.register("", lambda: None)
 
 
 class TestScaleImages:

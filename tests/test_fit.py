@@ -28,6 +28,7 @@ from xpnet import (
     Tanh,
     evaluate,
     fit,
+    train,
 )
 from xpnet.training.step import update_step
 
@@ -323,3 +324,171 @@ def test_a_layer_alone_wraps_ids_on_cupy_as_the_page_on_cuda_says(lib):
     W = lib.asarray(np.arange(10.0).reshape(5, 2), "float32")
     found = xpnet.Embedding(W).forward(lib.asarray([7]))
     np.testing.assert_array_equal(lib.numpy(found), [[4.0, 5.0]])
+
+
+# What people pass
+
+
+def test_a_test_set_is_optional_and_may_stand_in_three_places(lib):
+    train, test = arrays(lib, 100)
+
+    def run(*given, **named):
+        net = MultiLayerNet(49, [8], 10, like=train[0])
+        return fit(net, *given, epochs=2, batch_size=50, progress=False, **named).history
+
+    without = [run(train), run((train, None)), run(train, None), run(list(train))]
+    with_one = [run((train, test)), run(train, test), run(train, test=test), run([train, test])]
+    for history in [*without, *with_one]:
+        assert history.loss == without[0].loss
+        assert len(history.train_accuracy) == 3
+    assert all(history.test_accuracy == history.test_loss == [] for history in without)
+    assert all(len(history.test_accuracy) == len(history.test_loss) == 3 for history in with_one)
+
+
+def test_the_loss_on_the_test_set_is_that_of_the_network(lib):
+    train, test = arrays(lib, 100)
+    net = MultiLayerNet(49, [8], 10, like=train[0])
+    before = float(net.loss(*test))
+    history = fit(net, train, test, epochs=1, progress=False).history
+    np.testing.assert_allclose(history.test_loss, [before, float(net.loss(*test))], rtol=1e-5)
+
+
+OPTIMIZERS = [
+    (lambda: xpnet.Adam(), lambda: "adam"),
+    (lambda: xpnet.Adam(), lambda: "Adam"),
+    (lambda: xpnet.Adam(), lambda: xpnet.Adam),
+    (lambda: SGD(), lambda: None),
+    (lambda: xpnet.Momentum(), lambda: xpnet.Momentum),
+]
+
+
+@pytest.mark.parametrize(("same", "given"), OPTIMIZERS)
+def test_an_optimizer_is_an_object_a_class_or_a_name(lib, same, given):
+    data = arrays(lib, 100)
+
+    def losses(*args, **named):
+        return fit(
+            MultiLayerNet(49, [8], 10, like=data[0][0]), data, *args, epochs=1, progress=False, **named
+        ).history.loss
+
+    expected = losses(same())
+    assert losses(given()) == losses(optimizer=given()) == losses(None, given()) == expected
+
+
+class Other:
+    """An optimizer of another library."""
+
+    def step(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "error", "match"),
+    [
+        ("adamm", ValueError, "optimizer 'adamm' is not known; choose one of adagrad, adam, adamw"),
+        (Other(), TypeError, r"optimizer must be an optimizer of xpnet, such as SGD\(0.1\), .*got test_fit.Other$"),
+        (Other, TypeError, "optimizer must be .*got test_fit.Other$"),
+        (0.1, TypeError, "optimizer must be .*got float$"),
+        (xpnet.Optimizer, TypeError, "optimizer must be .*Optimizer$"),
+    ],
+    ids=["name", "object", "class", "number", "base"],
+)
+def test_what_is_no_optimizer_is_refused(lib, optimizer, error, match):
+    data = arrays(lib, 100)
+    for call in (
+        lambda: fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, optimizer),
+        lambda: fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, optimizer=optimizer),
+        lambda: train(data, optimizer=optimizer),
+    ):
+        with pytest.raises(error, match=match):
+            call()
+
+
+def test_a_learning_rate_goes_to_an_optimizer_that_is_named(lib):
+    data = arrays(lib, 100)
+    options = {"dtype": "float64"} if "float64" in lib.dtypes else {}
+
+    def losses(**more):
+        return train(data, epochs=1, batch_size=20, progress=False, **options, **more).history.loss
+
+    assert losses(optimizer="adam", learning_rate=0.02) == losses(optimizer=xpnet.Adam(0.02))
+    assert losses(learning_rate=0.5) == losses(optimizer=SGD(0.5)) != losses()
+    assert losses(optimizer=xpnet.Adam) == losses(optimizer=xpnet.Adam())
+
+
+def test_fit_makes_the_network_of_a_stack_as_train_does(lib):
+    data = images(lib)
+    stack = Sequential(Conv(2, 3), Activation(Relu), Dense(10))
+    dtype = "float64" if "float64" in lib.dtypes else "float32"
+    made = fit(stack, data, epochs=1, seed=4, progress=False)
+    assert made.network.input_shape == (1, 7, 7)
+    assert all(lib.holds(p) for p in made.network.params.values())
+    assert made.history.loss == train(data, stack, dtype=dtype, epochs=1, seed=4, progress=False).history.loss
+    of_ids = Sequential(Embed(7, 3), Dense(4))
+    ids = fit(of_ids, (lib.asarray(IDS), lib.asarray(OF_IDS)), epochs=1, progress=False).network
+    assert ids.input_shape == (2,)
+    assert xpnet.to_numpy(ids.params["W1"]).dtype == "float32"
+    shards = fit(Sequential(Dense(3)), Shards(np.eye(3, dtype="float32"), np.arange(3)), epochs=1, progress=False)
+    assert shards.backend == "numpy"
+
+
+def test_train_trains_a_network_where_it_is(lib):
+    data = arrays(lib)
+    host = tuple((lib.numpy(x), lib.numpy(t)) for x, t in data)
+    results = []
+    for given in (data, host):  # the second is moved
+        net = MultiLayerNet(49, [8], 10, like=data[0][0])
+        results.append(train(given, net, epochs=2, progress=False))
+        assert results[-1].network is net
+        assert all(lib.holds(p) for p in net.params.values())
+    assert results[0].history.loss == results[1].history.loss
+    assert results[0].backend == lib.backend.name
+    with pytest.raises(ValueError, match="backend, device and dtype are for a network that train makes"):
+        train(data, MultiLayerNet(49, [8], 10, like=data[0][0]), backend="numpy")
+
+
+X, T = np.eye(3), np.arange(3)
+STACK = Sequential(Dense(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: fit(None, (X, T)), "network must be a Network or a Sequential, got None"),
+        (lambda: fit(MultiLayerNet, (X, T)), "network must be .* got the class MultiLayerNet"),
+        (lambda: fit(Dense(3), (X, T)), "network must be .* got Dense"),
+        (lambda: fit((X, T), STACK), r"network comes first, and then the data: fit\(network, data\)"),
+        (lambda: fit(STACK, X, T), r"got ndarray; pass samples and targets as one tuple, \(x, t\)"),
+        (lambda: fit(STACK, (None, T)), "x_train must be an array, got None"),
+        (lambda: fit(STACK, (X, None)), "t_train must be an array, got None"),
+        (lambda: fit(STACK, ((X, T), (X, None))), "t_test must be an array, got None"),
+        (lambda: fit(STACK, (X, T), X), r"test must be \(x_test, t_test\) or Shards, got ndarray"),
+        (lambda: fit(STACK, ((X, T), (X, T)), (X, T)), "data holds a test set, and another one is given as test"),
+        (lambda: fit(STACK, (X, T), SGD(), SGD()), r"test must be \(x_test, t_test\) or Shards, got SGD"),
+        (lambda: fit(STACK, (X, T), transform=3), "transform must be a function"),
+        (lambda: train(STACK, (X, T)), r"dataset comes first, and then the network: train\(dataset, network\)"),
+        (lambda: train((X, T), (X, T)), r"network must be .* got tuple; a dataset is one argument, \(x, t\)"),
+        (lambda: train(X, T), r"network must be .* got ndarray; a dataset is one argument, \(x, t\)"),
+        (lambda: train((X, T), MultiLayerNet), "network must be .* got the class MultiLayerNet"),
+        (lambda: train((X, None)), "t_train must be an array, got None"),
+        (lambda: train((X, T), loss="mse"), "unexpected keyword argument 'loss'"),  # a network has its loss
+    ],
+)
+def test_an_argument_in_the_wrong_place_is_one_line(call, match):
+    with pytest.raises(TypeError, match=match) as told:
+        call()
+    assert "\n" not in str(told.value)
+
+
+def test_a_result_is_unpacked_names_its_place_and_is_short(lib):
+    data = arrays(lib)
+    result = fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, epochs=3, batch_size=1, progress=False)
+    network, history = result
+    assert (network, history) == (result.network, result.history)
+    assert result.backend == lib.backend.name
+    assert result.device in lib.backend.devices()
+    text = repr(result)
+    assert len(text) < 500
+    assert len(text.splitlines()) == 3
+    assert text.startswith(f"Result on {lib.backend.name}, {result.device}\n")
+    assert f"History(750 updates, 3 epochs, loss {history.loss[-1]:.4f}, train_accuracy" in text

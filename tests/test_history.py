@@ -73,7 +73,30 @@ def test_csv_reads_back_to_the_last_bit(tmp_path):
 
 def test_csv_without_accuracies_leaves_them_empty(tmp_path):
     REGRESSION.save(tmp_path / "run.csv")
-    assert (tmp_path / "run.csv").read_text().splitlines()[1:] == ["0,,,,2.5,,,0.0", "1,2.0,,,,,,", "2,1.0,,,0.5,,,1.0"]
+    assert (tmp_path / "run.csv").read_text().splitlines()[1:] == [
+        "0,,,,2.5,,,0.0",
+        "1,2.0,,,,,,",
+        "2,1.0,,,0.5,,,1.0",
+    ]
+
+
+def test_a_history_is_shown_in_one_short_line():
+    long = History(loss=[0.5] * 10_000, updates=[0, 10_000], train_accuracy=[0.1, 0.9], seconds=[0.0, 1.0])
+    assert repr(long) == "History(10000 updates, 1 epochs, loss 0.5000, train_accuracy 0.9000)"
+    assert repr(History()) == "History(0 updates, 0 epochs)"
+    assert repr(WATCHED).endswith("validation_loss 0.3000, validation_accuracy 0.6000, best_epoch 1)")
+    assert repr(HISTORY).endswith(", interrupted)")
+
+
+def test_a_row_that_was_not_finished_is_dropped_with_its_best_epoch():
+    history = History(loss=[1.0])
+    history.add({"validation_loss": 0.5, "test_loss": 0.25}, 1.0)
+    history.loss.append(0.5)
+    history.add({"validation_loss": float("nan"), "test_loss": 0.5}, 2.0)
+    assert (history.best_epoch, history.updates) == (0, [1, 2])
+    history.validation_loss.append(0.25)
+    history.cut()
+    assert (history.best_epoch, len(history.validation_loss), history.seconds) == (0, 2, [1.0, 2.0])
 
 
 @pytest.mark.parametrize(

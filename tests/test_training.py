@@ -486,7 +486,9 @@ def test_an_option_that_does_not_fit_is_refused(given, error, match, capsys):
 
 @pytest.mark.parametrize("name", ["fashion", "/nowhere/mnist"])
 def test_an_unknown_set_is_refused(name):
-    with pytest.raises(ValueError, match=f"dataset '{name}' is not known and no folder; choose one of .*mnist, or name a folder"):
+    with pytest.raises(
+        ValueError, match=f"dataset '{name}' is not known and no folder; choose one of .*mnist, or name a folder"
+    ):
         train(name)
 
 

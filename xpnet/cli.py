@@ -28,6 +28,7 @@ from .training.progress import Progress
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64")
+INTEGER: dict[str, Any] = {"type": int, "metavar": "N"}
 ERRORS = BackendUnavailable, Diverged, ImportError, MemoryError, OSError, ProcessesError, TypeError, ValueError
 NAMES = {"dataset": "--data", "hidden_size": "--hidden", "learning_rate": "--lr", "units": "--hidden"}
 """The options for arguments of `train` that have another name."""
@@ -80,13 +81,17 @@ def _speaks(options: argparse.Namespace) -> bool:
         return True
 
 
+def _add(sub: argparse.ArgumentParser, option: str, text: str, **kwargs: Any) -> None:
+    default = "" if kwargs.get("default") is None else " (default: %(default)s)"
+    sub.add_argument(option, help=text + default, **kwargs)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xpnet",
         description="Neural networks with hand-written backpropagation, on any array-API library.",
         allow_abbrev=False,
     )
-    integer: dict[str, Any] = {"type": int, "metavar": "N"}
     parser.add_argument("--version", action="version", version=f"xpnet {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -96,37 +101,19 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run, parser=sub)
         return sub
 
-    def add(sub: argparse.ArgumentParser, option: str, text: str, **kwargs: Any) -> None:
-        default = "" if kwargs.get("default") is None else " (default: %(default)s)"
-        sub.add_argument(option, help=text + default, **kwargs)
-
     def add_common(sub: argparse.ArgumentParser, dtype: str) -> None:
-        add(sub, "--backend", f"library: {', '.join(BACKENDS)}", default="numpy", choices=BACKENDS, metavar="NAME")
-        add(sub, "--device", "such as cuda:1, see 'xpnet backends' (default: the backend's first)", metavar="NAME")
-        add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
-        add(sub, "--hidden", "units of the hidden layer", default=50, **integer)
-        add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
-        add(sub, "--seed", "draws weights and batches, alike on every backend", default=0, **integer)
+        _add(sub, "--backend", f"library: {', '.join(BACKENDS)}", default="numpy", choices=BACKENDS, metavar="NAME")
+        _add(sub, "--device", "such as cuda:1, see 'xpnet backends' (default: the backend's first)", metavar="NAME")
+        _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
+        _add(sub, "--hidden", "units of the hidden layer", default=50, **INTEGER)
+        _add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
+        _add(sub, "--seed", "draws weights and batches, alike on every backend", default=0, **INTEGER)
 
     sub = command("train", _train, "train the two-layer network on MNIST or another dataset")
     known = f"dataset: {', '.join(names())}, or a folder with the four files of MNIST's format"
-    add(sub, "--data", known, default="mnist", metavar="NAME")
+    _add(sub, "--data", known, default="mnist", metavar="NAME")
     add_common(sub, "float32")
-    add(sub, "--epochs", "passes over the training set", default=17, **integer)
-    add(sub, "--batch-size", "samples of a mini-batch", default=100, **integer)
-    add(sub, "--optimizer", "optimizer", default="sgd", choices=OPTIMIZERS)
-    add(sub, "--lr", "learning rate (default: the optimizer's own, 0.1 for sgd)", type=float, metavar="RATE")
-    ways: dict[str, Any] = {"choices": ("shuffle", "replacement"), "default": "shuffle"}
-    add(sub, "--sampling", "mini-batches: shuffled each epoch, or drawn with replacement", **ways)
-    fraction: dict[str, Any] = {"type": float, "metavar": "FRACTION", "default": 0.0}
-    add(sub, "--validation", "fraction of the training samples to keep out of training and to evaluate", **fraction)
-    add(sub, "--patience", "end after N epochs without a smaller validation loss; keep the best network", **integer)
-    add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
-    add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
-    add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
-    sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint, if there is one")
-    add(sub, "--distributed", "mpi: share each mini-batch among the processes of mpiexec", choices=("mpi",))
-    sub.add_argument("--quiet", action="store_true", help="print the last line only")
+    _add_training(sub)
 
     sub = command("predict", _predict, "read digits from image files with a network that was saved")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="an image with one digit, of any size")
@@ -136,16 +123,35 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples")
     add_common(sub, "float64")
-    add(sub, "--samples", "MNIST samples in the loss", default=3, **integer)
-    add(sub, "--elements", "elements of each parameter (default: all on NumPy, 200 elsewhere)", **integer)
+    _add(sub, "--samples", "MNIST samples in the loss", default=3, **INTEGER)
+    _add(sub, "--elements", "elements of each parameter (default: all on NumPy, 200 elsewhere)", **INTEGER)
 
     about = "measure every function and layer on every library, ONNX's vectors too"
     sub = command("conformance", _conformance, about)
     several = f"one of {', '.join(BACKENDS)}; can be given again (default: all that are usable)"
-    add(sub, "--backend", several, action="append", choices=BACKENDS, metavar="NAME")
-    add(sub, "--device", "such as cuda (default: the first device of each kind)", metavar="NAME")
-    add(sub, "--page", "write the tables as a page, too (.md)", metavar="FILE")
+    _add(sub, "--backend", several, action="append", choices=BACKENDS, metavar="NAME")
+    _add(sub, "--device", "such as cuda (default: the first device of each kind)", metavar="NAME")
+    _add(sub, "--page", "write the tables as a page, too (.md)", metavar="FILE")
     return parser
+
+
+def _add_training(sub: argparse.ArgumentParser) -> None:
+    """The options of a run."""
+    _add(sub, "--epochs", "passes over the training set", default=17, **INTEGER)
+    _add(sub, "--batch-size", "samples of a mini-batch", default=100, **INTEGER)
+    _add(sub, "--optimizer", "optimizer", default="sgd", choices=OPTIMIZERS)
+    _add(sub, "--lr", "learning rate (default: the optimizer's own, 0.1 for sgd)", type=float, metavar="RATE")
+    ways: dict[str, Any] = {"choices": ("shuffle", "replacement"), "default": "shuffle"}
+    _add(sub, "--sampling", "mini-batches: shuffled each epoch, or drawn with replacement", **ways)
+    fraction: dict[str, Any] = {"type": float, "metavar": "FRACTION", "default": 0.0}
+    _add(sub, "--validation", "fraction of the training samples to keep out of training and to evaluate", **fraction)
+    _add(sub, "--patience", "end after N epochs without a smaller validation loss; keep the best network", **INTEGER)
+    _add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
+    _add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
+    _add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
+    sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint, if there is one")
+    _add(sub, "--distributed", "mpi: share each mini-batch among the processes of mpiexec", choices=("mpi",))
+    sub.add_argument("--quiet", action="store_true", help="print the last line only")
 
 
 def _place(backend: Backend, device: Any, dtype: str) -> str:

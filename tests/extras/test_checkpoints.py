@@ -528,7 +528,7 @@ def test_the_command_line_saves_and_goes_on(tmp_path):
     subprocess.run([*command, "--epochs", "1"], check=True, capture_output=True)
     refused = subprocess.run([*command, "--epochs", "2"], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "holds a run; pass resume=True" in refused.stderr
+    assert "holds a run; pass --resume to go on" in refused.stderr
     subprocess.run([*command, "--epochs", "2", "--resume"], check=True, capture_output=True)
     accuracy = json.loads(history.read_text())["test_accuracy"]
     assert len(accuracy) == 3
