@@ -23,12 +23,12 @@ BATCH = 100
 
 def stack():
     return xpnet.Sequential(
-        xpnet.Conv(30, 5),
-        xpnet.Activation(xpnet.Relu),
-        xpnet.MaxPool(2),
-        xpnet.Dense(100),
-        xpnet.Activation(xpnet.Relu),
-        xpnet.Dense(10),
+        xpnet.nn.Conv2d(30, 5),
+        xpnet.nn.Relu(),
+        xpnet.nn.MaxPool2d(2),
+        xpnet.nn.Dense(100),
+        xpnet.nn.Relu(),
+        xpnet.nn.Dense(10),
     )
 
 

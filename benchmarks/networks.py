@@ -1,9 +1,9 @@
 """How far and how fast do deeper networks get on MNIST? 0.99 with convolutions, and 5 and 20 layers.
 
-The convolutional network is Conv(8, 5), ReLU, MaxPool(2), Conv(16, 5), ReLU, MaxPool(2), Dense(100), ReLU, Dense(10),
-trained for 5 epochs by Adam with a learning rate that falls from 0.003 to 0 as a cosine, in mini-batches of 100.
-PyTorch's has the same layers and starts from the same weights. Both sets are evaluated after each epoch, as part of
-the time.
+The convolutional network is Conv2d(8, 5), ReLU, MaxPool2d(2), Conv2d(16, 5), ReLU, MaxPool2d(2), Dense(100), ReLU,
+Dense(10), trained for 5 epochs by Adam with a learning rate that falls from 0.003 to 0 as a cosine, in mini-batches
+of 100. PyTorch's has the same layers and starts from the same weights. Both sets are evaluated after each epoch, as
+part of the time.
 
 The others are affine layers of 100 units with ReLU, two epochs of SGD with a learning rate of 0.1, with batch
 normalisation before each ReLU and without.
@@ -16,20 +16,20 @@ import numpy as np
 from harness import arguments, one_thread, report, table
 
 import xpnet
-from xpnet import Activation, Adam, Conv, CosineDecay, Dense, MaxPool, MultiLayerNet, Relu, Sequential
+from xpnet import Adam, CosineDecay, MultiLayerNet, Sequential, nn
 
 EPOCHS, LR, BATCH = 5, 0.003, 100
 STEPS = EPOCHS * 60_000 // BATCH
 DIGITS = Sequential(
-    Conv(8, 5),
-    Activation(Relu),
-    MaxPool(2),
-    Conv(16, 5),
-    Activation(Relu),
-    MaxPool(2),
-    Dense(100),
-    Activation(Relu),
-    Dense(10),
+    nn.Conv2d(8, 5),
+    nn.Relu(),
+    nn.MaxPool2d(2),
+    nn.Conv2d(16, 5),
+    nn.Relu(),
+    nn.MaxPool2d(2),
+    nn.Dense(100),
+    nn.Relu(),
+    nn.Dense(10),
 )
 
 

@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-import xpnet
 from numpydoc.xref import DEFAULT_LINKS
+
+import xpnet
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # for the modules beside this file

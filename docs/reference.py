@@ -30,7 +30,10 @@ SECTIONS = {
     "checking": ("Gradient check", "Backpropagation compared with numerical gradients."),
     "datasets": ("Datasets", "MNIST, files in its format, and datasets that stay on disk."),
     "backends": ("Backends", "The array libraries: which can be used here, and on which devices."),
-    "modules": ("Modules with an extra of their own", "Import these modules by their names, as in `import xpnet.torch`."),
+    "modules": (
+        "Modules with an extra of their own",
+        "Import these modules by their names, as in `import xpnet.torch`.",
+    ),
 }
 MODULES = ("sklearn", "torch", "jax", "onnx", "datasets.images", "conformance")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from xpnet import SGD, Diverged, MultiLayerNet, Normal, fit, load_mnist
+from xpnet import SGD, Diverged, MultiLayerNet, fit, load_mnist, nn
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 
@@ -31,7 +31,7 @@ axes = fig.subplots(2, 4, sharex=True, sharey=True).flat
 ends = {True: [], False: []}
 for ax, std in zip(axes, sizes, strict=True):
     for batch_norm, style in ((True, "-o"), (False, "--s")):
-        network = MultiLayerNet(784, [100] * 5, 10, weight_init=Normal(std), batch_norm=batch_norm)
+        network = MultiLayerNet(784, [100] * 5, 10, weight_init=nn.Normal(std), batch_norm=batch_norm)
         try:
             history = fit(network, data, SGD(0.01), epochs=20, batch_size=100, progress=False).history
         except Diverged as error:  # its history has the accuracy before training

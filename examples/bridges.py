@@ -10,34 +10,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from torch import nn
 
 import xpnet.jax
 import xpnet.torch
-from xpnet import (
-    Activation,
-    BatchNorm,
-    Conv,
-    MaxPool,
-    MultiLayerNet,
-    Network,
-    Relu,
-    Sequential,
-    SoftmaxWithLoss,
-    load_mnist,
-)
+from xpnet import MultiLayerNet, Network, Sequential, SoftmaxWithLoss, load_mnist, nn
 
 (images, labels), (test_images, test_labels) = load_mnist()
 images, labels = images[:6000], labels[:6000].astype("int64")
 
 # 1. PyTorch: xpnet's convolution and normalisation between PyTorch's own layers, trained by PyTorch's optimizer.
-eyes = Network(Sequential(Conv(8, 5, stride=2), BatchNorm(), Activation(Relu), MaxPool(2)), (1, 28, 28))
-model = nn.Sequential(nn.Unflatten(1, (1, 28, 28)), xpnet.torch.Module(eyes), nn.Flatten(), nn.Linear(288, 10))
+eyes = Network(Sequential(nn.Conv2d(8, 5, stride=2), nn.BatchNorm(), nn.Relu(), nn.MaxPool2d(2)), (1, 28, 28))
+model = torch.nn.Sequential(
+    torch.nn.Unflatten(1, (1, 28, 28)), xpnet.torch.Module(eyes), torch.nn.Flatten(), torch.nn.Linear(288, 10)
+)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 x, t = torch.tensor(images), torch.tensor(labels)
 for index in torch.tensor(np.random.default_rng(0).permutation(6000)).split(100):
     optimizer.zero_grad()
-    nn.functional.cross_entropy(model(x[index]), t[index]).backward()
+    torch.nn.functional.cross_entropy(model(x[index]), t[index]).backward()
     optimizer.step()
 model.eval()
 with torch.no_grad():
@@ -65,7 +55,7 @@ print(f"2. xpnet under jax.jit and jax.grad: {right:.3f} right after 60 updates"
 assert right > 0.8
 
 # 3. Weights: what PyTorch trained, in a network of xpnet on NumPy, and back.
-own = nn.Sequential(nn.Linear(784, 50), nn.ReLU(), nn.Linear(50, 10))
+own = torch.nn.Sequential(torch.nn.Linear(784, 50), torch.nn.ReLU(), torch.nn.Linear(50, 10))
 network = MultiLayerNet(784, [50], 10)
 xpnet.torch.load_state_dict(network, own.state_dict())
 with torch.no_grad():

@@ -9,17 +9,7 @@ Three MNIST samples, the 784-50-10 network, 100 elements of each parameter (all 
 
 import numpy as np
 
-from xpnet import (
-    Activation,
-    Dense,
-    GradientError,
-    Network,
-    Relu,
-    Sequential,
-    TwoLayerNet,
-    check_gradients,
-    load_mnist,
-)
+from xpnet import GradientError, Network, Relu, Sequential, TwoLayerNet, check_gradients, load_mnist, nn
 
 (images, labels), _ = load_mnist()
 x, t = images[:3].astype(np.float64), labels[:3]
@@ -36,7 +26,13 @@ class Forgetful(Relu):
         return dout
 
 
-broken = Network(Sequential(Dense(50), Activation(Forgetful), Dense(10)), (784,), like=x)
+class ForgetfulRelu(nn.ActivationDescription):
+    """The description of that layer."""
+
+    layer_class = Forgetful
+
+
+broken = Network(Sequential(nn.Dense(50), ForgetfulRelu(), nn.Dense(10)), (784,), like=x)
 try:
     check_gradients(broken, x, t, sample=100)
 except GradientError as error:

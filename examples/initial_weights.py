@@ -18,21 +18,21 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from xpnet import Activation, Dense, He, Normal, Relu, Sequential, Sigmoid, Tanh, Xavier
+from xpnet import Relu, Sequential, Sigmoid, Tanh, nn
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 
 x = np.random.default_rng(1).standard_normal((1000, 100))
-activations = {Sigmoid: (0, 1), Tanh: (-1, 1), Relu: (0, 3)}  # and what is drawn of their values
-initials = {"std 1": Normal(1.0), "std 0.01": Normal(0.01), "Xavier": Xavier(), "He": He()}
+activations = {nn.Sigmoid(): (0, 1), nn.Tanh(): (-1, 1), nn.Relu(): (0, 3)}  # and what is drawn of their values
+initials = {"std 1": nn.Normal(1.0), "std 0.01": nn.Normal(0.01), "Xavier": nn.Xavier(), "He": nn.He()}
 values = {}
 for activation in activations:
     for name, initial in initials.items():
-        stack = Sequential(*[Dense(100, initial), Activation(activation)] * 5)
+        stack = Sequential(*[nn.Dense(100, initial), activation] * 5)
         signal, seen = x, []
         for layer in stack.layers(stack.init(np.random.default_rng(0), (100,))).values():
             signal = layer.forward(signal)
-            if isinstance(layer, activation):
+            if isinstance(layer, activation.layer_class):
                 seen.append(signal)
         values[activation, name] = seen
 

@@ -16,20 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet import (
-    Activation,
-    Adam,
-    Conv,
-    Dense,
-    MaxPool,
-    Network,
-    Normal,
-    Relu,
-    Sequential,
-    evaluate,
-    fit,
-    load_mnist,
-)
+from xpnet import Adam, Network, Sequential, evaluate, fit, load_mnist, nn
 from xpnet.plotting import figure
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
@@ -37,7 +24,7 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 (images, labels), (test_images, test_labels) = load_mnist(flatten=False)
 train, test = (images[:5000], labels[:5000]), (test_images[:2000], test_labels[:2000])
 stack = Sequential(
-    Conv(30, 5, weight_init=Normal(0.01)), Activation(Relu), MaxPool(2), Dense(100), Activation(Relu), Dense(10)
+    nn.Conv2d(30, 5, weight_init=nn.Normal(0.01)), nn.Relu(), nn.MaxPool2d(2), nn.Dense(100), nn.Relu(), nn.Dense(10)
 )
 network = Network(stack, (1, 28, 28))
 print(network.summary())

@@ -9,23 +9,7 @@ import cupy as cp
 import fakecuda
 import numpy as np
 
-from xpnet import (
-    SGD,
-    Activation,
-    Adam,
-    BatchNorm,
-    Conv,
-    CosineDecay,
-    Dense,
-    Drop,
-    LayerNorm,
-    MaxPool,
-    Network,
-    Relu,
-    Sequential,
-    TwoLayerNet,
-    fit,
-)
+from xpnet import SGD, Adam, CosineDecay, Network, Sequential, TwoLayerNet, fit, nn
 from xpnet.backends import BACKENDS
 from xpnet.training.distributed import Processes
 from xpnet.training.step import updates
@@ -43,11 +27,11 @@ def _two_layer():
 
 
 def _deep(*middle):
-    return Network(Sequential(Dense(50), *middle, Activation(Relu), Dense(10)), (784,), like=cp.empty(0, "float32"))
+    return Network(Sequential(nn.Dense(50), *middle, nn.Relu(), nn.Dense(10)), (784,), like=cp.empty(0, "float32"))
 
 
 def _convolutional(*layers):
-    end = Dense(100), Activation(Relu), Dense(10)
+    end = nn.Dense(100), nn.Relu(), nn.Dense(10)
     return Network(Sequential(*layers, *end), (1, 28, 28), like=cp.empty(0, "float32"))
 
 
@@ -60,16 +44,16 @@ NETWORKS = {
         _rows,
         SGD(0.1, weight_decay=1e-4, clip_norm=1.0),
     ),
-    "784-50-10, SGD, dropout": lambda: (_deep(Drop(0.5)), _rows, SGD(0.1)),
-    "784-50-10, SGD, batch normalization": lambda: (_deep(BatchNorm()), _rows, SGD(0.1)),
-    "784-50-10, SGD, layer normalization": lambda: (_deep(LayerNorm()), _rows, SGD(0.1)),
+    "784-50-10, SGD, dropout": lambda: (_deep(nn.Dropout(0.5)), _rows, SGD(0.1)),
+    "784-50-10, SGD, batch normalization": lambda: (_deep(nn.BatchNorm()), _rows, SGD(0.1)),
+    "784-50-10, SGD, layer normalization": lambda: (_deep(nn.LayerNorm()), _rows, SGD(0.1)),
     "the book's convolutional network, SGD": lambda: (
-        _convolutional(Conv(30, 5), Activation(Relu), MaxPool(2)),
+        _convolutional(nn.Conv2d(30, 5), nn.Relu(), nn.MaxPool2d(2)),
         _images,
         SGD(0.1),
     ),
     "two convolutions with padding, SGD": lambda: (
-        _convolutional(*2 * [Conv(16, 3, padding=1), Activation(Relu), MaxPool(2)]),
+        _convolutional(*2 * [nn.Conv2d(16, 3, padding=1), nn.Relu(), nn.MaxPool2d(2)]),
         _images,
         SGD(0.1),
     ),

@@ -5,27 +5,16 @@ import pytest
 from test_functions import check
 
 import xpnet
-from xpnet import (
-    Activation,
-    Affine,
-    Dense,
-    GradientError,
-    Network,
-    Relu,
-    Sequential,
-    Sigmoid,
-    check_gradients,
-    check_layer,
-)
+from xpnet import Affine, GradientError, Network, Relu, Sequential, Sigmoid, check_gradients, check_layer, nn
 
 RNG = np.random.default_rng(0)
 X, T = RNG.normal(size=(3, 4)), np.asarray([0, 2, 1])
 NAMES = ["W1", "b1", "W2", "b2"]
 
 
-def net_of(first, lib, *, hidden=Sigmoid, dtype=None):
-    weights = xpnet.Normal(1.0)
-    stack = Sequential(first(5, weights), Activation(hidden), Dense(3, weights))
+def net_of(first, lib, *, hidden=nn.Sigmoid, dtype=None):
+    weights = nn.Normal(1.0)
+    stack = Sequential(first(5, weights), hidden(), nn.Dense(3, weights))
     return Network(stack, (4,), seed=1, like=lib.asarray([0.0], dtype))
 
 
@@ -38,7 +27,7 @@ def wrong(**changes):
             for name, change in changes.items():
                 setattr(self, name, change(getattr(self, name), self))
 
-    class WrongDense(Dense):
+    class WrongDense(nn.Dense):
         def layer(self, arrays, training):
             return Wrong(*arrays)
 
@@ -51,10 +40,10 @@ def one_element(d, layer):
     return xp.where(place == 7, 1.01 * d + 0.01, d)
 
 
-@pytest.mark.parametrize("hidden", [Relu, Sigmoid])
+@pytest.mark.parametrize("hidden", [nn.Relu, nn.Sigmoid])
 def test_right_gradients_pass_with_a_row_for_each_parameter(lib, hidden):
     for dtype in lib.dtypes:
-        net = net_of(Dense, lib, hidden=hidden, dtype=dtype)
+        net = net_of(nn.Dense, lib, hidden=hidden, dtype=dtype)
         report = check_gradients(net, lib.asarray(X, dtype), lib.asarray(T), sample=6)
         assert report.ok
         assert [(r.name, r.checked, r.total) for r in report.rows] == [
@@ -67,7 +56,7 @@ def test_right_gradients_pass_with_a_row_for_each_parameter(lib, hidden):
         assert all(0 <= r.mean_abs <= r.max_abs < bound for r in report.rows)
         assert all(0 <= r.mean_rel <= r.max_rel for r in report.rows)
         for name, p in net.params.items():
-            check(lib, p, lib.numpy(net_of(Dense, lib, dtype=dtype).params[name]), dtype, rtol=0)
+            check(lib, p, lib.numpy(net_of(nn.Dense, lib, dtype=dtype).params[name]), dtype, rtol=0)
 
 
 # What is changed, and which row must show it. A tenth of a percent needs float64 on the numerical side.
@@ -155,7 +144,7 @@ def test_a_gradient_of_another_shape_is_an_error(lib):
 
 def at_a_kink(lib, distance):
     """A network with one ReLU input at `distance` from 0, and its one sample."""
-    net = Network(Sequential(Dense(2), Activation(Relu), Dense(2)), (2,), like=lib.asarray([0.0]))
+    net = Network(Sequential(nn.Dense(2), nn.Relu(), nn.Dense(2)), (2,), like=lib.asarray([0.0]))
     values = {
         "W1": [[1.0, 0.5], [-1.0, 0.25]],
         "b1": [distance, 0.1],
@@ -181,7 +170,7 @@ def test_far_from_a_kink_there_is_none(lib):
 
 def test_a_wrong_gradient_is_no_kink(lib):
     _, x, t = at_a_kink(lib, 1e-7)
-    net = Network(Sequential(wrong(dW=lambda d, _: -d)(2), Activation(Relu), Dense(2)), (2,), like=x)
+    net = Network(Sequential(wrong(dW=lambda d, _: -d)(2), nn.Relu(), nn.Dense(2)), (2,), like=x)
     net.params = at_a_kink(lib, 0.2)[0].params
     with pytest.raises(GradientError) as caught:
         check_gradients(net, x, t)
@@ -190,7 +179,7 @@ def test_a_wrong_gradient_is_no_kink(lib):
 
 
 def test_a_sample_is_drawn_by_its_seed(lib):
-    net, x, t = net_of(Dense, lib), lib.asarray(X), lib.asarray(T)
+    net, x, t = net_of(nn.Dense, lib), lib.asarray(X), lib.asarray(T)
     one, again, other = (check_gradients(net, x, t, sample=3, seed=seed) for seed in (0, 0, 1))
     assert one == again != other
     assert [row.checked for row in one.rows] == [3, 3, 3, 3]
@@ -223,7 +212,7 @@ def test_the_report_prints_as_a_table():
 
 
 def test_the_network_and_the_data_are_left_as_they_were(lib):
-    net, x, t = net_of(Dense, lib), lib.asarray(X), lib.asarray(T)
+    net, x, t = net_of(nn.Dense, lib), lib.asarray(X), lib.asarray(T)
     held = {"x": x, "t": t, **net.params}
     before = {name: lib.numpy(a).copy() for name, a in held.items()}
     check_gradients(net, x, t, sample=2)

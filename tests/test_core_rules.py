@@ -203,13 +203,18 @@ def test_public_names_exist_and_are_explained(name):
             assert inspect.getdoc(method), method_name  # its own, or that of what it overrides
 
 
+NETWORKS = ("MultiLayerNet", "Network", "Sequential", "SimpleNet", "TwoLayerNet")
+
+
 def test_public_names_are_those_of_the_rooms():
     """`__init__.pyi` has each name once; a room has no public name that is missing there."""
     names = sorted(xpnet.__all__)
-    assert len(set(names)) == len(names) > 90
+    assert len(set(names)) == len(names) > 75
     assert set(names) <= set(dir(xpnet))
     for name, module in xpnet._HOME.items():
         assert getattr(xpnet, name) is getattr(importlib.import_module(f"xpnet.{module}"), name)
+    same = {name for name in names if getattr(xpnet, name) is getattr(xpnet.nn, name, None)}
+    assert same == {*NETWORKS}  # a description is written as nn.Dense
     for room in ("functions", "layers", "numerical", "optim", "training"):
         assert set(getattr(xpnet, room).__all__) - {"dropout_mask"} <= set(names)
 
@@ -217,6 +222,8 @@ def test_public_names_are_those_of_the_rooms():
 def test_a_name_that_xpnet_does_not_have_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'xpnet' has no attribute 'sofmax'"):
         xpnet.sofmax  # noqa: B018
+    with pytest.raises(AttributeError, match=r"xpnet has no Dense at its root; write nn.Dense"):
+        xpnet.Dense  # noqa: B018
 
 
 # Tried on everything at once: a pure function of arrays, and the arrays

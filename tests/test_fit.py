@@ -1,35 +1,12 @@
 """What `fit` can do beyond the plain run: any stack, validation, early stopping, callbacks, parts of a batch."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
 from test_training import arrays, params_of
 
 import xpnet
-from xpnet import (
-    SGD,
-    Activation,
-    BatchNorm,
-    Conv,
-    Dense,
-    Drop,
-    Embed,
-    MaxPool,
-    MultiLayerNet,
-    Network,
-    Normal,
-    Relu,
-    Sequential,
-    Shards,
-    Skip,
-    SoftmaxWithLoss,
-    Tanh,
-    evaluate,
-    fit,
-    train,
-)
+from xpnet import SGD, MultiLayerNet, Network, Sequential, Shards, evaluate, fit, nn, train
 from xpnet.training.step import update_step
 
 
@@ -40,14 +17,14 @@ def images(lib, count=120):
 
 def convolutional(lib, like, dropout=0.25):
     stack = Sequential(
-        Conv(4, 3, padding=1),
-        BatchNorm(),
-        Activation(Relu),
-        MaxPool(2),
-        Skip(Conv(4, 3, padding=1), BatchNorm(), Activation(Tanh)),
-        Drop(dropout),
-        Dense(10),
-        loss=partial(SoftmaxWithLoss, smoothing=0.05),
+        nn.Conv2d(4, 3, padding=1),
+        nn.BatchNorm(),
+        nn.Relu(),
+        nn.MaxPool2d(2),
+        nn.Residual(nn.Conv2d(4, 3, padding=1), nn.BatchNorm(), nn.Tanh()),
+        nn.Dropout(dropout),
+        nn.Dense(10),
+        loss=nn.CrossEntropy(label_smoothing=0.05),
     )
     return Network(stack, (1, 7, 7), seed=2, like=like)
 
@@ -91,10 +68,8 @@ def test_a_batch_passed_in_parts_is_the_same_update(lib, weighed):
     data = arrays(lib)
     results = []
     for parts in (1, 3) if weighed else (1, 3, 40):  # of 25, 9 and, as there are no more samples, 1
-        net = MultiLayerNet(49, [8, 6], 10, activation="tanh", like=data[0][0])
-        if weighed:
-            classes = xpnet._array.from_host(np.arange(1.0, 11.0), lib.xp, net.params["b1"].dtype, lib.device)
-            net.stack.loss_class = partial(SoftmaxWithLoss, class_weight=classes, ignore=3, smoothing=0.1)
+        loss = nn.CrossEntropy(range(1, 11), label_smoothing=0.1, ignore_index=3) if weighed else nn.CrossEntropy()
+        net = MultiLayerNet(49, [8, 6], 10, activation=nn.Tanh(), loss=loss, like=data[0][0])
         results.append(fit(net, data, SGD(0.5), batch_size=25, epochs=1, accumulate=parts, progress=False))
     for result in results[1:]:
         tolerance = 1e-10 if "float64" in lib.dtypes else 1e-4
@@ -135,7 +110,7 @@ def test_deep_networks_train_where_batches_are_normalised(lib, layers):
     losses = {}
     for batch_norm in (True, False):
         net = MultiLayerNet(
-            49, [50] * (layers - 1), 10, batch_norm=batch_norm, weight_init=Normal(0.05), like=data[0][0]
+            49, [50] * (layers - 1), 10, batch_norm=batch_norm, weight_init=nn.Normal(0.05), like=data[0][0]
         )
         history = fit(net, data, SGD(0.1), batch_size=50, epochs=20, progress=False).history
         losses[batch_norm] = np.mean(history.loss[-20:])
@@ -159,7 +134,7 @@ def test_validation_samples_are_kept_out_of_training(lib):
 def test_early_stopping_keeps_the_best_parameters(lib):
     """A learning rate that overshoots: the validation loss goes up, and the run ends."""
     data = arrays(lib)
-    net = Network(Sequential(Dense(10, Normal(0.01))), (49,), like=data[0][0])
+    net = Network(Sequential(nn.Dense(10, nn.Normal(0.01))), (49,), like=data[0][0])
     seen = []
 
     def keep(network, history):
@@ -226,10 +201,10 @@ def test_a_batch_too_small_for_normalisation_is_refused_before_training(lib, opt
 
 def test_samples_of_another_shape_than_the_networks_are_refused(lib):
     data = images(lib)
-    net = Network(Sequential(Conv(2, 3), Dense(10)), (1, 7, 7), like=data[0][0])
+    net = Network(Sequential(nn.Conv2d(2, 3), nn.Dense(10)), (1, 7, 7), like=data[0][0])
     with pytest.raises(ValueError, match=r"x_train: layer 1, Convolution1, is given samples of shape \(49,\)"):
         fit(net, arrays(lib), progress=False)
-    wide = Network(Sequential(Conv(2, 3), Dense(10)), (1, 8, 8), like=data[0][0])
+    wide = Network(Sequential(nn.Conv2d(2, 3), nn.Dense(10)), (1, 8, 8), like=data[0][0])
     with pytest.raises(ValueError, match=r"x_train has samples of shape \(1, 7, 7\), but .* made for \(1, 8, 8\)"):
         fit(wide, data, progress=False)
     flat = MultiLayerNet(49, [5], 10, like=data[0][0])
@@ -255,7 +230,7 @@ def test_a_loss_of_one_s_own_trains(lib, accumulate):
     x = data[0][0]
     with lib.here:
         t = lib.xp.astype(x[:, :2] > 0.5, x.dtype)
-    net = Network(Sequential(Dense(2), loss=Hinge), (49,), like=x)
+    net = Network(Sequential(nn.Dense(2), loss=Hinge), (49,), like=x)
     history = fit(net, ((x, t), (x, t)), SGD(0.05), epochs=4, accumulate=accumulate, progress=False).history
     assert np.mean(history.loss[-3:]) < 0.8 * np.mean(history.loss[:3])
 
@@ -293,7 +268,7 @@ IDS, OF_IDS = np.asarray([[1, 6], [1, 0], [2, 2]]), np.asarray([0, 3, 1])
 def test_an_id_that_the_embedding_does_not_have_is_refused_by_its_argument(lib, wrong):
     """The layer alone does not look at values, and CuPy would take another row in silence."""
     ids, bad, t = (lib.asarray(a) for a in (IDS, np.where(IDS == 6, wrong, IDS), OF_IDS))
-    net = Network(Sequential(Embed(7, 3), Dense(4)), (2,), like=lib.asarray(0.0))
+    net = Network(Sequential(nn.Embedding(7, 3), nn.Dense(4)), (2,), like=lib.asarray(0.0))
     expected = rf"contains the id {wrong}, but the network's Embedding has 7 rows \(ids 0 to 6\)"
     with pytest.raises(ValueError, match=f"^x_train {expected}"):
         fit(net, ((bad, t), (ids, t)), progress=False)
@@ -305,7 +280,7 @@ def test_an_id_that_the_embedding_does_not_have_is_refused_by_its_argument(lib, 
 
 
 def test_ids_on_disk_are_checked_as_they_are_read():
-    net = Network(Sequential(Embed(7, 3), Dense(4)), (2,))
+    net = Network(Sequential(nn.Embedding(7, 3), nn.Dense(4)), (2,))
     good, bad = (Shards(x, OF_IDS) for x in (IDS, IDS + 1))
     fit(net, (good, good), epochs=1, progress=False)
     with pytest.raises(ValueError, match="^x_train contains the id 7, but the network's Embedding has 7 rows"):

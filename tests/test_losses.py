@@ -1,6 +1,7 @@
 """Losses: against PyTorch's and differences taken here, what each option means, extremes, and what is refused."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from test_functions import check
 from test_layers import convert
 
 import xpnet
+from xpnet import nn
 from xpnet.layers import ExponentialWithLoss, HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
 
 RNG = np.random.default_rng(0)
@@ -21,6 +23,7 @@ LABELS = np.asarray([3, 0, 3, 1, 2])
 HOLES = np.asarray([3, -1, 0, -1, 3])
 ONE_HOT, P = np.eye(4)[LABELS], RNG.dirichlet(np.ones(4), size=5)
 COUNTED = RNG.poisson(2.0, size=(5, 4)).astype("float64")
+MULTI_HOT = np.asarray([[1, 1, 0, 0], [0, 0, 0, 0], [0, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]]) * 1.0  # and rows of 0
 YES = (RNG.random((5, 4)) < 0.5).astype("float64")
 WEIGHT, C = np.asarray([0.5, 2.0, 1.0, 0.25, 3.0]), np.asarray([0.5, 2.0, 1.0, 3.0])
 
@@ -35,6 +38,9 @@ CASES = {
     "softmax-classes-probabilities": (SoftmaxWithLoss, {}, {"class_weight": C}, SCORES, P),
     "softmax-smoothing": (SoftmaxWithLoss, {"smoothing": 0.1}, {}, SCORES, LABELS),
     "softmax-smoothing-probabilities": (SoftmaxWithLoss, {"smoothing": 0.1}, {}, SCORES, P),
+    "softmax-multi-hot": (SoftmaxWithLoss, {}, {}, SCORES, MULTI_HOT),
+    "softmax-multi-hot-options": (SoftmaxWithLoss, {"smoothing": 0.2}, {"class_weight": C}, SCORES, MULTI_HOT),
+    "softmax-multi-hot-sample": (SoftmaxWithLoss, {}, {"class_weight": C}, SCORES[0], MULTI_HOT[0]),
     "softmax-ignore": (SoftmaxWithLoss, {"ignore": 3}, {}, SCORES, LABELS),
     "softmax-ignore-no-class": (SoftmaxWithLoss, {"ignore": -1}, {}, SCORES, HOLES),
     "softmax-all": (SoftmaxWithLoss, ALL, {"weight": WEIGHT, "class_weight": C}, SCORES, HOLES),
@@ -61,12 +67,13 @@ cases = pytest.mark.parametrize("name", CASES)
 
 # What a network builds with the weights of the samples, and targets for it.
 LOSSES = {
-    "softmax": (SoftmaxWithLoss, LABELS),
-    "softmax-options": (partial(SoftmaxWithLoss, smoothing=0.2, ignore=1), LABELS),
-    "sigmoid": (SigmoidWithLoss, YES),
-    "identity": (IdentityWithLoss, TARGETS),
-    "exponential": (ExponentialWithLoss, COUNTED),
-    "huber": (partial(HuberLoss, delta=0.5), TARGETS),
+    "softmax": (nn.CrossEntropy(), LABELS),
+    "softmax-options": (nn.CrossEntropy([1.0, 2.0, 0.5, 3.0], label_smoothing=0.2, ignore_index=1), LABELS),
+    "sigmoid": (nn.BinaryCrossEntropy(), YES),
+    "sigmoid-positive": (nn.BinaryCrossEntropy([1.0, 2.0, 0.5, 3.0]), YES),
+    "identity": (nn.MeanSquaredError(), TARGETS),
+    "exponential": (nn.Poisson(), COUNTED),
+    "huber": (nn.Huber(0.5), TARGETS),
 }
 losses = pytest.mark.parametrize("name", LOSSES)
 
@@ -296,6 +303,26 @@ def test_backward_is_the_derivative_in_a_random_direction(lib, name):
         np.testing.assert_allclose(slope, (high - low) / (2 * h), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"class_weight": C}, {"smoothing": 0.3}, {"class_weight": C, "smoothing": 0.3}]
+)
+@pytest.mark.parametrize("t", [MULTI_HOT, 0 * MULTI_HOT, 2.5 * P], ids=["multi-hot", "zeros", "of any sum"])
+def test_the_derivative_of_softmax_with_loss_is_that_of_its_loss_for_any_targets(lib, t, options):
+    """Also for rows that do not sum to 1, and those that sum to 0."""
+    dtype = max(lib.dtypes)
+    numbers = {name: value if name == "smoothing" else lib.asarray(value, dtype) for name, value in options.items()}
+    x, t, weight = (lib.asarray(a, dtype) for a in (SCORES, t, WEIGHT))
+    for build in (SoftmaxWithLoss, partial(SoftmaxWithLoss, weight)):
+        build = partial(build, **numbers)
+        assert xpnet.check_layer(build, {}, x, t).ok
+        layer = build()
+        layer.forward(x, t)
+        with lib.here:
+            numerical = xpnet.numerical_gradient(lambda x, build=build: build().forward(x, t), x)
+        tolerance = 1e-8 if dtype == "float64" else 2e-3
+        check(lib, layer.backward(), lib.numpy(numerical), dtype, rtol=0, atol=tolerance)
+
+
 @cases
 def test_backward_is_linear_in_dout_and_nothing_is_computed_or_written(lib, name):
     for dtype in lib.dtypes:
@@ -314,7 +341,8 @@ def test_backward_is_linear_in_dout_and_nothing_is_computed_or_written(lib, name
 
 @losses
 def test_the_backward_of_a_loss_takes_a_number_or_an_array_and_is_1_by_default(lib, name):
-    build, t = LOSSES[name]
+    description, t = LOSSES[name]
+    build = description.layer
     for dtype in lib.dtypes:
         layer = build()
         layer.forward(*convert(lib, [SCORES, t], dtype))
@@ -354,9 +382,10 @@ def test_automatic_differentiation_of_our_forward_is_our_backward(lib):
 
 @losses
 def test_a_network_takes_a_loss_with_options(lib, name):
-    build, t = LOSSES[name]
+    description, t = LOSSES[name]
+    build = description.layer
     x, given_t, weight = convert(lib, [RNG.normal(size=(5, 3)), t, WEIGHT], max(lib.dtypes))
-    net = xpnet.Network(xpnet.Sequential(xpnet.Dense(4), loss=build), (3,), like=x)
+    net = xpnet.Network(xpnet.Sequential(nn.Dense(4), loss=description), (3,), like=x)
     assert xpnet.check_gradients(net, x, given_t).ok
 
     def pure(x, t, weight, W, b):
@@ -377,7 +406,8 @@ def test_a_network_takes_a_loss_with_options(lib, name):
 
 @losses
 def test_weights_of_one_are_none(lib, name):
-    build, t = LOSSES[name]
+    description, t = LOSSES[name]
+    build = description.layer
     for dtype in lib.dtypes:
         for weight in (np.ones(5), np.full(5, 7.0)):  # only their shares count
             plain, weighted = build(), build(lib.asarray(weight, dtype))
@@ -388,7 +418,8 @@ def test_weights_of_one_are_none(lib, name):
 
 @losses
 def test_a_weight_of_2_is_the_sample_twice_and_of_0_is_the_sample_left_out(lib, name):
-    build, t = LOSSES[name]
+    description, t = LOSSES[name]
+    build = description.layer
     repeats = np.asarray([2, 1, 0, 1, 3])
     for dtype in lib.dtypes:
         plain, weighted = build(), build(lib.asarray(repeats, dtype))
@@ -402,7 +433,8 @@ def test_a_weight_of_2_is_the_sample_twice_and_of_0_is_the_sample_left_out(lib, 
 
 @losses
 def test_where_no_sample_counts_there_is_no_loss_and_nothing_to_learn(lib, name):
-    build, t = LOSSES[name]
+    description, t = LOSSES[name]
+    build = description.layer
     for dtype in lib.dtypes:
         layer = build(lib.asarray(np.zeros(5), dtype))
         check(lib, layer.forward(*convert(lib, [SCORES, t], dtype)), 0, dtype)
@@ -601,9 +633,9 @@ EXTREME = st.floats(-1e4, 1e4, width=32) | st.sampled_from([-1e4, 0.0, 1e4])
 @settings(max_examples=50)
 @given(x=arrays(np.float32, (5, 4), elements=EXTREME), outputs=st.booleans())
 def test_any_scores_have_a_finite_loss_of_0_or_more_and_a_finite_derivative(name, x, outputs):
-    build, t = LOSSES[name]
+    description, t = LOSSES[name]
     option = {"softmax": "class_weight", "sigmoid": "positive_weight"}.get(name.partition("-")[0])
-    layer = build(**{option: C.astype("float32")}) if outputs and option else build()
+    layer = (replace(description, **{option: C}) if outputs and option else description).layer()
     loss = layer.forward(x, t if t.dtype.kind == "i" else t.astype("float32"))
     assert loss.dtype == layer.backward().dtype == "float32"
     assert 0 <= loss < math.inf
@@ -615,7 +647,8 @@ def test_any_scores_have_a_finite_loss_of_0_or_more_and_a_finite_derivative(name
 
 @losses
 def test_losses_refuse_what_does_not_fit(lib, name):
-    build, t = LOSSES[name]
+    description, t = LOSSES[name]
+    build = description.layer
     x, given_t = lib.asarray(SCORES), lib.asarray(t)
     for args, error, match in [
         ((x, lib.asarray(TARGETS[:4])), ValueError, r"t has shape \(4, 4\)"),
@@ -656,10 +689,14 @@ def test_weights_of_outputs_are_refused_where_they_do_not_fit(lib, build, option
         (lib.asarray(C[None]), ValueError, rf"{where} has shape \(1, 4\)"),
         (lib.asarray(2.0), ValueError, rf"{where} has shape \(\)"),
         (lib.asarray([1, 2, 3, 4]), TypeError, f"{where} must have a real floating dtype"),
-        (C.tolist(), TypeError, f"{option} must be an array"),
+        (C[:3].tolist(), ValueError, rf"{where} has shape \(3,\)"),
+        ({1: 2.0}, TypeError, f"{option} must be an array"),
     ]:
         with pytest.raises(error, match=match):
             build(**{option: value}).forward(x, given_t)
+    dtype = max(lib.dtypes)
+    expected = build(**{option: lib.asarray(C)}).forward(x, given_t)
+    check(lib, build(**{option: C.tolist()}).forward(x, given_t), lib.numpy(expected), dtype, rtol=0)
     if lib.backend.name != "numpy":
         with pytest.raises(TypeError, match=rf"different libraries: .*{option} is numpy\.ndarray"):
             build(**{option: C}).forward(x, given_t)

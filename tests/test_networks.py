@@ -10,19 +10,15 @@ from test_functions import check
 
 import xpnet
 from xpnet import (
-    Activation,
     Affine,
-    Dense,
-    IdentityWithLoss,
+    MultiLayerNet,
     Network,
-    Normal,
     Relu,
     Sequential,
-    Sigmoid,
     SimpleNet,
-    SoftmaxWithLoss,
     TwoLayerNet,
     check_gradients,
+    nn,
 )
 
 RNG = np.random.default_rng(0)
@@ -38,10 +34,12 @@ def two_layers(lib, dtype=None, **options):
     return TwoLayerNet(4, 5, 3, weight_init_std=1.0, like=x, **options), x, lib.asarray(T)
 
 
-def deep(lib, layers=5, loss=SoftmaxWithLoss):
+def deep(lib, layers=5, loss="cross_entropy"):
     """Five affine layers with both activations, and three outputs."""
-    hidden = [d for i in range(layers - 1) for d in (Dense(6, Normal(0.6)), Activation((Relu, Sigmoid)[i % 2]))]
-    return Network(Sequential(*hidden, Dense(3, Normal(0.6)), loss=loss), (2, 2), seed=3, like=lib.asarray([0.0]))
+    hidden = [d for i in range(layers - 1) for d in (nn.Dense(6, nn.Normal(0.6)), (nn.Relu(), nn.Sigmoid())[i % 2])]
+    return Network(
+        Sequential(*hidden, nn.Dense(3, nn.Normal(0.6)), loss=loss), (2, 2), seed=3, like=lib.asarray([0.0])
+    )
 
 
 def by_hand(params, x, activation):
@@ -192,7 +190,7 @@ def test_a_weight_for_each_sample(lib):
 
 
 def test_from_nothing_comes_numpy_float32():
-    for net in (TwoLayerNet(4, 5, 3), Network(Sequential(Dense(2)), (3,))):
+    for net in (TwoLayerNet(4, 5, 3), Network(Sequential(nn.Dense(2)), (3,))):
         assert all(type(p) is np.ndarray and p.dtype == np.float32 for p in net.params.values())
     assert SimpleNet().W.dtype == np.float32
 
@@ -284,24 +282,42 @@ def test_data_of_another_library_are_refused(lib):
 @pytest.mark.parametrize(
     ("build", "match"),
     [
-        (lambda: TwoLayerNet(4, 5, 3, activation="step"), "activation must be one of relu, .*, silu, got 'step'"),
-        (lambda: TwoLayerNet(0, 5, 3), "input_size must be an integer from 1, got 0"),
-        (lambda: TwoLayerNet(4.0, 5, 3), "input_size must be an integer from 1, got 4.0"),
-        (lambda: TwoLayerNet(4, -1, 3), "units must be an integer from 1, got -1"),
-        (lambda: TwoLayerNet(4, 5, 2.5), "units must be an integer from 1, got 2.5"),
-        (lambda: TwoLayerNet(4, 5, 3, -0.1), "std must be finite and not negative, got -0.1"),
-        (lambda: TwoLayerNet(4, 5, 3, math.nan), "std must be finite"),
+        (
+            lambda: TwoLayerNet(4, 5, 3, activation="step"),
+            r"activation must be one of relu, .*, silu, or a description such as nn.Relu\(\); got 'step'",
+        ),
+        (
+            lambda: TwoLayerNet(4, 5, 3, activation=Relu),
+            "activation must be one of .*; got the class Relu of xpnet.layers",
+        ),
+        (lambda: TwoLayerNet(0, 5, 3), "TwoLayerNet: input_size must be an integer of at least 1, got 0"),
+        (lambda: TwoLayerNet(4.0, 5, 3), "TwoLayerNet: input_size must be an integer of at least 1, got 4.0"),
+        (lambda: TwoLayerNet(4, -1, 3), "TwoLayerNet: hidden_size must be an integer of at least 1, got -1"),
+        (lambda: TwoLayerNet(4, 5, 2.5), "TwoLayerNet: output_size must be an integer of at least 1, got 2.5"),
+        (
+            lambda: TwoLayerNet(4, 5, 3, -0.1),
+            "TwoLayerNet: weight_init_std must be finite and not negative, got -0.1",
+        ),
+        (lambda: TwoLayerNet(4, 5, 3, math.nan), "weight_init_std must be finite"),
+        (lambda: MultiLayerNet(4, 5, 3), r"hidden_sizes must be a sequence of integers, such as \[5\]; got 5"),
+        (lambda: MultiLayerNet(4, [0], 3), "MultiLayerNet: hidden_sizes must be an integer of at least 1, got 0"),
     ],
 )
 def test_sizes_and_names_that_make_no_network_are_refused(build, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((TypeError, ValueError), match=match):
         build()
+
+
+def test_numpy_integers_are_sizes_too():
+    sizes = np.asarray([4, 5, 3])
+    assert TwoLayerNet(*sizes).stack.descriptions == TwoLayerNet(4, 5, 3).stack.descriptions
+    assert MultiLayerNet(*sizes[:1], sizes[1:2], sizes[2]).output_shape == (3,)
 
 
 @pytest.mark.parametrize("seed", [None, 1.5, -1, True, "0"])
 def test_a_network_without_a_seed_is_refused(seed):
     for build in (SimpleNet, lambda **o: TwoLayerNet(4, 5, 3, **o)):
-        with pytest.raises(TypeError, match="seed must be an integer from 0 or a numpy.random.Generator"):
+        with pytest.raises(TypeError, match="seed must be an integer of at least 0 or a numpy.random.Generator"):
             build(seed=seed)
 
 
@@ -356,7 +372,7 @@ def test_repr_tells_shapes_dtype_and_library(lib):
     net, _, _ = two_layers(lib)
     assert repr(net).startswith("TwoLayerNet(W1 (4, 5), b1 (5,), W2 (5, 3), b2 (3,); float")
     assert lib.xp.__name__ in repr(net)
-    assert repr(Sequential(Dense(2), Activation(Relu))).count("Relu") == 1
+    assert repr(Sequential(nn.Dense(2), nn.Relu())).count("Relu") == 1
 
 
 # Deeper networks, and regression
@@ -379,7 +395,7 @@ def test_five_layers_are_numbered_checked_and_learn(lib):
 
 def test_twenty_layers_are_checked():
     net = Network(
-        Sequential(*[d for _ in range(19) for d in (Dense(4, Normal(0.9)), Activation(Sigmoid))], Dense(3)),
+        Sequential(*[d for _ in range(19) for d in (nn.Dense(4, nn.Normal(0.9)), nn.Sigmoid())], nn.Dense(3)),
         (4,),
         like=X,
     )
@@ -388,19 +404,19 @@ def test_twenty_layers_are_checked():
 
 
 def test_a_stack_that_begins_with_an_activation_is_differentiated(lib):
-    stack = Sequential(Activation(Sigmoid), Activation(Sigmoid), Dense(3, Normal(1.0)))
+    stack = Sequential(nn.Sigmoid(), nn.Sigmoid(), nn.Dense(3, nn.Normal(1.0)))
     assert check_gradients(Network(stack, (4,), like=lib.asarray([0.0])), lib.asarray(X), lib.asarray(T)).ok
 
 
 def test_a_stack_without_parameters_has_a_loss_and_an_empty_gradient():
-    loss, gradients, _ = Sequential(Activation(Sigmoid)).loss_and_gradient({}, X, np.zeros(6, int))
+    loss, gradients, _ = Sequential(nn.Sigmoid()).loss_and_gradient({}, X, np.zeros(6, int))
     np.testing.assert_allclose(loss, xpnet.softmax_cross_entropy(xpnet.sigmoid(X), np.zeros(6, int)), rtol=1e-14)
     assert gradients == {}
 
 
 def test_regression_is_checked_and_finds_the_line(lib):
     targets = X @ np.asarray([[1.0], [-2.0], [0.5], [3.0]]) + 0.7
-    net = Network(Sequential(Dense(1), loss=IdentityWithLoss), (4,), like=lib.asarray([0.0]))
+    net = Network(Sequential(nn.Dense(1), loss=nn.MeanSquaredError()), (4,), like=lib.asarray([0.0]))
     x, t = lib.asarray(X), lib.asarray(targets)
     assert not net.classifies
     assert TwoLayerNet(4, 5, 3).classifies
@@ -410,7 +426,7 @@ def test_regression_is_checked_and_finds_the_line(lib):
         for name, g in net.gradient(x, t).items():
             net.params[name] -= 0.5 * g
     assert float(net.loss(x, t)) < 0.2 * before
-    wide = deep(lib, 3, IdentityWithLoss)
+    wide = deep(lib, 3, "mse")
     assert check_gradients(wide, lib.asarray(X.reshape(6, 2, 2)), lib.asarray(ONE_HOT), sample=2).ok
 
 

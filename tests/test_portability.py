@@ -152,7 +152,7 @@ class Still:
 def drawn(asarray: Any, *, batch_size: int, **options: Any) -> list[list[int]]:
     """How often each of 10 samples is in each batch."""
     x, t = asarray(np.zeros((10, 1))), asarray(2.0 ** np.arange(10)[:, None])
-    net = xpnet.Network(xpnet.Sequential(xpnet.Dense(1), loss=xpnet.IdentityWithLoss), (1,), like=x)
+    net = xpnet.Network(xpnet.Sequential(xpnet.nn.Dense(1), loss=xpnet.nn.MeanSquaredError()), (1,), like=x)
     loss = xpnet.fit(net, ((x, t), (x, t)), Still(), batch_size=batch_size, progress=False, **options).history.loss
     full, rest = divmod(10, batch_size)
     sizes = [batch_size] * full + [rest] * bool(rest)

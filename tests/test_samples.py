@@ -7,27 +7,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 import xpnet
-from xpnet import (
-    SGD,
-    Activation,
-    Adam,
-    Dense,
-    Drop,
-    Network,
-    Relu,
-    Sequential,
-    Shards,
-    SoftmaxWithLoss,
-    evaluate,
-    fit,
-)
+from xpnet import SGD, Adam, Network, Sequential, Shards, evaluate, fit, nn
 from xpnet.training.samples import InMemory, OnDisk, lender, samples_of
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(230, 6)).astype("float32")
 T = np.argmax(X[:, :3], axis=1)
 TEST = X[:40], T[:40]
-STACK = Sequential(Dense(8), Activation(Relu), Drop(0.2), Dense(3))
+STACK = Sequential(nn.Dense(8), nn.Relu(), nn.Dropout(0.2), nn.Dense(3))
 
 
 def cut(x, t, sizes):
@@ -37,7 +24,7 @@ def cut(x, t, sizes):
 
 
 def on_disk(x, t, sizes=(), buffer=50):
-    net = Network(Sequential(Dense(3)), (x.shape[1],), like=np.empty(0, "float32"))
+    net = Network(Sequential(nn.Dense(3)), (x.shape[1],), like=np.empty(0, "float32"))
     return samples_of("train", Shards(*cut(x, t, sizes), buffer=buffer), net, transformed=False)
 
 
@@ -104,7 +91,7 @@ def test_a_set_that_one_buffer_holds_trains_as_in_memory_but_for_the_order(lib):
     x, t = lib.asarray(X, "float32"), lib.asarray(T)
 
     def trained(train, test):
-        net = Network(Sequential(Dense(8), Activation(Relu), Dense(3)), (6,), like=x)
+        net = Network(Sequential(nn.Dense(8), nn.Relu(), nn.Dense(3)), (6,), like=x)
         return fit(net, (train, test), SGD(0.5), epochs=3, batch_size=230, progress=False)
 
     memory = trained((x, t), (x[:40, ...], t[:40, ...]))
@@ -160,9 +147,9 @@ def test_the_mean_over_blocks_is_that_over_what_counts():
     """In blocks of 2,000, of which the first has few samples that count."""
     x = RNG.normal(size=(4000, 3))
     t = np.where(np.arange(4000) < 1900, 255, np.argmax(x, axis=1))
-    loss = partial(SoftmaxWithLoss, ignore=255)
-    net = Network(Sequential(Dense(3), loss=loss), (3,), like=x)
-    whole = loss(None).forward(net.predict(x), t)
+    loss = nn.CrossEntropy(ignore_index=255)
+    net = Network(Sequential(nn.Dense(3), loss=loss), (3,), like=x)
+    whole = loss.layer().forward(net.predict(x), t)
     assert evaluate(net, x, t).loss == pytest.approx(float(whole), rel=1e-12)
     assert evaluate(net, x[:1000], t[:1000]).loss == 0  # where nothing counts
 
@@ -176,7 +163,7 @@ def test_bytes_stay_bytes_until_their_mini_batch(lib):
 
     pixels = (X * 40 + 128).clip(0, 255).astype("uint8")
     like = lib.asarray(X[:1], "float32")
-    net = Network(Sequential(Dense(3)), (6,), like=like)
+    net = Network(Sequential(nn.Dense(3)), (6,), like=like)
     data = Shards(pixels, T.astype("uint8"), buffer=100), Shards(pixels[:40], T[:40].astype(">i2"))
     fit(net, data, epochs=1, transform=scaled, progress=False)
     assert {name.rpartition(".")[2] for name in seen} == {"uint8"}
@@ -237,7 +224,7 @@ def test_a_run_from_disk_goes_on_within_an_epoch(update, tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_refused_before_training():
-    net = Network(Sequential(Dense(3)), (6,), like=X)
+    net = Network(Sequential(nn.Dense(3)), (6,), like=X)
     pixels = np.zeros((230, 6), "uint8")
     for data, options, error, match in [
         (Shards(X, T), {"sampling": "replacement"}, ValueError, "needs the samples in memory; Shards are shuffled"),
@@ -260,11 +247,11 @@ def test_labels_that_the_loss_ignores_may_be_of_no_class(lib):
     x = lib.asarray(X, "float32")
     for t, ignore in [(labels, 255), (np.where(T == 2, -1, T), -1)]:
         for train in [(x, lib.asarray(t)), Shards(X, t)]:
-            net = Network(Sequential(Dense(3), loss=partial(SoftmaxWithLoss, ignore=ignore)), (6,), like=x)
+            net = Network(Sequential(nn.Dense(3), loss=nn.CrossEntropy(ignore_index=ignore)), (6,), like=x)
             result = fit(net, (train, (x, lib.asarray(t))), SGD(0.1), epochs=1, progress=False)
             assert np.isfinite(result.history.loss).all()
             with pytest.raises(ValueError, match="contains the label"):
-                fit(Network(Sequential(Dense(3)), (6,), like=x), (train, train), epochs=1, progress=False)
+                fit(Network(Sequential(nn.Dense(3)), (6,), like=x), (train, train), epochs=1, progress=False)
 
 
 def test_the_validation_share_of_pieces_is_as_near_as_they_allow():
@@ -305,7 +292,7 @@ def test_a_run_holds_two_buffers(monkeypatch):
         return lend_and_record
 
     monkeypatch.setattr(xpnet.training.samples, "lender", recorded)
-    net = Network(Sequential(Dense(3)), (6,), like=X)
+    net = Network(Sequential(nn.Dense(3)), (6,), like=X)
     data = Shards(X, T, buffer=20), Shards(*TEST, buffer=10)
     fit(net, data, epochs=2, batch_size=8, progress=False)
     assert len(places) == 2 * (2 + 3 + 3)  # samples and targets, in each epoch and evaluation

@@ -7,35 +7,15 @@ import pytest
 from test_functions import check
 
 from xpnet import (
-    Activation,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Drop,
-    Embed,
-    Flat,
-    Gelu,
-    He,
-    IdentityWithLoss,
-    LayerNorm,
-    LeakyRelu,
-    MaxPool,
     MultiLayerNet,
     Network,
-    Normal,
-    Orthogonal,
     Relu,
     Sequential,
-    Sigmoid,
-    Silu,
-    Skip,
-    SoftmaxWithLoss,
-    Tanh,
-    Xavier,
     check_gradients,
     evaluate,
+    nn,
 )
+from xpnet.nn.base import choose_weights
 
 IMAGES, LABELS = np.random.default_rng(0).normal(size=(4, 2, 8, 6)), np.asarray([2, 0, 1, 1])
 
@@ -43,19 +23,19 @@ IMAGES, LABELS = np.random.default_rng(0).normal(size=(4, 2, 8, 6)), np.asarray(
 def everything():
     """A stack with nearly every layer, smooth, so that differences are exact."""
     return Sequential(
-        Conv(4, 3, padding=1),
-        BatchNorm(),
-        Activation(Gelu),
-        Skip(Conv(4, 3, padding=1), BatchNorm(), Activation(Silu), Drop(0.3), Conv(4, 1)),
-        AvgPool(2),
-        Skip(Conv(6, 3, stride=2, padding=1), shortcut=[Conv(6, 1, stride=2), BatchNorm()]),
-        Flat(),
-        LayerNorm(),
-        Drop(0.5),
-        Dense(5),
-        BatchNorm(),
-        Activation(Tanh),
-        Dense(3),
+        nn.Conv2d(4, 3, padding=1),
+        nn.BatchNorm(),
+        nn.Gelu(),
+        nn.Residual(nn.Conv2d(4, 3, padding=1), nn.BatchNorm(), nn.Silu(), nn.Dropout(0.3), nn.Conv2d(4, 1)),
+        nn.AvgPool2d(2),
+        nn.Residual(nn.Conv2d(6, 3, stride=2, padding=1), shortcut=[nn.Conv2d(6, 1, stride=2), nn.BatchNorm()]),
+        nn.Flatten(),
+        nn.LayerNorm(),
+        nn.Dropout(0.5),
+        nn.Dense(5),
+        nn.BatchNorm(),
+        nn.Tanh(),
+        nn.Dense(3),
     )
 
 
@@ -78,18 +58,22 @@ def prepared(lib, stack, x, dtype=None):
 
 
 DESCRIPTIONS = {
-    "dense": (Dense(5), (2, 3), (5,)),
-    "activation": (Activation(Relu), (2, 3), (2, 3)),
-    "conv": (Conv(6, (3, 2), stride=2, padding=1, groups=2), (4, 7, 6), (6, 4, 4)),
-    "maxpool": (MaxPool(2), (4, 7, 6), (4, 3, 3)),
-    "avgpool": (AvgPool(3, stride=2, padding=1), (4, 7, 6), (4, 4, 3)),
-    "batchnorm": (BatchNorm(), (4, 7, 6), (4, 7, 6)),
-    "batchnorm of features": (BatchNorm(), (5,), (5,)),
-    "layernorm": (LayerNorm(), (4, 3), (4, 3)),
-    "drop": (Drop(0.4), (4, 3), (4, 3)),
-    "flat": (Flat(), (4, 3, 2), (24,)),
-    "skip": (Skip(Conv(4, 3, padding=1), Drop(0.5), BatchNorm()), (4, 5, 6), (4, 5, 6)),
-    "skip with a shortcut": (Skip(Conv(8, 2, stride=2), shortcut=[Conv(8, 2, stride=2)]), (4, 6, 6), (8, 3, 3)),
+    "dense": (nn.Dense(5), (2, 3), (5,)),
+    "activation": (nn.Relu(), (2, 3), (2, 3)),
+    "conv": (nn.Conv2d(6, (3, 2), stride=2, padding=1, groups=2), (4, 7, 6), (6, 4, 4)),
+    "maxpool": (nn.MaxPool2d(2), (4, 7, 6), (4, 3, 3)),
+    "avgpool": (nn.AvgPool2d(3, stride=2, padding=1), (4, 7, 6), (4, 4, 3)),
+    "batchnorm": (nn.BatchNorm(), (4, 7, 6), (4, 7, 6)),
+    "batchnorm of features": (nn.BatchNorm(), (5,), (5,)),
+    "layernorm": (nn.LayerNorm(), (4, 3), (4, 3)),
+    "drop": (nn.Dropout(0.4), (4, 3), (4, 3)),
+    "flat": (nn.Flatten(), (4, 3, 2), (24,)),
+    "skip": (nn.Residual(nn.Conv2d(4, 3, padding=1), nn.Dropout(0.5), nn.BatchNorm()), (4, 5, 6), (4, 5, 6)),
+    "skip with a shortcut": (
+        nn.Residual(nn.Conv2d(8, 2, stride=2), shortcut=[nn.Conv2d(8, 2, stride=2)]),
+        (4, 6, 6),
+        (8, 3, 3),
+    ),
 }
 
 
@@ -116,7 +100,7 @@ def test_the_output_has_the_shape_that_was_told(lib, name, training):
 
 
 def test_embeddings_are_looked_up_and_learned(lib):
-    stack = Sequential(Embed(7, 3, Normal(1.0)), Dense(4))
+    stack = Sequential(nn.Embedding(7, 3, nn.Normal(1.0)), nn.Dense(4))
     ids, t = lib.asarray(np.asarray([[1, 6], [1, 0], [2, 2]])), lib.asarray(np.asarray([0, 3, 1]))
     params = placed(lib, stack.init(np.random.default_rng(0), (2,)))
     assert {name: tuple(p.shape) for name, p in params.items()} == {"W1": (7, 3), "W2": (6, 4), "b1": (4,)}
@@ -137,23 +121,30 @@ def test_names_are_numbered_in_order_and_belong_to_the_inside_too():
 
 def test_initial_weights_are_chosen_by_the_activation_that_follows_unless_given():
     stack = Sequential(
-        Dense(3),
-        BatchNorm(),
-        Activation(Tanh),
-        Conv(2, 1),
-        Activation(Relu),
-        Dense(3, Normal(0.5)),
-        Activation(Sigmoid),
-        Dense(2),
+        nn.Dense(3),
+        nn.BatchNorm(),
+        nn.Tanh(),
+        nn.Conv2d(2, 1),
+        nn.Relu(),
+        nn.Dense(3, nn.Normal(0.5)),
+        nn.Sigmoid(),
+        nn.Dense(2),
     )
-    chosen = [d.weight_init for d in stack.descriptions if isinstance(d, (Dense, Conv))]
-    assert chosen == [Xavier(), He(), Normal(0.5), He()]
-    inside = Skip(Dense(3), Activation(Sigmoid), Dense(3)).descriptions
-    assert [d.weight_init for d in inside if isinstance(d, Dense)] == [Xavier(), He()]
+    chosen = [d.weight_init for d in choose_weights(stack.descriptions) if isinstance(d, (nn.Dense, nn.Conv2d))]
+    assert chosen == [nn.Xavier(), nn.He(), nn.Normal(0.5), nn.He()]
+    assert stack.descriptions[0] == nn.Dense(3)  # what was typed is kept
+
+
+def test_initial_weights_are_drawn_as_chosen_inside_a_residual_connection_too():
+    layers = nn.Dense(400), nn.Sigmoid(), nn.Dense(400)
+    for stack in (Sequential(*layers), Sequential(nn.Residual(*layers))):
+        params = stack.init(np.random.default_rng(0), (400,))
+        assert np.std(params["W1"]) == pytest.approx((1 / 400) ** 0.5, rel=0.02)
+        assert np.std(params["W2"]) == pytest.approx((2 / 400) ** 0.5, rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("init", "std"), [(He(), (2 / 72) ** 0.5), (Xavier(), (1 / 72) ** 0.5)], ids=["he", "xavier"]
+    ("init", "std"), [(nn.He(), (2 / 72) ** 0.5), (nn.Xavier(), (1 / 72) ** 0.5)], ids=["he", "xavier"]
 )
 @pytest.mark.parametrize("shape", [(72, 500), (500, 8, 3, 3)])
 def test_scale_of_initial_weights_goes_by_the_inputs_of_a_unit(init, std, shape):
@@ -162,13 +153,16 @@ def test_scale_of_initial_weights_goes_by_the_inputs_of_a_unit(init, std, shape)
 
 @pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (4, 2, 3, 3), (20, 2, 2, 2)])
 def test_orthogonal_weights_keep_lengths(shape):
-    W = Orthogonal(2.0)(np.random.default_rng(0), shape).reshape(shape[0], -1)
+    W = nn.Orthogonal(2.0)(np.random.default_rng(0), shape).reshape(shape[0], -1)
     small = W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W
     np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
 
 
 def test_the_shapes_of_parameters_are_those_that_are_drawn():
-    for stack, shape in [(everything(), (2, 8, 6)), (Sequential(Embed(5, 3), LayerNorm(), Dense(2)), (4,))]:
+    for stack, shape in [
+        (everything(), (2, 8, 6)),
+        (Sequential(nn.Embedding(5, 3), nn.LayerNorm(), nn.Dense(2)), (4,)),
+    ]:
         drawn = stack.init(np.random.default_rng(0), shape)
         assert stack.param_shapes(shape) == {name: p.shape for name, p in drawn.items()}
         for description in stack.descriptions:
@@ -177,7 +171,7 @@ def test_the_shapes_of_parameters_are_those_that_are_drawn():
 
 def test_the_summary_counts_what_there_is():
     lines = everything().summary((2, 8, 6)).splitlines()
-    assert lines[1].split() == ["Convolution1", "(4,", "8,", "6)", "76"]
+    assert lines[1].split() == ["Convolution1", "Conv2d(4,", "3,", "padding=1)", "(4,", "8,", "6)", "76"]
     total = sum(p.size for p in everything().init(np.random.default_rng(0), (2, 8, 6)).values())
     assert lines[-1].split() == ["total", f"{total:,}"]
     assert len(lines) == 13 + 2
@@ -251,7 +245,7 @@ def test_the_checker_follows_state_and_noise(lib):
 
 
 def test_training_uses_the_batch_and_inference_what_was_carried(lib):
-    stack = Sequential(BatchNorm(momentum=0.5))
+    stack = Sequential(nn.BatchNorm(momentum=0.5))
     x = np.asarray([[1.0, 10.0], [3.0, 30.0]])
     params, state, _ = prepared(lib, stack, x)
     (layer,) = stack.layers(params, state=state, training=True).values()
@@ -264,7 +258,7 @@ def test_training_uses_the_batch_and_inference_what_was_carried(lib):
 
 
 def test_dropout_drops_in_training_only(lib):
-    stack = Sequential(Drop(0.5))
+    stack = Sequential(nn.Dropout(0.5))
     x = np.ones((100, 50))
     noise = placed(lib, stack.draw(np.random.default_rng(0), x.shape))
     kept = np.random.default_rng(0).random(x.shape, dtype="float32") >= 0.5
@@ -283,7 +277,7 @@ def test_what_is_missing_or_unknown_is_said(lib):
         stack.predict(params, x)
     with pytest.raises(ValueError, match=r"noise has \['mask9'\], but this stack's is \['mask1', 'mask2'\]"):
         stack.loss_and_gradient(params, x, t, state=state, noise=noise | {"mask9": noise["mask1"]})
-    plain = Sequential(Dense(3))
+    plain = Sequential(nn.Dense(3))
     with pytest.raises(ValueError, match=r"state has \['mean1'\], but this stack's is empty"):
         plain.predict(placed(lib, plain.init(np.random.default_rng(0), (2,))), x, state={"mean1": state["mean1"]})
 
@@ -292,14 +286,26 @@ def test_what_is_missing_or_unknown_is_said(lib):
     ("stack", "shape", "match"),
     [
         (
-            Sequential(Dense(4), Conv(3, 3)),
+            Sequential(nn.Dense(4), nn.Conv2d(3, 3)),
             (9,),
-            r"layer 2, Convolution1, is given samples of shape \(4,\): Conv: expect",
+            r"layer 2, Convolution1, is given samples of shape \(4,\): Conv2d: expect",
         ),
-        (Sequential(Conv(3, 3), MaxPool(2), Conv(3, 5)), (1, 8, 8), r"layer 3, Convolution2, .*\(3, 3, 3\): .*5 x 5"),
-        (Sequential(Conv(4, 1, groups=4)), (2, 3, 3), "2 channels do not divide into 4 groups"),
-        (Sequential(Activation(Relu), Skip(Dense(5))), (4,), r"layer 2, Residual1, .*make \(5,\) of \(4,\), and the"),
-        (Sequential(MaxPool(3)), (1, 2, 2), r"layer 1, MaxPooling1, .*3 x 3 .*does not fit into an image of 2 x 2"),
+        (
+            Sequential(nn.Conv2d(3, 3), nn.MaxPool2d(2), nn.Conv2d(3, 5)),
+            (1, 8, 8),
+            r"layer 3, Convolution2, .*\(3, 3, 3\): .*5 x 5",
+        ),
+        (Sequential(nn.Conv2d(4, 1, groups=4)), (2, 3, 3), "2 channels do not divide into 4 groups"),
+        (
+            Sequential(nn.Relu(), nn.Residual(nn.Dense(5))),
+            (4,),
+            r"layer 2, Residual1, .*\(4,\) its layers give \(5,\) and its shortcut \(4,\)",
+        ),
+        (
+            Sequential(nn.MaxPool2d(3)),
+            (1, 2, 2),
+            r"layer 1, MaxPooling1, .*3 x 3 .*does not fit into an image of 2 x 2",
+        ),
     ],
 )
 def test_layers_that_do_not_fit_are_named_before_any_data_is_touched(stack, shape, match):
@@ -313,14 +319,14 @@ def test_layers_that_do_not_fit_are_named_before_any_data_is_touched(stack, shap
 @pytest.mark.parametrize(
     ("build", "match"),
     [
-        (lambda: Dense(0), "units must be an integer from 1"),
-        (lambda: Conv(3, 0), "size must be"),
-        (lambda: Conv(3, 3, stride=(1, 0)), "stride must be"),
-        (lambda: Conv(3, 3, groups=2), "3 filters do not divide into 2 groups"),
-        (lambda: MaxPool(2, padding=2), "more than half of the window"),
-        (lambda: Drop(1.0), "rate is the share of units left out"),
-        (lambda: Embed(0, 3), "count must be an integer from 1"),
-        (lambda: Orthogonal(0.0), "gain must be positive"),
+        (lambda: nn.Dense(0), "Dense: units must be an integer of at least 1, got 0"),
+        (lambda: nn.Conv2d(3, 0), "size must be"),
+        (lambda: nn.Conv2d(3, 3, stride=(1, 0)), "stride must be"),
+        (lambda: nn.Conv2d(3, 3, groups=2), "3 filters do not divide into 2 groups"),
+        (lambda: nn.MaxPool2d(2, padding=2), "more than half of the window"),
+        (lambda: nn.Dropout(1.0), "Dropout: rate must be from 0 to below 1, got 1.0"),
+        (lambda: nn.Embedding(0, 3), "count must be an integer of at least 1, got 0"),
+        (lambda: nn.Orthogonal(0.0), "gain must be positive"),
     ],
 )
 def test_options_that_cannot_be_are_refused_at_once(build, match):
@@ -329,17 +335,56 @@ def test_options_that_cannot_be_are_refused_at_once(build, match):
 
 
 def test_what_looks_integers_up_can_only_come_first():
-    with pytest.raises(ValueError, match=r"layer 2 is Embed\(.*can only be the first"):
-        Sequential(Dense(4), Embed(7, 3))
-    with pytest.raises(ValueError, match="Skip: .* can only be the first"):
-        Skip(Embed(7, 3))
+    with pytest.raises(ValueError, match=r"layer 2 is Embedding\(7, 3\), which looks ids up; it must be the first"):
+        Sequential(nn.Dense(4), nn.Embedding(7, 3))
+    with pytest.raises(ValueError, match="Residual: .* must be the first"):
+        nn.Residual(nn.Embedding(7, 3))
 
 
 def test_what_is_no_description_is_refused():
-    with pytest.raises(TypeError, match=r"layer 2 is .*Relu.*expected a description of a layer"):
-        Sequential(Dense(3), Relu)
+    expected = r"layer 2 must be a description such as nn.Dense\(50\) or nn.Relu\(\), got "
+    for wrong, got in [
+        (nn.Relu, r"the class nn.Relu; call it, as in nn.Relu\(...\)"),
+        (Relu, "the class Relu of xpnet.layers"),
+        (Relu(), r"a layer object, Relu\(...\) of xpnet.layers"),
+        ("relu", "'relu'"),
+        (50, "50"),
+        (nn.CrossEntropy(), r"CrossEntropy\(\)"),
+    ]:
+        for build in (Sequential, nn.Residual):
+            with pytest.raises(TypeError, match=f"{build.__name__}: {expected}{got}$"):
+                build(nn.Dense(3), wrong)
+    with pytest.raises(TypeError, match="Residual, shortcut: layer 1 must be a description .*, got 3"):
+        nn.Residual(nn.Dense(3), shortcut=[3])
+    with pytest.raises(TypeError, match="Residual: shortcut must be a list of descriptions, got Dense"):
+        nn.Residual(nn.Dense(3), shortcut=nn.Dense(3))
     with pytest.raises(TypeError, match="slop"):
-        Activation(LeakyRelu, slop=0.1)
+        nn.LeakyRelu(slop=0.1)
+    with pytest.raises(TypeError, match=r"Network: stack must be a Sequential, got Dense\(3\)"):
+        Network(nn.Dense(3), (4,))
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "match"),
+    [
+        (784, TypeError, r"input_shape must be a tuple, the shape of one sample, such as \(784,\); got 784"),
+        ("784", TypeError, "input_shape must be a tuple"),
+        ((4.0,), TypeError, "input_shape: each side must be an integer of at least 1, got 4.0"),
+        ((0,), ValueError, "input_shape: each side must be an integer of at least 1, got 0"),
+    ],
+)
+def test_a_shape_that_is_none_is_refused(shape, error, match):
+    stack = Sequential(nn.Dense(3))
+    for call in (
+        lambda: Network(stack, shape),
+        lambda: stack.init(np.random.default_rng(0), shape),
+        lambda: stack.summary(shape),
+    ):
+        with pytest.raises(error, match=match):
+            call()
+    net = Network(stack, [np.int64(4), 2])
+    assert net.input_shape == (4, 2)
+    assert {type(side) for side in net.input_shape} == {int}
 
 
 # MultiLayerNet
@@ -354,7 +399,7 @@ def test_multi_layer_net_is_gradient_checked(lib, activation, batch_norm):
 
 
 def test_multi_layer_net_has_what_it_was_told():
-    net = MultiLayerNet(4, [6, 5], 2, activation="tanh", batch_norm=True, dropout=0.1, loss=IdentityWithLoss)
+    net = MultiLayerNet(4, [6, 5], 2, activation="tanh", batch_norm=True, dropout=0.1, loss=nn.MeanSquaredError())
     kinds = ["Affine1", "BatchNormalization1", "Tanh1", "Dropout1"]
     assert net.stack.names == [*kinds, *(k[:-1] + "2" for k in kinds), "Affine3"]
     assert not net.classifies
@@ -366,7 +411,7 @@ def test_multi_layer_net_has_what_it_was_told():
 
 
 def test_a_loss_with_options_still_classifies():
-    assert Network(Sequential(Dense(2), loss=partial(SoftmaxWithLoss, smoothing=0.1)), (3,)).classifies
+    assert Network(Sequential(nn.Dense(2), loss=nn.CrossEntropy(label_smoothing=0.1)), (3,)).classifies
 
 
 # Evaluation
@@ -378,7 +423,7 @@ def test_evaluation_is_the_same_in_blocks(lib, one_hot):
     n = 2_300
     rng = np.random.default_rng(5)
     scores, t = rng.normal(size=(n, 3)), rng.integers(0, 3, size=n)
-    net = Network(Sequential(Dense(3)), (3,), like=lib.asarray(scores))
+    net = Network(Sequential(nn.Dense(3)), (3,), like=lib.asarray(scores))
     net.params = placed(lib, {"W1": np.eye(3), "b1": np.zeros(3)})
     found = evaluate(net, lib.asarray(scores), lib.asarray(np.eye(3)[t] if one_hot else t))
     confusion = np.zeros((3, 3), int)
@@ -392,7 +437,7 @@ def test_evaluation_is_the_same_in_blocks(lib, one_hot):
 
 def test_evaluation_of_a_regression_is_its_loss(lib):
     x = np.random.default_rng(6).normal(size=(5, 2))
-    net = Network(Sequential(Dense(2), loss=IdentityWithLoss), (2,), like=lib.asarray(x))
+    net = Network(Sequential(nn.Dense(2), loss=nn.MeanSquaredError()), (2,), like=lib.asarray(x))
     net.params = placed(lib, {"W1": np.eye(2), "b1": np.ones(2)})
     found = evaluate(net, lib.asarray(x), lib.asarray(x))
     assert (found.loss, found.accuracy, found.confusion) == (pytest.approx(1.0), None, None)

@@ -21,20 +21,7 @@ from conftest import VARIANTS, needs
 from test_datasets import FILES, encode
 
 import xpnet
-from xpnet import (
-    SGD,
-    Activation,
-    Adam,
-    Dense,
-    Diverged,
-    IdentityWithLoss,
-    Network,
-    Relu,
-    Sequential,
-    TwoLayerNet,
-    fit,
-    train,
-)
+from xpnet import SGD, Adam, Diverged, Network, Sequential, TwoLayerNet, fit, nn, train
 from xpnet.backends import BACKENDS, BackendUnavailable
 from xpnet.training import callbacks, evaluation, fitting as module, history, loop
 
@@ -134,7 +121,7 @@ def test_no_epochs_leaves_the_initial_weights(lib):
 @pytest.mark.parametrize("batch_size", [1, 6, 250, 1000])
 def test_any_batch_size_uses_every_sample(batch_size):
     x = np.eye(12)
-    net = Network(Sequential(Dense(1), loss=IdentityWithLoss), (12,), like=x)
+    net = Network(Sequential(nn.Dense(1), loss=nn.MeanSquaredError()), (12,), like=x)
     rows: list[Any] = []
 
     def record(batch: Any) -> Any:
@@ -274,7 +261,7 @@ def regression(lib: Any) -> tuple[Network, Any]:
     t = np.stack([x[:, 0] - x[:, 1], 2 * x[:, 0]], axis=1)
     x, t = (lib.asarray(a, width(lib)) for a in (x, t))
     stack = Sequential(
-        Dense(8, xpnet.Normal(0.5)), Activation(Relu), Dense(2, xpnet.Normal(0.5)), loss=IdentityWithLoss
+        nn.Dense(8, nn.Normal(0.5)), nn.Relu(), nn.Dense(2, nn.Normal(0.5)), loss=nn.MeanSquaredError()
     )
     return Network(stack, (2,), like=x), ((x, t), (x, t))
 
@@ -465,7 +452,7 @@ def test_mixed_libraries_and_mixed_devices_are_refused(name, capsys):
         ({"seed": -1}, TypeError, "seed must be .*got -1"),
         ({"seed": 1.0}, TypeError, "seed must be .*got 1.0"),
         ({"learning_rate": 1.0, "optimizer": Adam()}, ValueError, r"learning_rate=1.0 is for .* Adam\(1.0\)"),
-        ({"hidden_size": 5, "network": Sequential(Dense(10))}, ValueError, "hidden_size, .* are of the two-layer"),
+        ({"hidden_size": 5, "network": Sequential(nn.Dense(10))}, ValueError, "hidden_size, .* are of the two-layer"),
         ({"learning_rate": 0}, ValueError, "(lr|learning_rate) must be positive and finite, got 0"),
         ({"learning_rate": -0.1}, ValueError, "(lr|learning_rate) must be positive and finite, got -0.1"),
         ({"learning_rate": math.nan}, ValueError, "(lr|learning_rate) must be positive and finite, got nan"),

@@ -43,6 +43,8 @@ def __getattr__(name: str) -> object:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME:
+        if not name.startswith("_") and name in importlib.import_module(f"{__name__}.nn").__all__:
+            raise AttributeError(f"xpnet has no {name} at its root; write nn.{name}, after: from xpnet import nn")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value

@@ -63,27 +63,6 @@ from .layers import (
     SoftmaxWithLoss as SoftmaxWithLoss,
     Tanh as Tanh,
 )
-from .nn.bricks import (
-    Activation as Activation,
-    AvgPool as AvgPool,
-    BatchNorm as BatchNorm,
-    Conv as Conv,
-    Dense as Dense,
-    Description as Description,
-    Drop as Drop,
-    Embed as Embed,
-    Flat as Flat,
-    LayerNorm as LayerNorm,
-    MaxPool as MaxPool,
-    Skip as Skip,
-)
-from .nn.initializers import (
-    He as He,
-    Normal as Normal,
-    Orthogonal as Orthogonal,
-    Xavier as Xavier,
-    Zeros as Zeros,
-)
 from .nn.networks import (
     MultiLayerNet as MultiLayerNet,
     Network as Network,
@@ -120,6 +99,9 @@ from .training.callbacks import (
 from .training.checkpoints import (
     load_network as load_network,
     save_network as save_network,
+)
+from .training.describing import (
+    register as register,
 )
 from .training.evaluation import (
     Evaluation as Evaluation,

@@ -17,7 +17,8 @@ from .backends import BACKENDS, Backend, BackendUnavailable, get_backend
 from .checking import GradientError, check_gradients
 from .datasets import load_mnist, names
 from .datasets.images import read_digit
-from .nn.networks import ACTIVATIONS, TwoLayerNet
+from .nn.activations import ACTIVATIONS
+from .nn.networks import TwoLayerNet
 from .training.checkpoints import load_network
 from .training.config import OPTIMIZERS
 from .training.distributed import ProcessesError, processes

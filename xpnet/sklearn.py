@@ -12,19 +12,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from . import nn
 from ._array import Array, device, dtype_name, from_host, has_float64, index_dtype, namespace
 from .backends import backend_of, not_installed, on_arrays_device, read_all, to_numpy
 from .functions import sigmoid, softmax
-from .layers import (
-    ExponentialWithLoss,
-    IdentityWithLoss,
-    Relu,
-    Sigmoid,
-    SigmoidWithLoss,
-    SoftmaxWithLoss,
-    Tanh,
-)
-from .nn.bricks import Activation, Dense
 from .nn.sequential import Params, Sequential
 from .optim.optimizers import Adam, Optimizer
 from .training.samples import in_batches
@@ -49,12 +40,17 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 Host: TypeAlias = np.ndarray[Any, Any]
 Data: TypeAlias = tuple[Array, ...]
 
-_ACTIVATIONS = {"identity": None, "logistic": Sigmoid, "tanh": Tanh, "relu": Relu}
-_LOSSES: dict[str, Any] = {
-    "softmax": SoftmaxWithLoss,
-    "logistic": SigmoidWithLoss,
-    "identity": IdentityWithLoss,
-    "exp": ExponentialWithLoss,
+_ACTIVATIONS: dict[str, list[nn.Description]] = {
+    "identity": [],
+    "logistic": [nn.Sigmoid()],
+    "tanh": [nn.Tanh()],
+    "relu": [nn.Relu()],
+}
+_LOSSES: dict[str, nn.LossDescription] = {
+    "softmax": nn.CrossEntropy(),
+    "logistic": nn.BinaryCrossEntropy(),
+    "identity": nn.MeanSquaredError(),
+    "exp": nn.Poisson(),
 }
 
 
@@ -189,10 +185,8 @@ class _Perceptron(BaseEstimator):
     @property
     def _stack(self) -> Sequential:
         hidden = _ACTIVATIONS[self.activation]
-        layers = []
-        for W in self.coefs_[:-1]:
-            layers += [Dense(W.shape[1]), *([Activation(hidden)] if hidden else [])]
-        return Sequential(*layers, Dense(self.n_outputs_), loss=_LOSSES[self.out_activation_])
+        layers = [d for W in self.coefs_[:-1] for d in (nn.Dense(W.shape[1]), *hidden)]
+        return Sequential(*layers, nn.Dense(self.n_outputs_), loss=_LOSSES[self.out_activation_])
 
     @property
     def _params(self) -> Params:

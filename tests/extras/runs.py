@@ -4,75 +4,61 @@ What comes of each, in this process, goes into ``FOLDER/NAME.RANK.npz``.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import xpnet
-from xpnet import (
-    SGD,
-    Activation,
-    Adam,
-    BatchNorm,
-    CosineDecay,
-    Dense,
-    Drop,
-    IdentityWithLoss,
-    Momentum,
-    Network,
-    Relu,
-    Sequential,
-    SoftmaxWithLoss,
-)
+from xpnet import SGD, Adam, CosineDecay, Momentum, Network, Sequential, nn
 from xpnet.training.distributed import processes
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(403, 6))
 T = np.argmax(X[:, :3] + RNG.normal(size=(403, 3)), axis=1)
 LABELS = np.where(T == 2, 255, T)  # for a loss that ignores 255
-TAIL = Dense(8), Activation(Relu), Dense(3)
+CROSS_ENTROPY = nn.CrossEntropy()
+TAIL = nn.Dense(8), nn.Relu(), nn.Dense(3)
 WEIGHTS = np.asarray([1.0, 5.0, 2.0])
 
 # Of each run: the layers, the loss, the targets, and the options of `fit`. 4 epochs of 403 samples, 16 at a time and
 # 3 in the last mini-batch, are 104 updates.
 RUNS = {
-    "sgd": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.2)}),
+    "sgd": (TAIL, CROSS_ENTROPY, T, {"optimizer": SGD(0.2)}),
     "adam-dropout-parts": (
-        (Dense(8), Activation(Relu), Drop(0.3), Dense(3)),
-        SoftmaxWithLoss,
+        (nn.Dense(8), nn.Relu(), nn.Dropout(0.3), nn.Dense(3)),
+        CROSS_ENTROPY,
         T,
         {"optimizer": Adam(CosineDecay(0.01, steps=104), clip_norm=0.5, weight_decay=0.01), "accumulate": 2},
     ),
     "weighted-ignored": (
         TAIL,
-        partial(SoftmaxWithLoss, class_weight=WEIGHTS, ignore=255),
+        nn.CrossEntropy(class_weight=WEIGHTS, ignore_index=255),
         LABELS,
         {"optimizer": Momentum(0.05), "validation": 0.2, "epochs": 6},
     ),
-    "fewer-than-processes": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.05), "batch_size": 2, "epochs": 1}),
+    "fewer-than-processes": (TAIL, CROSS_ENTROPY, T, {"optimizer": SGD(0.05), "batch_size": 2, "epochs": 1}),
     "held-patience": (
         TAIL,
-        SoftmaxWithLoss,
+        CROSS_ENTROPY,
         T,
         {"optimizer": SGD(0.5), "validation": 0.2, "patience": 3, "epochs": 40, "sampling": "replacement"},
     ),
-    "regression": (TAIL, IdentityWithLoss, X[:, 3:] ** 2, {"optimizer": SGD(0.02), "validation": 0.1, "epochs": 5}),
+    "regression": (TAIL, "mse", X[:, 3:] ** 2, {"optimizer": SGD(0.02), "validation": 0.1, "epochs": 5}),
     "batch-norm": (
-        (Dense(8), BatchNorm(), Activation(Relu), Dense(3)),
-        SoftmaxWithLoss,
+        (nn.Dense(8), nn.BatchNorm(), nn.Relu(), nn.Dense(3)),
+        CROSS_ENTROPY,
         T,
         {"optimizer": SGD(0.1), "batch_size": 31, "epochs": 8},
     ),
     "batch-norm-once": (
-        (Dense(8), BatchNorm(), Activation(Relu), Dense(3)),
-        SoftmaxWithLoss,
+        (nn.Dense(8), nn.BatchNorm(), nn.Relu(), nn.Dense(3)),
+        CROSS_ENTROPY,
         T,
         {"optimizer": SGD(0.1), "batch_size": 403, "epochs": 1},
     ),
-    "on-disk": (TAIL, SoftmaxWithLoss, T, {"optimizer": SGD(0.2), "validation": 0.2, "epochs": 6}),
+    "on-disk": (TAIL, CROSS_ENTROPY, T, {"optimizer": SGD(0.2), "validation": 0.2, "epochs": 6}),
     **{
-        library: (TAIL, SoftmaxWithLoss, T, {"optimizer": Adam(0.01), "batch_size": size})
+        library: (TAIL, CROSS_ENTROPY, T, {"optimizer": Adam(0.01), "batch_size": size})
         for library, size in (("torch", 16), ("jax", 16), ("strict", 16), ("dask", 134), ("cupy", 16))
     },
 }

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -18,35 +17,25 @@ from safetensors import safe_open
 
 from xpnet import (
     SGD,
-    Activation,
     Adam,
-    BatchNorm,
-    Conv,
     CosineDecay,
-    Dense,
-    Description,
     Diverged,
-    Drop,
-    Embed,
-    HuberLoss,
-    LayerNorm,
-    LeakyRelu,
     Momentum,
     Network,
     Relu,
     Sequential,
-    Skip,
     SoftmaxWithLoss,
     TwoLayerNet,
     WarmUp,
     fit,
+    nn,
 )
 from xpnet.training import describing
 from xpnet.training.checkpoints import load_network, save_network
 
 X = np.random.default_rng(0).normal(size=(230, 6)).astype("float32")
 T = np.argmax(X[:, :3], axis=1)
-STACK = Sequential(Dense(8), BatchNorm(), Activation(Relu), Drop(0.3), Dense(3))
+STACK = Sequential(nn.Dense(8), nn.BatchNorm(), nn.Relu(), nn.Dropout(0.3), nn.Dense(3))
 RUNS = {
     "sgd": (lambda like: TwoLayerNet(6, 8, 3, weight_init_std=0.5, like=like), SGD(0.2), {}),
     "everything": (
@@ -206,8 +195,8 @@ import sys, xpnet, numpy as np
 xpnet.training.checkpoints.EVERY = 0.0
 x = np.random.default_rng(0).normal(size=(400, 6)).astype("float32")
 t = np.argmax(x[:, :3], axis=1)
-net = xpnet.Network(xpnet.Sequential(xpnet.Dense(8), xpnet.BatchNorm(), xpnet.Activation(xpnet.Relu), xpnet.Drop(0.3),
-                                     xpnet.Dense(3)), (6,), like=x)
+net = xpnet.Network(xpnet.Sequential(xpnet.nn.Dense(8), xpnet.nn.BatchNorm(), xpnet.nn.Relu(), xpnet.nn.Dropout(0.3),
+                                     xpnet.nn.Dense(3)), (6,), like=x)
 print("ready", flush=True)
 result = xpnet.fit(net, ((x, t), (x, t)), xpnet.Adam(0.01), epochs=12, batch_size=10, checkpoint=sys.argv[1],
                    resume=True, progress=False)
@@ -254,8 +243,9 @@ def test_killed_again_and_again_at_any_moment_it_ends_as_if_never_killed(tmp_pat
     "stack",
     [
         STACK,
-        Sequential(Skip(Dense(6), Activation(LeakyRelu, slope=0.3), shortcut=[Dense(6)]), loss=HuberLoss),
-        Sequential(Dense(3), loss=partial(SoftmaxWithLoss, smoothing=0.1)),
+        Sequential(nn.Residual(nn.Dense(6), nn.LeakyRelu(slope=0.3), shortcut=[nn.Dense(6)]), loss=nn.Huber()),
+        Sequential(nn.Dense(3), loss=nn.CrossEntropy([1.0, 2.0, 3.0], label_smoothing=0.1, ignore_index=-1)),
+        Sequential(nn.Dense(3, nn.Normal(0.5)), nn.Softmax(axis=1), nn.Dense(2), loss=SoftmaxWithLoss),
         Sequential(),
     ],
     ids=str,
@@ -273,20 +263,31 @@ def test_a_network_is_saved_and_loaded(lib, stack, tmp_path):
     assert set(st.load_file(path)) == {f"params/{n}" for n in net.params} | {f"state/{n}" for n in net.state}
 
 
-class Square(Description):
+class Square(nn.Description):
     kind = "Square"
 
     def layer(self, arrays, training):
         return Relu()
 
 
+class Mine(SoftmaxWithLoss):
+    pass
+
+
 def test_what_a_file_cannot_describe_is_refused_before_anything_is_written(tmp_path):
     path = tmp_path / "net.safetensors"
-    weighted = partial(SoftmaxWithLoss, class_weight=np.ones(3, "float32"))
-    for stack, what in [(Sequential(Dense(3), Square()), "Square"), (Sequential(Dense(3), loss=weighted), "array")]:
-        with pytest.raises(ValueError, match=rf"{what}.*is not of xpnet, so that a file cannot describe it"):
+    drawn = nn.Dense(3, weight_init=lambda rng, shape: rng.normal(size=shape))
+    for stack, match in [
+        (
+            Sequential(nn.Dense(3), Square()),
+            r"a file cannot describe Square\(\); decorate its class with @xpnet.register",
+        ),
+        (Sequential(nn.Dense(3), loss=Mine), r"describe <class .*Mine'>; decorate its class with @xpnet.register"),
+        (Sequential(drawn), "describe <function .*; options in files are numbers, strings and lists"),
+    ]:
+        with pytest.raises(ValueError, match=match):
             save_network(Network(stack, (6,)), path)
-        with pytest.raises(ValueError, match="is not of xpnet"):
+        with pytest.raises(ValueError, match=match):
             fit(Network(stack, (6,)), ((X, T), (X, T)), checkpoint=path, progress=False)
     assert not list(tmp_path.iterdir())
 
@@ -339,8 +340,8 @@ def refused(call, path, match):
 
 
 STACK_OF = describing.to_plain(TwoLayerNet(6, 8, 3).stack)
-CLASS = {"is": "class", "name": "SGD"}
-HALVES = {"is": "Activation", "layer": CLASS, "options": {}}
+SGD_ = {"is": "SGD", "lr": 0.1}
+LOSS = {"class": "SoftmaxWithLoss"}
 
 
 @pytest.mark.parametrize(
@@ -354,11 +355,22 @@ HALVES = {"is": "Activation", "layer": CLASS, "options": {}}
         ({"axes": None}, "describes no network"),
         ({"axes": {"params/W1": [0, 1]}}, "order of the axes"),
         ({"network": None}, "describes no network"),
-        ({"network": {"stack": {"is": "eval", "code": "1"}, "input_shape": [6]}}, "no description of xpnet's"),
-        ({"network": {"stack": {"is": "Dense", "unit": 3}, "input_shape": [6]}}, "no description of xpnet's"),
-        ({"network": {"stack": CLASS, "input_shape": [6]}}, "describes no network, but .*SGD"),
-        ({"network": {"stack": STACK_OF | {"loss": CLASS}, "input_shape": [6]}}, "no description of xpnet.s"),
-        ({"network": {"stack": STACK_OF | {"layers": [HALVES]}, "input_shape": [6]}}, "builds no layer"),
+        ({"network": {"stack": {"is": "eval", "code": "1"}, "input_shape": [6]}}, "names 'eval', a class .*not know"),
+        ({"network": {"stack": {"is": ["Dense"]}, "input_shape": [6]}}, "a class that xpnet does not know"),
+        ({"network": {"stack": {"code": "1"}, "input_shape": [6]}}, "names 'None', a class that xpnet does not know"),
+        ({"network": {"stack": {"is": "Dense", "unit": 3}, "input_shape": [6]}}, "is not a description of Dense"),
+        ({"network": {"stack": {"class": "Dense"}, "input_shape": [6]}}, "Dense is not a loss"),
+        ({"network": {"stack": {"is": "Sequential"}, "input_shape": [6]}}, "is not a description of Sequential"),
+        ({"network": {"stack": SGD_, "input_shape": [6]}}, "describes no network, but .*SGD"),
+        ({"network": {"stack": LOSS, "input_shape": [6]}}, "describes no network, but .*SoftmaxWithLoss"),
+        ({"network": {"stack": STACK_OF | {"loss": SGD_}, "input_shape": [6]}}, "loss must be a description"),
+        ({"network": {"stack": STACK_OF | {"loss": None}, "input_shape": [6]}}, "loss must be a description"),
+        ({"network": {"stack": STACK_OF | {"layers": [SGD_]}, "input_shape": [6]}}, "layer 1 must be a description"),
+        ({"network": {"stack": STACK_OF | {"layers": [LOSS]}, "input_shape": [6]}}, "layer 1 must be a description"),
+        (
+            {"network": {"stack": STACK_OF | {"layers": ["relu"]}, "input_shape": [6]}},
+            "layer 1 must be a description",
+        ),
         ({"network": {"stack": STACK_OF, "input_shape": [7]}}, r"params are .*\(6, 8\).*expected .*\(7, 8\)"),
         ({"network": {"stack": STACK_OF, "input_shape": [6.0]}}, r"samples of shape \(6.0,\)"),
         ({"network": {"stack": STACK_OF, "input_shape": "6"}}, r"samples of shape \('6',\)"),
@@ -405,11 +417,11 @@ def test_a_place_that_cannot_hold_the_dtype_is_not_the_files_fault(tmp_path):
 @pytest.mark.parametrize(
     "stack",
     [
-        Sequential(Dense(10**9), Dense(10**9)),
-        Sequential(Conv(10**6, 10**4, padding=10**4)),
-        Sequential(BatchNorm(), LayerNorm()),
-        Sequential(Embed(10**9, 10**9)),
-        Sequential(Skip(Dense(10**9), Dense(10**9), shortcut=[Dense(10**9)])),
+        Sequential(nn.Dense(10**9), nn.Dense(10**9)),
+        Sequential(nn.Conv2d(10**6, 10**4, padding=10**4)),
+        Sequential(nn.BatchNorm(), nn.LayerNorm()),
+        Sequential(nn.Embedding(10**9, 10**9)),
+        Sequential(nn.Residual(nn.Dense(10**9), nn.Dense(10**9), shortcut=[nn.Dense(10**9)])),
     ],
     ids=["dense", "convolution", "normalization", "embedding", "residual"],
 )

@@ -10,32 +10,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from xpnet import (
     SGD,
-    Activation,
     Adam,
-    AvgPool,
-    BatchNorm,
-    Conv,
     CosineDecay,
-    Dense,
-    Drop,
-    Embed,
-    Flat,
-    Gelu,
-    IdentityWithLoss,
-    LayerNorm,
-    LeakyRelu,
-    MaxPool,
     Momentum,
     Network,
-    Relu,
     Sequential,
-    Sigmoid,
-    SigmoidWithLoss,
-    Silu,
-    Skip,
-    Softmax,
-    Tanh,
     TwoLayerNet,
+    nn,
 )
 from xpnet.onnx import from_onnx, to_onnx, training_to_onnx
 
@@ -58,15 +39,19 @@ def moved(network):
 
 STACKS = {
     **{
-        kind.__name__: (Sequential(Dense(6), Activation(kind), Dense(3)), (4,))
-        for kind in (Relu, LeakyRelu, Sigmoid, Tanh, Gelu, Silu, Softmax)
+        kind.__name__: (Sequential(nn.Dense(6), kind(), nn.Dense(3)), (4,))
+        for kind in (nn.Relu, nn.LeakyRelu, nn.Sigmoid, nn.Tanh, nn.Gelu, nn.Silu, nn.Softmax)
     },
-    "conv": (Sequential(Conv(4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)), IMAGE),
-    "pools": (Sequential(MaxPool(3, stride=2, padding=1), AvgPool(2, padding=1), Dense(3)), IMAGE),
-    "norms": (Sequential(BatchNorm(), LayerNorm(), Drop(0.5), Flat()), IMAGE),
-    "embed": (Sequential(Embed(9, 3), Dense(4)), (5,)),
+    "conv": (Sequential(nn.Conv2d(4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)), IMAGE),
+    "pools": (Sequential(nn.MaxPool2d(3, stride=2, padding=1), nn.AvgPool2d(2, padding=1), nn.Dense(3)), IMAGE),
+    "norms": (Sequential(nn.BatchNorm(), nn.LayerNorm(), nn.Dropout(0.5), nn.Flatten()), IMAGE),
+    "embed": (Sequential(nn.Embedding(9, 3), nn.Dense(4)), (5,)),
     "skip": (
-        Sequential(Conv(4, 3), Skip(Conv(4, 3, padding=1), Skip(MaxPool(1)), shortcut=[Conv(4, 1)]), Dense(3)),
+        Sequential(
+            nn.Conv2d(4, 3),
+            nn.Residual(nn.Conv2d(4, 3, padding=1), nn.Residual(nn.MaxPool2d(1)), shortcut=[nn.Conv2d(4, 1)]),
+            nn.Dense(3),
+        ),
         IMAGE,
     ),
 }
@@ -94,7 +79,7 @@ def test_a_model_answers_as_the_network_for_batches_of_any_size(name):
 
 
 def test_a_network_without_parameters_takes_float32():
-    net = Network(Sequential(Activation(Relu)), (4,))
+    net = Network(Sequential(nn.Relu()), (4,))
     x = samples((4,), 3, False).astype("float32")
     np.testing.assert_array_equal(session(to_onnx(net)).run(None, {"x": x})[0], np.maximum(x, 0))
     assert repr(net) == "Network()"
@@ -142,14 +127,22 @@ def test_a_network_on_another_library_is_written_too(like):
 
 
 CONVOLUTIONS = Sequential(
-    Conv(3, 3, padding=1), BatchNorm(), Activation(Relu), MaxPool(2), Dense(6), Activation(Tanh), Drop(0.3), Dense(4)
+    nn.Conv2d(3, 3, padding=1),
+    nn.BatchNorm(),
+    nn.Relu(),
+    nn.MaxPool2d(2),
+    nn.Dense(6),
+    nn.Tanh(),
+    nn.Dropout(0.3),
+    nn.Dense(4),
 )
 STEPS = {
     "two-layers-sgd": (TwoLayerNet(6, 8, 4, weight_init_std=0.5, dtype="float64").stack, (6,), SGD(0.5)),
-    "adam": (Sequential(Dense(8), Activation(Gelu), Dense(4)), (6,), Adam(CosineDecay(0.02, 100), clip_norm=1.0)),
+    "adam": (Sequential(nn.Dense(8), nn.Gelu(), nn.Dense(4)), (6,), Adam(CosineDecay(0.02, 100), clip_norm=1.0)),
     "convolutions": (CONVOLUTIONS, (2, 6, 6), Momentum(0.05, weight_decay=1e-3)),
-    "regression": (Sequential(Dense(8), Activation(Tanh), Dense(4), loss=IdentityWithLoss), (6,), SGD(0.1)),
-    "yes-no": (Sequential(Dense(4), loss=SigmoidWithLoss), (6,), SGD(0.1)),
+    "regression": (Sequential(nn.Dense(8), nn.Tanh(), nn.Dense(4), loss=nn.MeanSquaredError()), (6,), SGD(0.1)),
+    "classes": (Sequential(nn.Dense(4), loss=nn.CrossEntropy([1, 2, 3, 4], 0.1)), (6,), SGD(0.1)),
+    "yes-no": (Sequential(nn.Dense(4), loss=nn.BinaryCrossEntropy()), (6,), SGD(0.1)),
 }
 
 
@@ -305,7 +298,7 @@ def test_an_embedding_is_read():
 
 def test_what_is_read_can_be_trained_and_written():
     model = model_of(*MODELS["residual"])
-    net = from_onnx(model, loss=IdentityWithLoss)
+    net = from_onnx(model, loss=nn.MeanSquaredError())
     x = normal(5, 6)
     assert set(net.gradient(x, normal(5, 4))) == set(net.params)
     np.testing.assert_allclose(session(to_onnx(net)).run(None, {"x": x})[0], net.predict(x), rtol=1e-4, atol=1e-5)

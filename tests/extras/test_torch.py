@@ -13,23 +13,9 @@ import test_losses
 from test_layers import LAYERS
 from test_losses import CASES
 from test_sequential import IMAGES, LABELS, everything
-from torch import nn
 from torch.autograd import gradcheck
 
-from xpnet import (
-    Activation,
-    BatchNorm,
-    Conv,
-    Dense,
-    Drop,
-    Embed,
-    LayerNorm,
-    MultiLayerNet,
-    Network,
-    Relu,
-    Sequential,
-    Skip,
-)
+from xpnet import MultiLayerNet, Network, Sequential, nn
 from xpnet.layers import Affine, Sigmoid, Tanh
 from xpnet.torch import Module, as_function, load_state_dict, state_dict
 
@@ -96,7 +82,7 @@ def test_a_stack_among_others_has_its_own_gradients_and_next_state():
     loss, expected, after = stack.loss_and_gradient(net.params, x, t, state=net.state, noise=noise)
     params = {name: p.clone().requires_grad_() for name, p in net.params.items()}
     y, state = as_function(stack, training=True)(params, x, state=net.state, noise=noise)
-    got = nn.functional.cross_entropy(y, t)
+    got = torch.nn.functional.cross_entropy(y, t)
     got.backward()
     torch.testing.assert_close(got.detach(), loss)
     assert list(state) == list(after)
@@ -165,11 +151,11 @@ def test_what_was_recorded_goes_with_the_graph_without_garbage_collection(name):
 
 def model_of(network, seed=0):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 8), Module(network, seed=seed), nn.Linear(4, 3))
+    return torch.nn.Sequential(torch.nn.Linear(5, 8), Module(network, seed=seed), torch.nn.Linear(4, 3))
 
 
 def network(**options):
-    stack = Sequential(Dense(6), BatchNorm(), Activation(Relu), Drop(0.4), Dense(4))
+    stack = Sequential(nn.Dense(6), nn.BatchNorm(), nn.Relu(), nn.Dropout(0.4), nn.Dense(4))
     return Network(stack, (8,), **options)
 
 
@@ -180,7 +166,7 @@ def test_a_module_trains_among_pytorchs_own():
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(60):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), t).backward()
+        torch.nn.functional.cross_entropy(model(x), t).backward()
         optimizer.step()
     model.eval()
     assert (model(x).argmax(1) == t).float().mean() > 0.9
@@ -199,7 +185,7 @@ def test_a_module_is_the_network_it_was_made_from():
         module.W1.add_(1.0)
     assert not np.any(net.params["W1"] == module.W1.detach().numpy())  # a copy
     assert Module(net, dtype=torch.float64).W1.dtype == torch.float64
-    assert "Dense(units=6" in repr(module)
+    assert "Dense(6)" in repr(module)
 
 
 def test_masks_come_from_the_seed():
@@ -225,12 +211,12 @@ def test_modules_are_copied_pickled_saved_and_loaded(tmp_path):
 # state_dict
 
 
-class Block(nn.Module):
+class Block(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(4, 4, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(4)
-        self.short = nn.Conv2d(4, 4, 1)
+        self.conv1 = torch.nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.bn = torch.nn.BatchNorm2d(4)
+        self.short = torch.nn.Conv2d(4, 4, 1)
 
     def forward(self, x):
         return torch.relu(self.bn(self.conv1(x))) + self.short(x)
@@ -239,13 +225,18 @@ class Block(nn.Module):
 def twins():
     """The same layers in PyTorch, with running statistics that are not those of the start, and here."""
     torch.manual_seed(0)
-    own = nn.Sequential(
-        nn.Conv2d(2, 4, 3, stride=2), Block(), nn.Flatten(), nn.Linear(36, 5), nn.LayerNorm(5), nn.Linear(5, 3)
+    own = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, stride=2),
+        Block(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(36, 5),
+        torch.nn.LayerNorm(5),
+        torch.nn.Linear(5, 3),
     )
     own[1].bn.running_mean.normal_()
     own[1].bn.running_var.uniform_(0.5, 2)
-    block = Skip(Conv(4, 3, padding=1), BatchNorm(), Activation(Relu), shortcut=[Conv(4, 1)])
-    return own.eval(), Sequential(Conv(4, 3, stride=2), block, Dense(5), LayerNorm(), Dense(3))
+    block = nn.Residual(nn.Conv2d(4, 3, padding=1), nn.BatchNorm(), nn.Relu(), shortcut=[nn.Conv2d(4, 1)])
+    return own.eval(), Sequential(nn.Conv2d(4, 3, stride=2), block, nn.Dense(5), nn.LayerNorm(), nn.Dense(3))
 
 
 def test_parameters_come_from_pytorchs_layers_and_go_back(lib):
@@ -259,7 +250,7 @@ def test_parameters_come_from_pytorchs_layers_and_go_back(lib):
 
     other, _ = twins()
     for p in other.parameters():
-        nn.init.zeros_(p)
+        torch.nn.init.zeros_(p)
     prefixes = ["0", "1.conv1", "1.bn", "1.short", "3", "4", "5"]
     given = state_dict(net, prefixes=prefixes)
     assert given.pop("1.conv1.bias").abs().max() == 0  # PyTorch's has none
@@ -269,8 +260,8 @@ def test_parameters_come_from_pytorchs_layers_and_go_back(lib):
 
 
 def test_an_embedding_comes_and_goes():
-    own = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(12, 2))
-    net = Network(Sequential(Embed(7, 3), Dense(2)), (4,))
+    own = torch.nn.Sequential(torch.nn.Embedding(7, 3), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    net = Network(Sequential(nn.Embedding(7, 3), nn.Dense(2)), (4,))
     load_state_dict(net, own.state_dict())
     ids = np.asarray([[0, 6, 3, 3]])
     np.testing.assert_allclose(net.predict(ids), own(torch.tensor(ids)).detach().numpy(), rtol=1e-5)
@@ -280,15 +271,18 @@ def test_an_embedding_comes_and_goes():
 def test_a_state_dict_that_does_not_fit_is_refused_and_changes_nothing():
     net = MultiLayerNet(4, [8], 3)
     before = dict(net.params)
-    linear, norm = nn.Linear, nn.BatchNorm1d
+    linear, norm = torch.nn.Linear, torch.nn.BatchNorm1d
     for model, match in [
-        (nn.Sequential(linear(4, 8)), r"expected 2 layers with parameters \(Affine1, Affine2\), got 1 \(0\)"),
+        (torch.nn.Sequential(linear(4, 8)), r"expected 2 layers with parameters \(Affine1, Affine2\), got 1 \(0\)"),
         (
-            nn.Sequential(linear(4, 8), linear(9, 3)),
+            torch.nn.Sequential(linear(4, 8), linear(9, 3)),
             r"1\.weight has shape \(3, 9\), which does not fit W2 of Affine2",
         ),
-        (nn.Sequential(linear(4, 8), norm(8)), "1 has running_mean, running_var, but Affine2 takes weight, bias"),
-        (nn.Sequential(norm(8, affine=False), linear(8, 3)), "0 has running_mean, running_var, but Affine1"),
+        (
+            torch.nn.Sequential(linear(4, 8), norm(8)),
+            "1 has running_mean, running_var, but Affine2 takes weight, bias",
+        ),
+        (torch.nn.Sequential(norm(8, affine=False), linear(8, 3)), "0 has running_mean, running_var, but Affine1"),
     ]:
         with pytest.raises(ValueError, match=match):
             load_state_dict(net, model.state_dict())

@@ -12,10 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .. import functions as f, layers as nn, numerical as g
+from .. import functions as f, layers, nn, numerical as g
 from ..datasets import scale_images
-from ..nn.bricks import Activation, AvgPool, Conv, Dense
-from ..nn.sequential import Sequential
+from ..nn import Sequential
 
 __all__ = ["CASES", "Case"]
 
@@ -178,7 +177,7 @@ def _function(name: str, definition: Callable[..., Any], *arrays: Host, call: An
 
 
 def _layer(name: str, definition: Callable[..., Any], params: Any, *inputs: Host, build: Any = None) -> Case:
-    return Case(name, build or getattr(nn, name), definition, (*params, *inputs), len(params))
+    return Case(name, build or getattr(layers, name), definition, (*params, *inputs), len(params))
 
 
 _differences = partial(_function, power=2 / 3)
@@ -242,26 +241,26 @@ CASES: tuple[Case, ...] = (
         lambda x: np.where(x.real > 0, x, 0.2 * x),
         (),
         _spaced(5, 6),
-        build=partial(nn.LeakyRelu, slope=0.2),
+        build=partial(layers.LeakyRelu, slope=0.2),
     ),
     _layer("Sigmoid", _sigmoid, (), X),
     _layer("Tanh", np.tanh, (), X),
     _layer("Gelu", _gelu, (), X),
     _layer("Silu", lambda x: x * _sigmoid(x), (), X),
     _layer("Softmax", _softmax, (), SCORES),
-    _layer("Softmax, axis 0", partial(_softmax, axis=0), (), SCORES, build=partial(nn.Softmax, axis=0)),
+    _layer("Softmax, axis 0", partial(_softmax, axis=0), (), SCORES, build=partial(layers.Softmax, axis=0)),
     _layer("Affine", lambda W, b, x: x @ W + b, (W, B), X),
-    _layer("Affine, one sample", lambda W, b, x: x @ W + b, (W, B), X[0], build=nn.Affine),
+    _layer("Affine, one sample", lambda W, b, x: x @ W + b, (W, B), X[0], build=layers.Affine),
     _layer("Flatten", lambda x: x.reshape(len(x), -1), (), IMAGES),
-    _layer("Dropout", lambda kept, x: _where(kept, x / 0.75), (KEPT,), X, build=partial(nn.Dropout, 0.25)),
+    _layer("Dropout", lambda kept, x: _where(kept, x / 0.75), (KEPT,), X, build=partial(layers.Dropout, 0.25)),
     _layer("BatchNormalization", _batch_norm, (GAMMA, BETA), X),
-    _layer("BatchNormalization, images", _batch_norm, (GAMMA[:4], BETA[:4]), IMAGES, build=nn.BatchNormalization),
+    _layer("BatchNormalization, images", _batch_norm, (GAMMA[:4], BETA[:4]), IMAGES, build=layers.BatchNormalization),
     _layer(
         "BatchNormalization, running",
         lambda gamma, beta, mean, var, x: gamma * _normalized(x, mean, var) + beta,
         (GAMMA, BETA, MEAN, VAR),
         X,
-        build=partial(nn.BatchNormalization, training=False),
+        build=partial(layers.BatchNormalization, training=False),
     ),
     _layer("LayerNormalization", _layer_norm, (GAMMA, BETA), X),
     _layer("Embedding", lambda W, ids: W[ids], (W,), IDS),
@@ -271,28 +270,28 @@ CASES: tuple[Case, ...] = (
         partial(_convolution, **_convolved),
         (FILTERS, B),
         IMAGES,
-        build=partial(nn.Convolution, **_convolved),
+        build=partial(layers.Convolution, **_convolved),
     ),
     _layer(
         "MaxPooling",
         partial(_max_pooling, **_pooled),
         (),
         _spaced(2, 2, 5, 6),
-        build=partial(nn.MaxPooling, 3, stride=2, padding=1),
+        build=partial(layers.MaxPooling, 3, stride=2, padding=1),
     ),
     _layer(
         "AveragePooling",
         partial(_average_pooling, **_pooled),
         (),
         IMAGES,
-        build=partial(nn.AveragePooling, 3, stride=2, padding=1),
+        build=partial(layers.AveragePooling, 3, stride=2, padding=1),
     ),
     _layer(
         "Residual",
         lambda W, b, x: x @ W + b + np.tanh(x),
         (W[:4], B),
         SCORES,
-        build=lambda W, b: nn.Residual([nn.Affine(W, b)], [nn.Tanh()]),
+        build=lambda W, b: layers.Residual([layers.Affine(W, b)], [layers.Tanh()]),
     ),
     _layer("SoftmaxWithLoss", _cross_entropy, (), SCORES, LABELS),
     _layer(
@@ -301,7 +300,7 @@ CASES: tuple[Case, ...] = (
         (WEIGHT, CLASS_WEIGHT),
         SCORES,
         LABELS,
-        build=lambda weight, c: nn.SoftmaxWithLoss(weight, class_weight=c, **_weighed),
+        build=lambda weight, c: layers.SoftmaxWithLoss(weight, class_weight=c, **_weighed),
     ),
     _layer("SigmoidWithLoss", partial(_binary_cross_entropy, 1), (), SCORES, YES),
     _layer(
@@ -310,7 +309,7 @@ CASES: tuple[Case, ...] = (
         (CLASS_WEIGHT,),
         SCORES,
         YES,
-        build=lambda positive: nn.SigmoidWithLoss(positive_weight=positive),
+        build=lambda positive: layers.SigmoidWithLoss(positive_weight=positive),
     ),
     _layer("IdentityWithLoss", lambda x, t: ((x - t) ** 2).sum() / 2 / len(x), (), X, Y),
     _layer("ExponentialWithLoss", _deviance, (), SCORES, COUNTS),
@@ -320,20 +319,20 @@ CASES: tuple[Case, ...] = (
         (WEIGHT,),
         _spaced(5, 4),
         np.zeros((5, 4)),
-        build=partial(nn.HuberLoss, delta=0.6),
+        build=partial(layers.HuberLoss, delta=0.6),
     ),
     _layer(
         "Sequential, two-layer network",
         _network,
         (W, B, RNG.normal(size=(4, 3)), RNG.normal(size=3)),
         X,
-        build=Sequential(Dense(4), Activation(nn.Sigmoid), Dense(3)),
+        build=Sequential(nn.Dense(4), nn.Sigmoid(), nn.Dense(3)),
     ),
     _layer(
         "Sequential, convolution network",
         _convolution_network,
         (FILTERS, B, RNG.normal(size=(16, 3)), RNG.normal(size=3)),
         0.5 * IMAGES[:, :2],
-        build=Sequential(Conv(4, (3, 2)), Activation(nn.Tanh), AvgPool(2), Dense(3)),
+        build=Sequential(nn.Conv2d(4, (3, 2)), nn.Tanh(), nn.AvgPool2d(2), nn.Dense(3)),
     ),
 )

@@ -120,7 +120,12 @@ class Report:
             yield from self._vectors()
 
     def _vectors(self) -> Iterator[str]:
-        yield from ("## ONNX's test vectors", "", "The number of right answers, among the vectors that xpnet can compute:", "")
+        yield from (
+            "## ONNX's test vectors",
+            "",
+            "The number of right answers, among the vectors that xpnet can compute:",
+            "",
+        )
         places = list(dict.fromkeys(column.place for column in self.columns))
         rows, missing = [], []
         for operator in sorted(set(self.operators.values())):

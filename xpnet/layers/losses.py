@@ -1,6 +1,8 @@
 """Losses: the last layer of a network, from outputs and targets to one number."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from .._array import Array, Namespace, check_floating, device, index_dtype, namespace
 from ..backends import elementwise
@@ -17,7 +19,7 @@ class SoftmaxWithLoss(Loss):
     ----------
     weight : array of the dtype of the scores, shape (N,), optional
         What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
-    class_weight : array of the dtype of the scores, shape (K,), optional
+    class_weight : array of the dtype of the scores, shape (K,), or sequence of K floats, optional
         What each class counts, such as more for one that is rare.
     smoothing : float, default 0.0
         How much of each target is spread evenly over the classes, at least 0 and below 1.
@@ -84,7 +86,7 @@ class SoftmaxWithLoss(Loss):
         weight: Array | None = None,
         /,
         *,
-        class_weight: Array | None = None,
+        class_weight: Array | Sequence[float] | None = None,
         smoothing: float = 0.0,
         ignore: int | None = None,
     ) -> None:
@@ -107,6 +109,7 @@ class SoftmaxWithLoss(Loss):
         t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
             With `ignore`, labels.
         """
+        self.class_weight = _as_array(self.class_weight, x)
         xp = namespace(x=x, t=t, weight=self.weight, class_weight=self.class_weight)
         self.share = _share(xp, "SoftmaxWithLoss", x, self.weight)
         self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
@@ -192,7 +195,7 @@ class SigmoidWithLoss(Loss):
     ----------
     weight : array of the dtype of the scores, shape (N,), optional
         What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
-    positive_weight : array of the dtype of the scores, shape (K,), optional
+    positive_weight : array of the dtype of the scores, shape (K,), or sequence of K floats, optional
         What a yes of each output counts, p, where a no counts 1: the loss is then the mean of
         -Σ (p t log y + (1 - t) log(1 - y)).
 
@@ -233,7 +236,9 @@ class SigmoidWithLoss(Loss):
 
     classifies = True
 
-    def __init__(self, weight: Array | None = None, /, *, positive_weight: Array | None = None) -> None:
+    def __init__(
+        self, weight: Array | None = None, /, *, positive_weight: Array | Sequence[float] | None = None
+    ) -> None:
         super().__init__(weight)
         self.positive_weight = positive_weight
 
@@ -247,6 +252,7 @@ class SigmoidWithLoss(Loss):
         t : array, shape of `x`
             Targets from 0 to 1; cast to the dtype of `x`.
         """
+        self.positive_weight = _as_array(self.positive_weight, x)
         xp = namespace(x=x, t=t, weight=self.weight, positive_weight=self.positive_weight)
         check_floating(xp, "SigmoidWithLoss", x=x, positive_weight=self.positive_weight)
         self.share = _share(xp, "SigmoidWithLoss", x, self.weight)
@@ -459,6 +465,13 @@ def _share(xp: Namespace, where: str, x: Array, weight: Array | None) -> Array:
 def _ratio(xp: Namespace, parts: Array, total: Array) -> Array:
     """The parts of a total, and 0 where the total is 0: nothing counts there."""
     return parts / xp.where(total == 0, math.inf, total)
+
+
+def _as_array(numbers: Any, x: Array) -> Array | None:
+    """Numbers as an array beside the scores `x`; an array stays as it is."""
+    if not isinstance(numbers, (tuple, list)):
+        return numbers
+    return namespace(x=x).asarray(numbers, dtype=x.dtype, device=device(x))
 
 
 def _check_outputs(where: str, name: str, array: Array, x: Array) -> None:

@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .._validation import check_integer, check_number
+
 __all__ = ["He", "Normal", "Orthogonal", "Xavier", "Zeros", "generator"]
 
 HostArray: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -30,8 +32,7 @@ class Normal:
     std: float = 0.01
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.std) and self.std >= 0):
-            raise ValueError(f"Normal: std must be finite and not negative, got {self.std!r}")
+        object.__setattr__(self, "std", check_number("Normal: std", self.std, "finite and not negative"))
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         """Draw weights of `shape`."""
@@ -126,8 +127,7 @@ class Orthogonal:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.gain) and self.gain > 0):
-            raise ValueError(f"Orthogonal: gain must be positive and finite, got {self.gain!r}")
+        object.__setattr__(self, "gain", check_number("Orthogonal: gain", self.gain, "positive and finite"))
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         """Draw weights of `shape`, of two dimensions or more."""
@@ -154,6 +154,7 @@ def generator(seed: int | np.random.Generator) -> np.random.Generator:
     """
     if isinstance(seed, np.random.Generator):
         return seed
-    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0:
-        return np.random.default_rng(seed)
-    raise TypeError(f"seed must be an integer from 0 or a numpy.random.Generator, got {seed!r}")
+    try:
+        return np.random.default_rng(check_integer("seed", seed, 0))
+    except (TypeError, ValueError):
+        raise TypeError(f"seed must be an integer of at least 0 or a numpy.random.Generator, got {seed!r}") from None

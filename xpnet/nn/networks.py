@@ -4,13 +4,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._array import Array, check_floating, device, dtype_name, from_host, namespace
+from .._validation import check_integer, check_number
 from ..backends import on_arrays_device
 from ..functions import softmax_cross_entropy
-from ..layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, SoftmaxWithLoss, Tanh
 from ..layers.base import Layer
 from ..numerical import numerical_gradient
-from .bricks import Activation, BatchNorm, Dense, Description, Drop, Initializer
+from .activations import activation_of
+from .affine import Dense
+from .base import Description, Initializer, check_shape
+from .dropout import Dropout
 from .initializers import Normal, generator
+from .losses import AnyLoss, CrossEntropy
+from .normalization import BatchNorm
 from .sequential import Params, Sequential
 
 __all__ = ["MultiLayerNet", "Network", "SimpleNet", "TwoLayerNet"]
@@ -35,7 +40,7 @@ class Network:
     ----------
     params : dict of arrays
     state : dict of arrays
-        What layers carry from one update to the next, such as running means; empty in most networks.
+        The arrays that layers carry from one update to the next, such as running means; empty in most networks.
     layers : dict of layers
         The layers of the last `gradient`, by name, as ``net.layers["Affine1"].dW``; empty before, and left
         behind by copies.
@@ -47,8 +52,8 @@ class Network:
     Examples
     --------
     >>> import numpy as np
-    >>> from xpnet import Activation, Dense, Relu, Sequential
-    >>> net = Network(Sequential(Dense(3), Activation(Relu), Dense(2)), (4,))
+    >>> from xpnet import Sequential, nn
+    >>> net = Network(Sequential(nn.Dense(3), nn.Relu(), nn.Dense(2)), (4,))
     >>> net.predict(np.ones((5, 4), dtype="float32")).shape
     (5, 2)
     >>> net.gradient(np.ones((5, 4), dtype="float32"), np.asarray([0, 1, 1, 0, 1]))["W2"].shape
@@ -64,15 +69,17 @@ class Network:
         like: Array | None = None,
         dtype: Any = None,
     ) -> None:
-        *_, self.output_shape = stack.shapes(input_shape)
-        self.stack, self.input_shape = stack, tuple(input_shape)
+        if not isinstance(stack, Sequential):
+            raise TypeError(f"Network: stack must be a Sequential, got {stack!r}")
+        self.stack, self.input_shape = stack, check_shape(input_shape)
+        *_, self.output_shape = stack.shapes(self.input_shape)
 
         def place(host: Params) -> Params:
             return {name: _place(array, like, dtype) for name, array in host.items()}
 
         self.params, self.state = (
-            place(stack.init(generator(seed), input_shape)),
-            place(stack.init_state(input_shape)),
+            place(stack.init(generator(seed), self.input_shape)),
+            place(stack.init_state(self.input_shape)),
         )
         for name, layer in stack.layers(self.params, state=self.state or None).items():
             if not isinstance(layer, Layer):
@@ -96,7 +103,7 @@ class Network:
         return self.stack.last.classifies
 
     def summary(self) -> str:
-        """A table of the layers, with the shapes of their outputs and how many parameters they have."""
+        """A table of the layers, with the shapes of their outputs and their numbers of parameters."""
         return self.stack.summary(self.input_shape)
 
     def predict(self, x: Array) -> Array:
@@ -120,7 +127,7 @@ class Network:
         Raises
         ------
         TypeError
-            If the network does not classify, as with `IdentityWithLoss`.
+            If the network does not classify, as with `nn.MeanSquaredError`.
         """
         return self.stack.last.probabilities(self.predict(x))
 
@@ -134,7 +141,7 @@ class Network:
         Raises
         ------
         TypeError
-            If the network does not classify, as with `IdentityWithLoss`.
+            If the network does not classify, as with `nn.MeanSquaredError`.
         """
         return self.stack.last.accuracy(self.predict(x), t)
 
@@ -171,9 +178,9 @@ class TwoLayerNet(Network):
         Classes, K.
     weight_init_std : float, default 0.01
         Standard deviation of the initial weights; biases start at 0.
-    activation : {"relu", "sigmoid", ...}, default "relu"
-        Of the hidden layer: ReLU as in the book's chapter 5, or the logistic function as in chapter 4; or another
-        of those that `MultiLayerNet` names.
+    activation : str or Description, default "relu"
+        Of the hidden layer: "relu" as in the book's chapter 5, "sigmoid" as in chapter 4, or another one, see
+        `MultiLayerNet`.
     seed : int or numpy.random.Generator, default 0
         Draws the initial weights, on the host, in float64: the same on every backend.
     like : array, optional
@@ -220,14 +227,18 @@ class TwoLayerNet(Network):
         output_size: int,
         weight_init_std: float = 0.01,
         *,
-        activation: str = "relu",
+        activation: str | Description = "relu",
         seed: int | Any = 0,
         like: Array | None = None,
         dtype: Any = None,
     ) -> None:
-        weights = Normal(weight_init_std)
-        stack = Sequential(Dense(hidden_size, weights), _activation(activation), Dense(output_size, weights))
-        super().__init__(stack, _features("TwoLayerNet", input_size), seed=seed, like=like, dtype=dtype)
+        sizes = [
+            check_integer(f"TwoLayerNet: {name}", size, 1)
+            for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("output_size", output_size))
+        ]
+        weights = Normal(check_number("TwoLayerNet: weight_init_std", weight_init_std, "finite and not negative"))
+        stack = Sequential(Dense(sizes[1], weights), activation_of(activation), Dense(sizes[2], weights))
+        super().__init__(stack, (sizes[0],), seed=seed, like=like, dtype=dtype)
 
 
 class MultiLayerNet(Network):
@@ -241,14 +252,15 @@ class MultiLayerNet(Network):
         Units of each hidden layer, such as ``[100, 100, 100]``.
     output_size : int
         Classes, or numbers to predict, K.
-    activation : {"relu", "leaky_relu", "sigmoid", "tanh", "gelu", "silu"}, default "relu"
+    activation : str or Description, default "relu"
+        "relu", "leaky_relu", "sigmoid", "tanh", "gelu" or "silu"; or a description, such as ``nn.LeakyRelu(0.2)``.
     weight_init : callable, optional
-        As in `Dense`; chosen by the activation where not given.
+        As in `nn.Dense`; default: chosen by the activation.
     batch_norm : bool, default False
-        Whether a `BatchNormalization` stands before each activation.
+        Whether `nn.BatchNorm` stands before each activation.
     dropout : float, default 0.0
-        The rate of a `Dropout` after each activation.
-    loss : callable, default SoftmaxWithLoss
+        The rate of `nn.Dropout` after each activation.
+    loss : LossDescription, subclass of Loss, or str, default CrossEntropy()
         As in `Sequential`.
     seed, like, dtype
         As in `TwoLayerNet`.
@@ -261,15 +273,15 @@ class MultiLayerNet(Network):
     --------
     >>> net = MultiLayerNet(784, [100, 50], 10, batch_norm=True)
     >>> print(net.summary())
-    layer                     output  parameters
-    Affine1                   (100,)      78,500
-    BatchNormalization1       (100,)         200
-    Relu1                     (100,)           0
-    Affine2                    (50,)       5,050
-    BatchNormalization2        (50,)         100
-    Relu2                      (50,)           0
-    Affine3                    (10,)         510
-    total                                 84,360
+    layer                description  output  parameters
+    Affine1              Dense(100)   (100,)      78,500
+    BatchNormalization1  BatchNorm()  (100,)         200
+    Relu1                Relu()       (100,)           0
+    Affine2              Dense(50)     (50,)       5,050
+    BatchNormalization2  BatchNorm()   (50,)         100
+    Relu2                Relu()        (50,)           0
+    Affine3              Dense(10)     (10,)         510
+    total                                         84,360
     """
 
     def __init__(
@@ -278,46 +290,30 @@ class MultiLayerNet(Network):
         hidden_sizes: Sequence[int],
         output_size: int,
         *,
-        activation: str = "relu",
+        activation: str | Description = "relu",
         weight_init: Initializer | None = None,
         batch_norm: bool = False,
         dropout: float = 0.0,
-        loss: Callable[[Array | None], Any] = SoftmaxWithLoss,
+        loss: AnyLoss = CrossEntropy(),
         seed: int | Any = 0,
         like: Array | None = None,
         dtype: Any = None,
     ) -> None:
+        input_size = check_integer("MultiLayerNet: input_size", input_size, 1)
+        output_size = check_integer("MultiLayerNet: output_size", output_size, 1)
+        if isinstance(hidden_sizes, int):
+            raise TypeError(
+                f"MultiLayerNet: hidden_sizes must be a sequence of integers, such as [{hidden_sizes}]; got "
+                f"{hidden_sizes!r}"
+            )
         layers: list[Description] = []
         for units in hidden_sizes:
-            layers.append(Dense(units, weight_init))
+            layers.append(Dense(check_integer("MultiLayerNet: hidden_sizes", units, 1), weight_init))
             layers += [BatchNorm()] * batch_norm
-            layers.append(_activation(activation))
-            layers += [Drop(dropout)] * (dropout != 0)
+            layers.append(activation_of(activation))
+            layers += [Dropout(dropout)] * (dropout != 0)
         stack = Sequential(*layers, Dense(output_size, weight_init), loss=loss)
-        super().__init__(stack, _features("MultiLayerNet", input_size), seed=seed, like=like, dtype=dtype)
-
-
-ACTIVATIONS: dict[str, Callable[[], Layer]] = {
-    "relu": Relu,
-    "leaky_relu": LeakyRelu,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-    "gelu": Gelu,
-    "silu": Silu,
-}
-"""The hidden activations by the names that options give them."""
-
-
-def _activation(name: str) -> Activation:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
-    return Activation(ACTIVATIONS[name])
-
-
-def _features(where: str, input_size: int) -> tuple[int]:
-    if not isinstance(input_size, int) or input_size < 1:
-        raise ValueError(f"{where}: input_size must be an integer from 1, got {input_size!r}")
-    return (input_size,)
+        super().__init__(stack, (input_size,), seed=seed, like=like, dtype=dtype)
 
 
 class SimpleNet:

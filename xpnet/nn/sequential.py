@@ -5,15 +5,16 @@ distribute.
 """
 
 import math
+import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from .._array import Array
 from ..backends import on_arrays_device
-from ..layers import SoftmaxWithLoss
 from ..layers.base import Loss
-from .bricks import Description, Shape, choose_weights
+from .base import Description, LossDescription, Shape, check_descriptions, check_shape, choose_weights
+from .losses import AnyLoss, CrossEntropy, loss_of
 
 __all__ = ["Params", "Sequential"]
 
@@ -26,19 +27,20 @@ class Sequential:
     Parameters
     ----------
     *descriptions : Description
-        Such as ``Dense(50), Activation(Relu), Dense(10)``.
-    loss : callable, default SoftmaxWithLoss
-        Builds the loss layer from the samples' weights: its class, or ``partial(SoftmaxWithLoss, smoothing=0.1)``;
-        `IdentityWithLoss` for regression.
+        Such as ``nn.Dense(50), nn.Relu(), nn.Dense(10)``.
+    loss : LossDescription, subclass of Loss, or str, default CrossEntropy()
+        Such as ``nn.CrossEntropy(label_smoothing=0.1)`` or, for regression, ``nn.MeanSquaredError()``; the class of
+        your own loss; or "cross_entropy", "mean_squared_error" ("mse"), "binary_cross_entropy", "huber" or "poisson".
 
     Attributes
     ----------
     descriptions : tuple of Description
-        With the initializers that were chosen for weights.
     names : list of str
         Of the layers, such as "Affine1".
+    loss_description : LossDescription or subclass of Loss
+        The loss as it was given.
     last : Loss
-        The loss without weights of the samples, for what is to be known of it, such as whether it classifies.
+        The loss layer without sample weights, which tells whether the network classifies and takes labels.
     param_names, carried_names : list of tuple of str
         For each layer, its parameters and what it carries on, such as ``("W1", "b1")`` and ``("mean1", "var1")``.
     state_names, mask_names : list of str
@@ -52,8 +54,8 @@ class Sequential:
     Examples
     --------
     >>> import numpy as np
-    >>> from xpnet import Activation, Dense, Relu
-    >>> stack = Sequential(Dense(3), Activation(Relu), Dense(2))
+    >>> from xpnet import nn
+    >>> stack = Sequential(nn.Dense(3), nn.Relu(), nn.Dense(2))
     >>> params = stack.init(np.random.default_rng(0), (4,))
     >>> {name: p.shape for name, p in params.items()}
     {'W1': (4, 3), 'b1': (3,), 'W2': (3, 2), 'b2': (2,)}
@@ -61,31 +63,25 @@ class Sequential:
     >>> gradients["W1"].shape
     (4, 3)
     >>> print(stack.summary((4,)))
-    layer                    output  parameters
-    Affine1                    (3,)          15
-    Relu1                      (3,)           0
-    Affine2                    (2,)           8
-    total                                    23
+    layer    description  output  parameters
+    Affine1  Dense(3)       (3,)          15
+    Relu1    Relu()         (3,)           0
+    Affine2  Dense(2)       (2,)           8
+    total                                 23
     """
 
-    def __init__(self, *descriptions: Description, loss: Callable[[Array | None], Any] = SoftmaxWithLoss) -> None:
-        for i, description in enumerate(descriptions, 1):
-            if not isinstance(description, Description):
-                raise TypeError(
-                    f"Sequential: layer {i} is {description!r}, expected a description of a layer, such as Dense(50) "
-                    "or Activation(Relu)"
-                )
-            if i > 1 and not description.takes_floats:
-                raise ValueError(
-                    f"Sequential: layer {i} is {description!r}, which looks integers up, and can only be the first"
-                )
-        self.descriptions, self.loss_class = choose_weights(descriptions), loss
-        self.last: Loss = loss(None)
-        if not isinstance(self.last, Loss):
+    def __init__(self, *descriptions: Description, loss: AnyLoss = CrossEntropy()) -> None:
+        check_descriptions("Sequential", descriptions)
+        self.descriptions, self.loss_description = descriptions, loss_of(loss)
+        try:
+            self.last = self.loss_layer()
+        except TypeError as error:
             raise TypeError(
-                f"Sequential: loss must be SoftmaxWithLoss, another of xpnet's losses, or a subclass of "
-                f"xpnet.layers.Loss; got {loss!r}"
-            )
+                f"Sequential: the loss {loss!r} cannot be built from sample weights alone ({error}); describe a loss "
+                "with options by a subclass of nn.LossDescription"
+            ) from error
+        if not isinstance(self.last, Loss):
+            raise TypeError(f"Sequential: {loss!r} must build a subclass of xpnet.Loss, but builds {self.last!r}")
         count: Counter[str] = Counter()
 
         def numbered(name: str) -> str:
@@ -112,8 +108,14 @@ class Sequential:
         ]
 
     def __repr__(self) -> str:
-        inside = ", ".join(map(repr, self.descriptions))
-        return f"Sequential({inside}, loss={getattr(self.loss_class, '__name__', self.loss_class)})"
+        loss = self.loss_description
+        shown = repr(loss) if isinstance(loss, LossDescription) else loss.__name__
+        return f"Sequential({', '.join([*map(repr, self.descriptions), f'loss={shown}'])})"
+
+    def loss_layer(self, weight: Array | None = None) -> Loss:
+        """A new loss layer, for one pass; `weight` is the weight of each sample."""
+        loss = self.loss_description
+        return loss.layer(weight) if isinstance(loss, LossDescription) else loss(weight)
 
     # Shapes, and what is drawn on the host
 
@@ -125,7 +127,7 @@ class Sequential:
         ValueError
             If a layer does not fit what comes before it; names the layer by its position.
         """
-        shapes = [tuple(input_shape)]
+        shapes = [check_shape(input_shape)]
         for i, (name, description, _) in enumerate(self._plan, 1):
             try:
                 shapes.append(description.output_shape(shapes[-1]))
@@ -157,10 +159,11 @@ class Sequential:
         -------
         dict of NumPy arrays, float64
         """
+        chosen = choose_weights(self.descriptions)
         return {
             name: array
-            for i, description, shape in self._inputs(input_shape)
-            for name, array in zip(self.param_names[i], description.init(rng, shape), strict=True)
+            for i, _, shape in self._inputs(input_shape)
+            for name, array in zip(self.param_names[i], chosen[i].init(rng, shape), strict=True)
         }
 
     def init_state(self, input_shape: Shape, /) -> Params:
@@ -192,19 +195,28 @@ class Sequential:
         return max((d.least_batch(shape) for _, d, shape in self._inputs(input_shape)), default=1)
 
     def summary(self, input_shape: Shape, /) -> str:
-        """A table of the layers, with the shapes of their outputs and how many parameters they have."""
+        """A table of the layers, with the shapes of their outputs and their numbers of parameters."""
         params = self.param_shapes(input_shape)
-        rows = [("layer", "output", "parameters")]
         counts = [sum(math.prod(params[name]) for name in names) for names in self.param_names]
-        for name, shape, number in zip(self.names, self.shapes(input_shape)[1:], counts, strict=True):
-            rows.append((name, str(shape), f"{number:,}"))
-        rows.append(("total", "", f"{sum(counts):,}"))
-        width = max(len(name) for name, _, _ in rows)
-        return "\n".join(f"{name:<{max(width, 18)}}{shape:>13}{number:>12}" for name, shape, number in rows)
+        rows = [("layer", "description", "output", "parameters")]
+        for name, description, shape, count in zip(
+            self.names, self.descriptions, self.shapes(input_shape)[1:], counts, strict=True
+        ):
+            rows.append(
+                (
+                    name,
+                    textwrap.shorten(description.text("weight_init"), 50, placeholder=" ..."),
+                    str(shape),
+                    f"{count:,}",
+                )
+            )
+        rows.append(("total", "", "", f"{sum(counts):,}"))
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:>{wide[2]}}  {d:>{wide[3]}}" for a, b, c, d in rows)
 
     @property
     def takes_floats(self) -> bool:
-        """Whether samples are numbers to compute with, not integers to look up."""
+        """Whether samples are numbers to compute with, not ids to look up."""
         return not self.descriptions or self.descriptions[0].takes_floats
 
     @property
@@ -271,7 +283,7 @@ class Sequential:
         """The loss, an array of shape (): of `predict`, or with `training` the one that `loss_and_gradient` gives."""
         for layer in self.layers(params, state=state, noise=noise, training=training).values():
             x = layer.forward(x)
-        return self.loss_class(weight).forward(x, t)
+        return self.loss_layer(weight).forward(x, t)
 
     def loss_and_gradient(
         self,
@@ -330,7 +342,7 @@ class Sequential:
         layers = self.layers(params, state=state, noise=noise, training=True)
         for layer in layers.values():
             x = layer.forward(x)
-        last = self.loss_class(weight)
+        last = self.loss_layer(weight)
         loss, dout = last.forward(x, t), last.backward()
         if over is not None:
             times = last.counted(x.shape[0]) / over

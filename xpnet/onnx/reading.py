@@ -8,23 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ..layers import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
-from ..nn.bricks import (
-    Activation,
-    AvgPool,
-    BatchNorm,
-    Conv,
-    Dense,
-    Description,
-    Drop,
-    Embed,
-    Flat,
-    LayerNorm,
-    MaxPool,
-    Skip,
-)
-from ..nn.networks import Network
-from ..nn.sequential import Sequential
+from .. import nn
+from ..nn import Network, Sequential
 from .writing import Path
 
 __all__ = ["from_onnx"]
@@ -34,7 +19,7 @@ class _Layer(NamedTuple):
     """A description with its parameters and its state, and the name of the tensor that comes out of it."""
 
     tensor: str
-    description: Description
+    description: nn.Description
     params: tuple[np.ndarray[Any, Any], ...] = ()
     state: tuple[np.ndarray[Any, Any], ...] = ()
 
@@ -46,11 +31,11 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     ----------
     model : path or onnx.ModelProto
         With one input, of samples along its first axis, whose other sides are known, and one output. Its layers
-        follow each other; ``Add`` of two ways is a `Skip`. Known are Gemm and MatMul with Add, Conv, MaxPool,
+        follow each other; ``Add`` of two ways is a `nn.Residual`. Known are Gemm and MatMul with Add, Conv, MaxPool,
         AveragePool, BatchNormalization, LayerNormalization, Relu, LeakyRelu, Sigmoid, Tanh, Gelu (by tanh), Swish and
         x · Sigmoid(x), Softmax, Flatten and Reshape to rows, Dropout, Identity, Gather (the first, an embedding).
-    loss : callable, optional
-        What the network is trained with, as in `Sequential`.
+    loss : LossDescription, subclass of Loss, or str, optional
+        The loss of the network, as in `Sequential`.
 
     Returns
     -------
@@ -70,7 +55,7 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     >>> weights = [numpy_helper.from_array(np.ones(s, "float32"), name) for name, s in (("W", (4, 2)), ("b", 2))]
     >>> x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", size]) for n, size in (("x", 4), ("y", 2)))
     >>> from_onnx(helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights))).stack
-    Sequential(Dense(units=2, weight_init=He()), Activation(Relu), loss=SoftmaxWithLoss)
+    Sequential(Dense(2), Relu(), loss=CrossEntropy())
     """
     graph = (model if isinstance(model, onnx.ModelProto) else onnx.load(os.fspath(model))).graph
     reader = _Reader(graph)
@@ -139,12 +124,12 @@ class _Reader:
         before, (one, other) = ways[0][:shared], [way[shared:] for way in ways]
         if node.op_type == "Mul":
             short, long = sorted((one, other), key=len)
-            if not short and len(long) == 1 and _is(long[0].description, Sigmoid):
-                return [*before, _Layer(node.output[0], Activation(Silu))]
+            if not short and len(long) == 1 and isinstance(long[0].description, nn.Sigmoid):
+                return [*before, _Layer(node.output[0], nn.Silu())]
         elif node.op_type == "Add":
             if not one:
                 one, other = other, one
-            skip = Skip(*(layer.description for layer in one), shortcut=[layer.description for layer in other])
+            skip = nn.Residual(*(layer.description for layer in one), shortcut=[layer.description for layer in other])
             params = tuple(p for layer in (*one, *other) for p in layer.params)
             state = tuple(s for layer in (*one, *other) for s in layer.state)
             return [*before, _Layer(node.output[0], skip, params, state)]
@@ -153,7 +138,7 @@ class _Reader:
     def _completed(self, layer: _Layer, node: onnx.NodeProto) -> _Layer:
         """A product with the bias that is added to it."""
         (bias,) = (self.constants[name] for name in node.input if name in self.constants)
-        if not (isinstance(layer.description, Dense) and self.producers[layer.tensor].op_type == "MatMul"):
+        if not (isinstance(layer.description, nn.Dense) and self.producers[layer.tensor].op_type == "MatMul"):
             raise _unknown(node, "of a constant to something that is no MatMul")
         W, b = layer.params
         return _Layer(node.output[0], layer.description, (W, b + bias.reshape(-1)))
@@ -166,27 +151,27 @@ class _Reader:
             case "Identity" | "Add":
                 return None
             case "Dropout":
-                return (Drop(float(arrays[0]) if arrays else options.get("ratio", 0.5)),)
+                return (nn.Dropout(float(arrays[0]) if arrays else options.get("ratio", 0.5)),)
             case "Flatten" | "Reshape":
                 rows = options.get("axis", 1) == 1 if node.op_type == "Flatten" else len(arrays[0].ravel()) == 2
                 if not rows:
                     raise _unknown(node, "to something else than one row a sample")
-                return (Flat(),)
+                return (nn.Flatten(),)
             case "MatMul":
                 if node.input[0] != data or arrays[0].ndim != 2:
                     raise _unknown(node, "whose second factor is no matrix of weights")
                 W = arrays[0]
-                return Dense(W.shape[1]), (W, np.zeros(W.shape[1], W.dtype))
+                return nn.Dense(W.shape[1]), (W, np.zeros(W.shape[1], W.dtype))
             case "Gemm":
                 if options.get("transA", 0) or len(arrays) < 1:
                     raise _unknown(node, "with transA")
                 W = options.get("alpha", 1.0) * (arrays[0].T if options.get("transB", 0) else arrays[0])
                 b = options.get("beta", 1.0) * arrays[1] if len(arrays) > 1 else 0
-                return Dense(W.shape[1]), (W, np.broadcast_to(np.reshape(b, -1), W.shape[1:]))
+                return nn.Dense(W.shape[1]), (W, np.broadcast_to(np.reshape(b, -1), W.shape[1:]))
             case "Conv":
                 W, *rest = arrays
                 window = _window(node, options, W.shape[2:])
-                conv = Conv(W.shape[0], W.shape[2:], groups=options.get("group", 1), **window)
+                conv = nn.Conv2d(W.shape[0], W.shape[2:], groups=options.get("group", 1), **window)
                 return conv, (W, rest[0] if rest else np.zeros(W.shape[0], W.dtype))
             case "MaxPool" | "AveragePool":
                 size = tuple(options["kernel_shape"])
@@ -195,11 +180,11 @@ class _Reader:
                     raise _unknown(node, "with dilations or ceil_mode")
                 if node.op_type == "AveragePool" and options.get("count_include_pad", 0) and any(window["padding"]):
                     raise _unknown(node, "that counts its padding")
-                return ((MaxPool if node.op_type == "MaxPool" else AvgPool)(size, **window),)
+                return ((nn.MaxPool2d if node.op_type == "MaxPool" else nn.AvgPool2d)(size, **window),)
             case "BatchNormalization":
                 gamma, beta, mean, var = arrays
                 return (
-                    BatchNorm(momentum=options.get("momentum", 0.9), eps=options.get("epsilon", 1e-5)),
+                    nn.BatchNorm(momentum=options.get("momentum", 0.9), eps=options.get("epsilon", 1e-5)),
                     (
                         gamma,
                         beta,
@@ -208,32 +193,28 @@ class _Reader:
                 )
             case "LayerNormalization":
                 gamma, *rest = arrays
-                norm = LayerNorm(eps=options.get("epsilon", 1e-5))
+                norm = nn.LayerNorm(eps=options.get("epsilon", 1e-5))
                 return norm, (gamma, rest[0] if rest else np.zeros_like(gamma))
             case "Gather":
                 if node.input[1] != data or data != self.input or options.get("axis", 0):
                     raise _unknown(node, "which is no look-up of the model's input in rows of weights")
-                return Embed(*arrays[0].shape), (arrays[0],)
+                return nn.Embedding(*arrays[0].shape), (arrays[0],)
             case "LeakyRelu":
-                return (Activation(LeakyRelu, slope=options.get("alpha", 0.01)),)
+                return (nn.LeakyRelu(slope=options.get("alpha", 0.01)),)
             case "Softmax":
-                return (Activation(Softmax, axis=options.get("axis", -1)),)
+                return (nn.Softmax(axis=options.get("axis", -1)),)
             case "Gelu" if options.get("approximate", b"none") == b"tanh":
-                return (Activation(Gelu),)
+                return (nn.Gelu(),)
             case "Swish" if options.get("alpha", 1.0) == 1:
-                return (Activation(Silu),)
+                return (nn.Silu(),)
             case "Relu":
-                return (Activation(Relu),)
+                return (nn.Relu(),)
             case "Sigmoid":
-                return (Activation(Sigmoid),)
+                return (nn.Sigmoid(),)
             case "Tanh":
-                return (Activation(Tanh),)
+                return (nn.Tanh(),)
             case _:
                 raise _unknown(node, "")
-
-
-def _is(description: Description, layer_class: type) -> bool:
-    return isinstance(description, Activation) and description.layer_class is layer_class
 
 
 def _window(node: onnx.NodeProto, options: dict[str, Any], size: Sequence[int]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import onnx
 from .._array import Array, dtype_name
 from .._files import check_output, replacing
 from ..backends import to_numpy
-from ..layers import Softmax
-from ..nn.bricks import Description, Shape, Skip
+from ..nn.base import Description, Shape
 from ..nn.networks import Network
+from ..nn.residual import Residual
 from ..nn.sequential import Params
 from ..optim.optimizers import Optimizer
 
@@ -64,15 +64,15 @@ def to_onnx(network: Network, path: Path | None = None, *, probabilities: bool =
     layers = stack.layers(params, state=state)
     y = _chain(stack.descriptions, list(layers.values()), x, network.input_shape)
     if probabilities:
-        y = Softmax().forward(y)
+        y = stack.last.probabilities(y)
     return _written(ndonnx.build({"x": x}, {"y": y}), path)
 
 
 def _chain(descriptions: Sequence[Description], layers: Sequence[Any], x: Array, shape: Shape) -> Array:
     """The outputs for `x`, samples of `shape`; which is told to ndonnx, that loses it where the batch is unknown."""
     for description, layer in zip(descriptions, layers, strict=True):
-        if isinstance(description, Skip):
-            ways = ((description.descriptions, layer.layers), (description.shortcut, layer.shortcut))
+        if isinstance(description, Residual):
+            ways = ((description.layers, layer.layers), (description.shortcut, layer.shortcut))
             out, short = (_chain(inner, passed, x, shape) for inner, passed in ways)
             y = out + short
         else:

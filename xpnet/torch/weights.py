@@ -8,8 +8,9 @@ import torch
 
 from .._array import Array, device, from_host, namespace
 from ..backends import to_numpy
-from ..nn.bricks import Description, Skip
+from ..nn.base import Description
 from ..nn.networks import Network
+from ..nn.residual import Residual
 from ..nn.sequential import Sequential
 
 __all__ = ["load_state_dict", "state_dict", "tensor"]
@@ -125,7 +126,7 @@ def load_state_dict(network: Network, state_dict: Any) -> None:
 
 
 def _layers(stack: Sequential) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """For each layer with parameters, those in a `Skip` too: its name, its kind, and PyTorch's names to ours."""
+    """For each layer with parameters, those in a `Residual` too: its name, its kind, and PyTorch's names to ours."""
     for name, description, params, state in zip(
         stack.names, stack.descriptions, stack.param_names, stack.carried_names, strict=True
     ):
@@ -137,8 +138,8 @@ def _layers(stack: Sequential) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 
 def _kinds(description: Description) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    if isinstance(description, Skip):
-        for inner in (*description.descriptions, *description.shortcut):
+    if isinstance(description, Residual):
+        for inner in (*description.layers, *description.shortcut):
             yield from _kinds(inner)
     else:
         yield description.kind, description.params, description.state

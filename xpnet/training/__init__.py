@@ -2,6 +2,7 @@
 
 from .callbacks import Callback
 from .checkpoints import load_network, save_network
+from .describing import register
 from .evaluation import Evaluation, evaluate
 from .fitting import Result, fit, train
 from .history import History
@@ -16,6 +17,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load_network",
+    "register",
     "save_network",
     "train",
 ]

@@ -1,38 +1,88 @@
-"""Networks, optimizers and what they are made of as plain data, for JSON, and back."""
+"""Networks, optimizers and their parts as plain data, for JSON, and back. Nothing in a file is executed."""
 
 import hashlib
 import re
-from collections.abc import Callable
-from dataclasses import fields
-from functools import partial
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
 
-from .. import layers
+from .. import nn, optim
 from .._array import Array, size
 from ..backends import to_numpy
-from ..nn import bricks, initializers
-from ..nn.bricks import Activation, Skip
-from ..nn.sequential import Sequential
-from ..optim import optimizers, schedules
+from ..layers import losses
+from ..layers.base import Loss
+from ..nn import Description, LossDescription, Residual, Sequential
+from ..optim.optimizers import Optimizer
 
-__all__ = ["difference", "fingerprint", "from_plain", "readable", "to_plain"]
+__all__ = ["difference", "fingerprint", "from_plain", "readable", "register", "to_plain"]
 
-_KNOWN: dict[str, Callable[..., Any]] = {
+Class = TypeVar("Class", bound=type)
+
+_KNOWN: dict[str, type] = {
     name: getattr(module, name)
-    for module in (bricks, initializers, layers, optimizers, schedules)
+    for module in (nn, optim, losses)
     for name in module.__all__
+    if is_dataclass(getattr(module, name)) or module is losses
 }
+"""The classes that files may name."""
 
-_NAMES = {id(known): name for name, known in _KNOWN.items()}
+
+def register(cls: Class, /) -> Class:
+    """Let files name a class of your own, so that networks and runs with it can be saved and loaded.
+
+    Decorate the class, and import it before you load a file that names it: the file holds the name and the options,
+    never code.
+
+    Parameters
+    ----------
+    cls : type
+        A subclass of `Loss`, or a frozen dataclass: the description of a layer or of a loss, an optimizer, a schedule
+        or an initializer.
+
+    Returns
+    -------
+    type
+        The class itself.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If another class is registered by that name.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from xpnet import register
+    >>> @register
+    ... @dataclass(frozen=True)
+    ... class InverseDecay:
+    ...     lr: float
+    ...     def __call__(self, step):
+    ...         return self.lr / (1 + step)
+    """
+    if not (isinstance(cls, type) and (issubclass(cls, Loss) or "__dataclass_fields__" in vars(cls))):
+        raise TypeError(
+            f"register: {getattr(cls, '__name__', repr(cls))} must be a subclass of xpnet.Loss or a dataclass; write "
+            "@dataclass(frozen=True) below @xpnet.register"
+        )
+    name = cls.__name__
+    known = _KNOWN.get(name)
+    if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ValueError(
+            f"register: {name} is the name of {known.__module__}.{known.__qualname__}; choose another name"
+        )
+    _KNOWN[name] = cls
+    return cls
 
 
 def to_plain(thing: Any, /) -> Any:
-    """Numbers, strings, lists and dicts that describe a stack, an optimizer or a part of them.
+    """Numbers, strings, lists and dicts that describe a `Sequential`, an optimizer or a part of them.
 
     Raises
     ------
     ValueError
-        If something in it is not xpnet's own, such as a layer of one's own or an array among the options.
+        If it contains an object of a class that is not registered, or options such as arrays and functions.
 
     Examples
     --------
@@ -45,64 +95,45 @@ def to_plain(thing: Any, /) -> Any:
     if isinstance(thing, (list, tuple)):
         return [to_plain(part) for part in thing]
     if isinstance(thing, Sequential):
-        return {"is": "Sequential", "layers": to_plain(thing.descriptions), "loss": to_plain(thing.loss_class)}
-    if isinstance(thing, Skip):
-        return {"is": "Skip", "layers": to_plain(thing.descriptions), "shortcut": to_plain(thing.shortcut)}
-    if isinstance(thing, Activation):
-        return {"is": "Activation", "layer": to_plain(thing.layer_class), "options": _options(thing.options)}
-    if isinstance(thing, partial) and not thing.args:
-        return {"is": "partial", "of": to_plain(thing.func), "options": _options(thing.keywords)}
-    if name := _NAMES.get(id(thing)):
-        return {"is": "class", "name": name}
-    if name := _NAMES.get(id(type(thing))):
-        return {"is": name} | {field.name: to_plain(getattr(thing, field.name)) for field in fields(thing)}
-    raise ValueError(
-        f"{thing!r} is not of xpnet, so that a file cannot describe it; save the network's params and state by "
-        "yourself, or use xpnet's own layers, losses, optimizers and schedules with numbers for options"
-    )
-
-
-def _options(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: to_plain(value) for name, value in options.items()}
+        return {"is": "Sequential", "layers": to_plain(thing.descriptions), "loss": to_plain(thing.loss_description)}
+    cls = thing if isinstance(thing, type) else type(thing)
+    if _KNOWN.get(cls.__name__) is not cls:
+        own = cls is thing or is_dataclass(cls) or issubclass(cls, (Description, LossDescription, Optimizer))
+        way = "decorate its class with @xpnet.register" if own else "options in files are numbers, strings and lists"
+        raise ValueError(f"a file cannot describe {thing!r}; {way}, or save the network's params and state yourself")
+    if cls is thing:
+        return {"class": cls.__name__}
+    return {"is": cls.__name__} | {field.name: to_plain(getattr(thing, field.name)) for field in fields(thing)}
 
 
 def from_plain(data: Any) -> Any:
-    """What `to_plain` described.
+    """The object that `to_plain` described.
 
     Raises
     ------
     ValueError
-        If the data is no such description.
+        If the data does not describe one, or names a class that is not registered.
     """
     if isinstance(data, list):
         return tuple(from_plain(part) for part in data)
     if not isinstance(data, dict):
         return data
-    own = {name: from_plain(value) for name, value in data.items() if name not in ("is", "options")}
-    options = {name: from_plain(value) for name, value in data.get("options", {}).items()}
+    options = {key: from_plain(value) for key, value in data.items() if key not in ("is", "class")}
+    name = str(data.get("is", data.get("class")))
+    cls = Sequential if name == "Sequential" else _KNOWN.get(name)
+    if cls is None:
+        raise ValueError(
+            f"names {name!r}, a class that xpnet does not know; if it is yours, decorate it with @xpnet.register and "
+            "import it first"
+        )
     try:
-        match data["is"]:
-            case "Sequential":
-                return Sequential(*own["layers"], loss=_passing(own["loss"], None))
-            case "Skip":
-                return Skip(*own["layers"], shortcut=own["shortcut"])
-            case "Activation":
-                return Activation(_passing(own["layer"], **options), **options)
-            case "partial":
-                return partial(own["of"], **options)
-            case "class":
-                return _KNOWN[data["name"]]
-            case name:
-                return _KNOWN[name](**own)
+        if "class" in data:
+            if not issubclass(cls, Loss):
+                raise TypeError(f"{name} is not a loss")
+            return cls
+        return cls(*options.pop("layers"), **options) if cls in (Sequential, Residual) else cls(**options)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"no description of xpnet's: {data} ({error})") from None
-
-
-def _passing(build: Any, *args: Any, **options: Any) -> Any:
-    """What builds a layer, if it does."""
-    if not hasattr(build(*args, **options), "backward"):
-        raise TypeError(f"{build!r} builds no layer")
-    return build
+        raise ValueError(f"is not a description of {name}: {data} ({error})") from None
 
 
 def difference(one: Any, other: Any, what: str = "") -> tuple[str, Any, Any] | None:

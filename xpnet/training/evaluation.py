@@ -173,7 +173,7 @@ def _loss_and_accuracy(network: Network, y: Array, t: Array) -> dict[str, Array]
 
 def loss_and_total(network: Network, y: Array, t: Array) -> dict[str, Array]:
     """The loss of outputs, a mean over samples, and what these count together."""
-    layer = network.stack.loss_class(None)
+    layer = network.stack.loss_layer()
     loss = layer.forward(y, t)
     total = layer.counted(y.shape[0])
     return {"loss": loss, "total": namespace(loss=loss).asarray(total, dtype=loss.dtype, device=_array.device(loss))}
@@ -202,8 +202,8 @@ def evaluate(
 
     Examples
     --------
-    >>> from xpnet import Dense, Network, Sequential
-    >>> net = Network(Sequential(Dense(2)), (2,), dtype="float64")
+    >>> from xpnet import Network, Sequential, nn
+    >>> net = Network(Sequential(nn.Dense(2)), (2,), dtype="float64")
     >>> net.params = {"W1": np.asarray([[1.0, 0.0], [0.0, 1.0]]), "b1": np.zeros(2)}
     >>> found = evaluate(net, np.asarray([[1.0, 0.0], [0.0, 1.0], [0.2, 0.8]]), np.asarray([0, 1, 0]))
     >>> round(found.accuracy, 3), found.confusion.tolist()

@@ -124,7 +124,7 @@ def updates(
         total, loss, gradients, after = sums(stack, params, x, t, state, noise, accumulate, over)
         if alike and type(total) is not float:
             raise TypeError(
-                f"{stack.loss_class}: its `total` is an array, so it must have an attribute plain = False"
+                f"{type(stack.last).__name__}: its `total` is an array, so it must have an attribute plain = False"
             )
         numbers, carried = [total / over, loss, stop], [x.shape[0] / over * after[key] for key in state]
         return _flat(loss, [*numbers, *(gradients[key] for key in params), *carried])

@@ -1,0 +1,77 @@
+"""Descriptions of the layers that connect every input with every output, and of flattening."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import layers
+from .._array import Array
+from .._validation import check_integer
+from .base import Arrays, Description, Initializer, Shape
+from .initializers import He, Zeros
+
+__all__ = ["Dense", "Flatten"]
+
+
+@dataclass(frozen=True, repr=False)
+class Dense(Description):
+    """Description of an `Affine` layer: every output depends on every input.
+
+    Parameters
+    ----------
+    units : int
+        The number of outputs.
+    weight_init : callable, optional
+        Takes a `numpy.random.Generator` and a shape, returns the initial weights. Default: chosen by the activation
+        that follows, `Xavier` for Sigmoid, Tanh and Softmax, else `He`. Biases start at 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnet import nn
+    >>> W, b = nn.Dense(50).init(np.random.default_rng(0), (1, 28, 28))
+    >>> W.shape, b.shape, nn.Dense(50).output_shape((1, 28, 28))
+    ((784, 50), (50,), (50,))
+    """
+
+    units: int
+    weight_init: Initializer | None = None
+    kind = "Affine"
+    params = ("W", "b")
+
+    def __post_init__(self) -> None:
+        self._set(units=check_integer("Dense: units", self.units, 1))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (self.units,)
+
+    def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        return (math.prod(shape), self.units), (self.units,)
+
+    def init(self, rng: Any, shape: Shape) -> Arrays:
+        W, b = self.param_shapes(shape)
+        return (self.weight_init or He())(rng, W), Zeros()(rng, b)
+
+    def layer(self, arrays: Sequence[Array], training: bool) -> layers.Affine:
+        return layers.Affine(*arrays)
+
+
+@dataclass(frozen=True, repr=False)
+class Flatten(Description):
+    """Description of a `layers.Flatten` layer; `Dense` flattens by itself.
+
+    Examples
+    --------
+    >>> from xpnet import nn
+    >>> nn.Flatten().output_shape((16, 7, 7))
+    (784,)
+    """
+
+    kind = "Flatten"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (math.prod(shape),)
+
+    def layer(self, arrays: Sequence[Array], training: bool) -> layers.Flatten:
+        return layers.Flatten()

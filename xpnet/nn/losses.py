@@ -1,0 +1,169 @@
+"""Descriptions of losses: their options, and the one-pass loss that they build."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .._array import Array
+from .._validation import check_integer, check_number
+from ..layers import ExponentialWithLoss, HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
+from ..layers.base import Loss
+from .base import LossDescription
+
+__all__ = ["BinaryCrossEntropy", "CrossEntropy", "Huber", "MeanSquaredError", "Poisson"]
+
+AnyLoss: TypeAlias = LossDescription | type[Loss] | str
+"""What networks take as their loss."""
+
+
+@dataclass(frozen=True, repr=False)
+class CrossEntropy(LossDescription):
+    """Softmax and cross-entropy, for one class of several; built as a `SoftmaxWithLoss`.
+
+    Parameters
+    ----------
+    class_weight : sequence of K floats, optional
+        The weight of each class, such as more for one that is rare.
+    label_smoothing : float, default 0.0
+        The fraction of each target that is spread evenly over the classes, from 0 to below 1.
+    ignore_index : int, optional
+        A label, of a class or of none (such as -1 or 255), whose samples do not count.
+
+    Examples
+    --------
+    >>> from xpnet import Sequential, nn
+    >>> Sequential(nn.Dense(3), loss=nn.CrossEntropy(label_smoothing=0.1))
+    Sequential(Dense(3), loss=CrossEntropy(label_smoothing=0.1))
+    """
+
+    class_weight: Sequence[float] | None = None
+    label_smoothing: float = 0.0
+    ignore_index: int | None = None
+
+    def __post_init__(self) -> None:
+        index = self.ignore_index
+        self._set(
+            class_weight=_numbers("CrossEntropy: class_weight", self.class_weight),
+            label_smoothing=check_number("CrossEntropy: label_smoothing", self.label_smoothing, "from 0 to below 1"),
+            ignore_index=None if index is None else check_integer("CrossEntropy: ignore_index", index),
+        )
+
+    def layer(self, weight: Array | None = None) -> SoftmaxWithLoss:
+        return SoftmaxWithLoss(
+            weight, class_weight=self.class_weight, smoothing=self.label_smoothing, ignore=self.ignore_index
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class MeanSquaredError(LossDescription):
+    """Half the squared error, for regression; built as an `IdentityWithLoss`.
+
+    Examples
+    --------
+    >>> from xpnet import Network, Sequential, nn
+    >>> Network(Sequential(nn.Dense(1), loss=nn.MeanSquaredError()), (4,)).classifies
+    False
+    """
+
+    def layer(self, weight: Array | None = None) -> IdentityWithLoss:
+        return IdentityWithLoss(weight)
+
+
+@dataclass(frozen=True, repr=False)
+class BinaryCrossEntropy(LossDescription):
+    """Sigmoid and binary cross-entropy, for outputs that are each a yes or a no; built as a `SigmoidWithLoss`.
+
+    Parameters
+    ----------
+    positive_weight : sequence of K floats, optional
+        The weight of a yes of each output; a no counts 1.
+
+    Examples
+    --------
+    >>> from xpnet import nn
+    >>> nn.BinaryCrossEntropy([3])
+    BinaryCrossEntropy(positive_weight=(3.0,))
+    """
+
+    positive_weight: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        self._set(positive_weight=_numbers("BinaryCrossEntropy: positive_weight", self.positive_weight))
+
+    def layer(self, weight: Array | None = None) -> SigmoidWithLoss:
+        return SigmoidWithLoss(weight, positive_weight=self.positive_weight)
+
+
+@dataclass(frozen=True, repr=False)
+class Huber(LossDescription):
+    """Huber's loss, for regression with outliers; built as a `HuberLoss`.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        The error from which the loss is linear, positive.
+
+    Examples
+    --------
+    >>> from xpnet import nn
+    >>> nn.Huber(0.5)
+    Huber(delta=0.5)
+    """
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._set(delta=check_number("Huber: delta", self.delta, "positive and finite"))
+
+    def layer(self, weight: Array | None = None) -> HuberLoss:
+        return HuberLoss(weight, delta=self.delta)
+
+
+@dataclass(frozen=True, repr=False)
+class Poisson(LossDescription):
+    """The Poisson loss, for counts; built as an `ExponentialWithLoss`.
+
+    Examples
+    --------
+    >>> from xpnet import nn
+    >>> nn.Poisson().layer().classifies
+    False
+    """
+
+    def layer(self, weight: Array | None = None) -> ExponentialWithLoss:
+        return ExponentialWithLoss(weight)
+
+
+LOSSES: dict[str, type[LossDescription]] = {
+    "cross_entropy": CrossEntropy,
+    "mean_squared_error": MeanSquaredError,
+    "mse": MeanSquaredError,
+    "binary_cross_entropy": BinaryCrossEntropy,
+    "huber": Huber,
+    "poisson": Poisson,
+}
+"""The losses by the names that `Sequential` takes."""
+
+
+def loss_of(given: Any) -> LossDescription | type[Loss]:
+    """The description of a loss, or the subclass of `Loss`, that is given as it is or by its name."""
+    given = LOSSES[given] if isinstance(given, str) and given in LOSSES else given
+    if isinstance(given, type) and issubclass(given, LossDescription):
+        return given()
+    if isinstance(given, LossDescription) or (isinstance(given, type) and issubclass(given, Loss)):
+        return given
+    if isinstance(given, Loss):
+        name = type(given).__name__
+        raise TypeError(f"loss must be a class or a description, not the loss object {name}(...); pass loss={name}")
+    raise TypeError(
+        "loss must be a description such as nn.CrossEntropy() or nn.MeanSquaredError(), a subclass of xpnet.Loss, or "
+        f"one of {', '.join(map(repr, LOSSES))}; got {given!r}"
+    )
+
+
+def _numbers(name: str, values: Any) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    if isinstance(values, (str, dict)) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name} must be a sequence of numbers, such as [1.0, 3.0]; got {values!r}")
+    return tuple(check_number(f"{name}: each number", value, "finite and not negative") for value in values)
