@@ -464,7 +464,7 @@ class TestRegistry:
         given = xpnet.train(((rows, labels), (rows[:9], labels[:9])), epochs=2, batch_size=20, progress=False)
         np.testing.assert_allclose(named.history.loss, given.history.loss, rtol=1e-6)
         assert named.history.test_accuracy == given.history.test_accuracy
-        convolutional = xpnet.Sequential(xpnet.Conv(2, 3), xpnet.Dense(3))
+        convolutional = xpnet.Sequential(xpnet.nn.Conv2d(2, 3), xpnet.nn.Dense(3))
         assert xpnet.train("noise", convolutional, epochs=1, progress=False).network.input_shape == (1, 4, 4)
         assert main(["train", "--data", "noise", "--epochs", "1", "--quiet"]) == 0
         assert capsys.readouterr().out.startswith("test accuracy ")

@@ -393,17 +393,17 @@ def test_a_learning_rate_goes_to_an_optimizer_that_is_named(lib):
 
 def test_fit_makes_the_network_of_a_stack_as_train_does(lib):
     data = images(lib)
-    stack = Sequential(Conv(2, 3), Activation(Relu), Dense(10))
+    stack = Sequential(nn.Conv2d(2, 3), nn.Relu(), nn.Dense(10))
     dtype = "float64" if "float64" in lib.dtypes else "float32"
     made = fit(stack, data, epochs=1, seed=4, progress=False)
     assert made.network.input_shape == (1, 7, 7)
     assert all(lib.holds(p) for p in made.network.params.values())
     assert made.history.loss == train(data, stack, dtype=dtype, epochs=1, seed=4, progress=False).history.loss
-    of_ids = Sequential(Embed(7, 3), Dense(4))
+    of_ids = Sequential(nn.Embedding(7, 3), nn.Dense(4))
     ids = fit(of_ids, (lib.asarray(IDS), lib.asarray(OF_IDS)), epochs=1, progress=False).network
     assert ids.input_shape == (2,)
     assert xpnet.to_numpy(ids.params["W1"]).dtype == "float32"
-    shards = fit(Sequential(Dense(3)), Shards(np.eye(3, dtype="float32"), np.arange(3)), epochs=1, progress=False)
+    shards = fit(Sequential(nn.Dense(3)), Shards(np.eye(3, dtype="float32"), np.arange(3)), epochs=1, progress=False)
     assert shards.backend == "numpy"
 
 
@@ -423,7 +423,7 @@ def test_train_trains_a_network_where_it_is(lib):
 
 
 X, T = np.eye(3), np.arange(3)
-STACK = Sequential(Dense(3))
+STACK = Sequential(nn.Dense(3))
 
 
 @pytest.mark.parametrize(
@@ -431,7 +431,7 @@ STACK = Sequential(Dense(3))
     [
         (lambda: fit(None, (X, T)), "network must be a Network or a Sequential, got None"),
         (lambda: fit(MultiLayerNet, (X, T)), "network must be .* got the class MultiLayerNet"),
-        (lambda: fit(Dense(3), (X, T)), "network must be .* got Dense"),
+        (lambda: fit(nn.Dense(3), (X, T)), "network must be .* got nn.Dense"),
         (lambda: fit((X, T), STACK), r"network comes first, and then the data: fit\(network, data\)"),
         (lambda: fit(STACK, X, T), r"got ndarray; pass samples and targets as one tuple, \(x, t\)"),
         (lambda: fit(STACK, (None, T)), "x_train must be an array, got None"),
