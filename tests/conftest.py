@@ -15,7 +15,11 @@ from xpnet.backends import BACKENDS, Backend
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # for scikit-learn's array API dispatch, before SciPy is imported
 
-collect_ignore = ["cuda_emulator", "launches.py"]  # no tests: what those on CuPy run on, and what counts there
+collect_ignore = [
+    "cuda_emulator",
+    "example_backend",
+    "launches.py",
+]  # no tests: what those on CuPy run on, and what counts there
 
 hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("xpnet")

@@ -565,6 +565,27 @@ def test_options_that_are_numpy_numbers_do_not_widen(lib):
     ]:
         for value in (layer.forward(*convert(lib, [SCORES, t], "float32")), layer.backward()):
             assert lib.numpy(value).dtype == "float32"
+    assert type(SoftmaxWithLoss(ignore=np.int64(-1)).ignore) is int
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "match"),
+    [
+        (
+            partial(SoftmaxWithLoss, smoothing=1),
+            ValueError,
+            "SoftmaxWithLoss: smoothing must be from 0 to below 1, got 1",
+        ),
+        (partial(SoftmaxWithLoss, smoothing="1"), TypeError, "SoftmaxWithLoss: smoothing must be a number"),
+        (partial(SoftmaxWithLoss, ignore=1.5), TypeError, "SoftmaxWithLoss: ignore must be an integer, got 1.5"),
+        (partial(SoftmaxWithLoss, ignore=True), TypeError, "SoftmaxWithLoss: ignore must be an integer, got True"),
+        (partial(HuberLoss, delta=0), ValueError, "HuberLoss: delta must be positive and finite, got 0"),
+        (partial(HuberLoss, delta=math.nan), ValueError, "HuberLoss: delta must be positive and finite, got nan"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(build, error, match):
+    with pytest.raises(error, match=match):
+        build()
 
 
 # Extremes

@@ -86,7 +86,7 @@ def check_number(name: str, value: Any, expected: str = "finite") -> float:
     try:
         number = float(value)
     except OverflowError:
-        number = math.inf
+        raise ValueError(f"{name} must be {expected}, got an integer that is too large for a float") from None
     if not (math.isfinite(number) and _RANGES[expected](number)):
         raise ValueError(f"{name} must be {expected}, got {value!r}")
     return number
