@@ -1,4 +1,4 @@
-"""An optimizer of one's own, in one file: Lion of Chen et al. (2023), Symbolic Discovery of Optimization Algorithms."""
+"""An optimizer of one's own in one file: Lion, Chen et al. (2023), Symbolic Discovery of Optimization Algorithms."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -16,9 +16,10 @@ Pair: TypeAlias = tuple[int, int]
 def pair(where: str, name: str, value: Any, least: int) -> Pair:
     """An option for height and width: one integer for both, or two."""
     both = value if isinstance(value, (tuple, list)) else (value, value)
+    option = f"{where}: {name}"
     if len(both) != 2:
-        raise ValueError(f"{where}: {name} must be one integer or two, got {value!r}")
-    return check_integer(f"{where}: {name}", both[0], least), check_integer(f"{where}: {name}", both[1], least)
+        raise ValueError(f"{option} must be one integer or two, got {value!r}")
+    return check_integer(option, both[0], least), check_integer(option, both[1], least)
 
 
 def output_size(

@@ -18,8 +18,8 @@ __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer
 class Optimizer(ABC):
     """What all optimizers share: the rule is theirs, and clipping, weight decay and the learning rate are here.
 
-    An optimizer of your own gives `rule`, and in `memory` the names of what is remembered of each parameter. If it has
-    options, it is a frozen dataclass too, and checks them by `check` in ``__post_init__``.
+    An optimizer of your own gives `rule`, and in `memory` the names of what is remembered of each parameter. One that
+    has options is a frozen dataclass too, and checks its options by `check` in ``__post_init__``.
 
     Parameters
     ----------
