@@ -6,16 +6,11 @@ device), never at values, so it works under tracing and never synchronises.
 
 import math
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any
 
 from array_api_compat import array_namespace
 
-Array: TypeAlias = Any
-"""An array of any array-API library (there is no common base class to name)."""
-
-Namespace: TypeAlias = Any
-"""The module with the array-API functions of one library, such as `array_api_compat.torch`."""
-
+from ._typing import Array as Array, Namespace as Namespace
 
 _NAMESPACES: dict[type, Namespace] = {}
 """What `array_api_compat` found for each array type. Its search costs ten times this look-up, and a training
@@ -53,7 +48,7 @@ def namespace(**arrays: Array) -> Namespace:
                 f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first "
                 "(xpnet.to_numpy brings any array to NumPy)"
             )
-        elif here != where and here is not None and where is not None:
+        elif here != where and not same_device(here, where):
             places = ", ".join(f"{n} on {device(a)}" for n, a in arrays.items() if a is not None)
             raise ValueError(f"arrays on different devices: {places}; move them to one device first")
     return xp
@@ -85,6 +80,14 @@ def device(x: Array) -> Any:
     A traced JAX array and a Dask array have none; creation on the default device is right for both.
     """
     return getattr(x, "device", None)
+
+
+def same_device(one: Any, other: Any) -> bool:
+    """Whether two devices that `device` found are the same. None, where an array does not tell, is any device.
+
+    The device of a JAX array on several devices is its sharding, which tells the layout on these devices as well.
+    """
+    return one is None or other is None or bool(one == other)
 
 
 @cache

@@ -259,8 +259,7 @@ def _gradcheck(options: argparse.Namespace) -> int:
         x = from_host(images[: options.samples], xp, dtype, place)
         t = from_host(labels[: options.samples], xp, index_dtype(xp, place), device_of(x))
         net = TwoLayerNet(784, options.hidden, 10, activation=options.activation, seed=options.seed, like=x)
-        default = None if backend.name == "numpy" else 200
-        elements = default if options.elements is None else options.elements
+        elements = backend.gradcheck_elements if options.elements is None else options.elements
         total = sum(min(elements or size(p), size(p)) for p in net.params.values())
         where = _place(backend, options.device or backend.devices()[0], options.dtype)
         print(f"backpropagation against numerical gradients, {options.samples} MNIST samples ({where})")

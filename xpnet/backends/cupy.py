@@ -1,0 +1,197 @@
+"""CuPy: NumPy's interface on NVIDIA GPUs."""
+
+import importlib
+import inspect
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, lru_cache, wraps
+from types import ModuleType
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from .. import _array
+from .._array import namespace
+from .._typing import Array, Namespace
+from .base import HostArray
+from .numpy import Numpy
+
+__all__ = ["Cupy", "on_arrays_device"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Add: TypeAlias = Callable[[Array], tuple[Array, HostArray | None]]
+
+
+def on_arrays_device(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function on the device of its arrays.
+
+    CuPy computes on its current device, and some of its kernels do not check that their arrays are there. So, on a
+    machine with several CUDA devices, the device of the first CuPy array among the arguments, else among their
+    attributes, is made current while the function runs. All other libraries, and CuPy with one device, compute where
+    the arrays are by themselves.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        if "cupy" not in sys.modules or _device_count(cupy := sys.modules["cupy"]) < 2:
+            return function(*args, **options)
+        given = [*args, *options.values()]
+        attributes = [getattr(thing, "__dict__", {}) for thing in given]
+        array = _first_array(cupy.ndarray, [given, attributes])
+        with nullcontext() if array is None else array.device:
+            return function(*args, **options)
+
+    return run
+
+
+@cache
+def _device_count(cupy: ModuleType) -> int:
+    """The number of CUDA devices; 0 without a driver."""
+    try:
+        return int(cupy.cuda.runtime.getDeviceCount())
+    except Exception:
+        return 0
+
+
+def _first_array(kind: type, value: Any) -> Array | None:
+    """The first array of a library in nested tuples, lists and dicts."""
+    if isinstance(value, kind):
+        return value
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return next((found for v in inside if (found := _first_array(kind, v)) is not None), None)
+
+
+class Cupy(Numpy):
+    """CuPy. It computes on one current device at a time."""
+
+    name = "cupy"
+    module = "cupy"
+    install = "pip install 'xpnet[cupy-cuda12x]' (or cupy-cuda13x, as the CUDA driver is)"
+    gradcheck_elements = 200
+    block_size = 1 << 26
+
+    def why_unusable(self, error: str) -> str:
+        """The problem of a machine where CuPy makes no array."""
+        return f"no usable CUDA device: {error}; it needs an NVIDIA GPU and its driver"
+
+    def namespace(self) -> Namespace:
+        """The array-API namespace. It imports anywhere, but nothing in it works without a device."""
+        importlib.import_module("cupy").cuda.runtime.getDeviceCount()
+        return super().namespace()
+
+    def known_devices(self) -> dict[str, Any]:
+        """The CUDA devices here, by name."""
+        cuda = importlib.import_module("cupy").cuda
+        return {f"cuda:{i}": cuda.Device(i) for i in range(cuda.runtime.getDeviceCount())}
+
+    def current(self, device: Any) -> AbstractContextManager[Any]:
+        """Make `device` the current device."""
+        context: AbstractContextManager[Any] = device
+        return context
+
+    def is_remote(self, device: Any) -> bool:
+        """Always: the arrays are on a GPU."""
+        return True
+
+    def to_numpy(self, x: Array) -> HostArray:
+        """A copy on the host."""
+        host: HostArray = x.get()
+        return host
+
+    def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """One kernel of a function or bound method that `elementwise` marks; any other is returned as it is."""
+        return _kernel(function) if hasattr(function, "elementwise") else function
+
+    @on_arrays_device
+    def rows(self, x: Array, index: Array) -> Array:
+        """The rows of `x` at `index`."""
+        return super().rows(x, index)
+
+    def times_each(self, matrix: Array, matrices: Array) -> Array:
+        """The product of a matrix with each of several.
+
+        CuPy would make tables of pointers for one and several, and makes none for several and several.
+        """
+        return namespace(matrix=matrix).broadcast_to(matrix, (matrices.shape[0], *matrix.shape)) @ matrices
+
+    def adder(self, processes: Any) -> Add:
+        """A function that sums arrays of several processes.
+
+        It uses NCCL where each process has a GPU of its own. Else it uses an MPI that reads GPU memory, where the
+        environment variable ``XPNET_CUDA_AWARE_MPI`` is 1, or the host's memory.
+        """
+        cupy = importlib.import_module("cupy")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is no NCCL
+            nccl = importlib.import_module("cupy.cuda.nccl")
+        found = processes.texts(f"{platform.node()} {cupy.cuda.Device().pci_bus_id}" if nccl.available else "")
+        if all(found) and len(set(found)) == processes.size:
+            return _adder_by_nccl(cupy, nccl, processes)
+        if os.environ.get("XPNET_CUDA_AWARE_MPI") == "1":
+            return _adder_by_mpi(cupy, processes)
+        return _adder_on_host(cupy, processes)
+
+
+def _adder_by_nccl(cupy: Any, nccl: Any, processes: Any) -> Add:
+    # The processes find each other by a name that the first one has made.
+    name = processes.texts(nccl.get_unique_id().hex() if processes.rank == 0 else "")[0]
+    ring = nccl.NcclCommunicator(processes.size, bytes.fromhex(name), processes.rank)
+    kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
+
+    def add(x: Array) -> tuple[Array, None]:
+        sums, stream = cupy.empty_like(x), cupy.cuda.get_current_stream()
+        ring.allReduce(x.data.ptr, sums.data.ptr, x.size, kinds[x.dtype.name], nccl.NCCL_SUM, stream.ptr)
+        return sums, None
+
+    return add
+
+
+def _adder_by_mpi(cupy: Any, processes: Any) -> Add:
+    def add(x: Array) -> tuple[Array, None]:
+        sums = cupy.empty_like(x)
+        cupy.cuda.get_current_stream().synchronize()  # MPI does not know streams
+        processes.comm.Allreduce(x, sums)
+        return sums, None
+
+    return add
+
+
+def _adder_on_host(cupy: Any, processes: Any) -> Add:
+    pinned: list[HostArray] = []
+
+    def add(x: Array) -> tuple[Array, HostArray]:
+        if not pinned:
+            empty = importlib.import_module("cupyx").empty_pinned
+            pinned.extend(empty(x.shape, x.dtype) for _ in range(2))
+        sent, received = pinned
+        x.get(out=sent)  # waits for the stream, and so for the copy from `received` of the update before
+        processes.comm.Allreduce(sent, received)
+        sums = cupy.empty_like(x)
+        sums.set(received)
+        return sums, received
+
+    return add
+
+
+@lru_cache(maxsize=128)
+def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    cupy = importlib.import_module("cupy")
+    xp = namespace(x=cupy.empty(0))
+
+    @wraps(function)
+    def traced(*args: Any) -> Any:
+        for arg in args:  # CuPy's stand-ins for arrays, by which it learns what the function computes
+            _array._NAMESPACES.setdefault(type(arg), xp)
+        return function(*args)
+
+    kernel, names = cupy.fuse(traced), list(inspect.signature(function).parameters)
+
+    def run(*args: Any) -> Any:
+        pairs = zip(names, args, strict=True)
+        namespace(**{name: arg for name, arg in pairs if not isinstance(arg, (int, float))})  # or raise
+        return kernel(*args)
+
+    return run

@@ -1,0 +1,104 @@
+"""JAX."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from .base import Backend, Draw, Functions, HostArray
+
+__all__ = ["Jax"]
+
+
+class Jax(Backend):
+    """JAX. It compiles functions, and runs many steps in one compiled loop."""
+
+    name = "jax"
+    module = "jax.numpy"
+    install = "pip install 'xpnet[jax]'"
+
+    def owns(self, kind: type) -> bool:
+        """Whether `kind` is a type of JAX's arrays; the compiled part of JAX is a package of its own."""
+        return kind.__module__.partition(".")[0] in ("jax", "jaxlib")
+
+    def known_devices(self) -> dict[str, Any]:
+        """The devices of JAX's platforms, by name; the first is JAX's default."""
+        jax = importlib.import_module("jax")
+        platforms = {d.platform for d in jax.devices()} | {"cpu"}
+        return {f"{p}:{d.id}": d for p in sorted(platforms, key="cpu".__eq__) for d in jax.devices(p)}
+
+    def enable_float64(self) -> None:
+        """Switch JAX to 64 bits for this process."""
+        importlib.import_module("jax").config.update("jax_enable_x64", True)
+
+    def is_of_memory(self, error: Exception) -> bool:
+        """Whether JAX raises `error` where memory is exhausted."""
+        return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+    def to_numpy(self, x: Array) -> HostArray:
+        """A copy on the host."""
+        return np.asarray(x)
+
+    def read_all(self, values: list[Array]) -> HostArray:
+        """Arrays of shape () or (n,) as one NumPy array.
+
+        To stack hundreds of arrays would compile for seconds; this waits for all of them once.
+        """
+        return np.hstack(importlib.import_module("jax").device_get(values))
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, traced and compiled by `jax.jit`."""
+        compiled: Callable[..., Any] = importlib.import_module("jax").jit(function)
+        return compiled
+
+    def index(self, numbers: HostArray, like: Array) -> Array:
+        """Numbers of samples as they are: the compiled loop of `repeat` moves them."""
+        return numbers
+
+    def convolution(self) -> Functions:
+        """JAX's convolution."""
+        return _convolution(importlib.import_module("jax"))
+
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
+        """Many steps, one after the other: up to 100 in one compiled loop."""
+        jax, on_rows = importlib.import_module("jax"), self.on_rows(step)
+
+        def scan(carry: Any, data: Any, index: Array, noise: Any) -> Any:
+            return jax.lax.scan(lambda carry, row: on_rows(carry, data, *row), carry, (index, noise))
+
+        loop = jax.jit(scan)
+
+        def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
+            for part in np.array_split(index, -(-len(index) // 100)):
+                drawn = [draw(part.shape[1]) for _ in part] if draw else [{}]
+                noise = {name: np.stack([masks[name] for masks in drawn]) for name in drawn[0]}
+                carry, losses = loop(carry, data, part, noise)
+                yield carry, losses
+
+        return run
+
+
+@cache
+def _convolution(jax: Any) -> Functions:
+    def product(x: Array, W: Array, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
+        both = [(p, p) for p in padding]
+        return jax.lax.conv_general_dilated(
+            x, W, stride, both, rhs_dilation=dilation, feature_group_count=groups, preferred_element_type=x.dtype
+        )
+
+    def transposed(function: Callable[[Array], Array], shape: Any, dout: Array) -> Array:
+        return jax.linear_transpose(function, jax.ShapeDtypeStruct(tuple(shape), dout.dtype))(dout)[0]
+
+    def convolve(x: Array, W: Array, b: Array, **options: Any) -> Array:
+        return product(x, W, **options) + b[:, None, None]
+
+    def by_images(shape: Any, W: Array, dout: Array, **options: Any) -> Array:
+        return transposed(lambda x: product(x, W, **options), shape, dout)
+
+    def by_filters(x: Array, shape: Any, dout: Array, **options: Any) -> Array:
+        return transposed(lambda W: product(x, W, **options), shape, dout)
+
+    return Functions(convolve, by_images, by_filters)

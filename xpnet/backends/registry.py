@@ -1,0 +1,133 @@
+"""The known backends by name: those of xpnet, and those that other packages add."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+from .._typing import Array, BackendName
+from .base import Backend, one_line
+from .cupy import Cupy
+from .dask import Dask
+from .jax import Jax
+from .numpy import Numpy
+from .strict import Strict
+from .torch import Torch
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["BACKENDS", "BackendUnavailable", "backend_of", "get_backend", "not_installed"]
+
+GROUP = "xpnet.backends"
+"""The group of the entry points by which a package adds backends."""
+
+_OWN = {backend.name: backend for backend in (Numpy(), Cupy(), Torch(), Jax(), Dask(), Strict())}
+
+
+class BackendUnavailable(RuntimeError):
+    """A known backend cannot be used on this machine; the message says why and how to get it."""
+
+
+class _Broken(Backend):
+    """A backend of another package whose entry point cannot be loaded."""
+
+    version = ""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name)
+        self._reason = reason
+
+    @property
+    def problem(self) -> str:
+        return self._reason
+
+
+class _Known(Mapping[str, Backend]):
+    """Every known backend by its name.
+
+    The backends of other packages are looked for when a name is not one of xpnet's, or when all are listed.
+
+    Examples
+    --------
+    >>> BACKENDS["torch"].install
+    "pip install 'xpnet[torch]'"
+    """
+
+    def __getitem__(self, name: str) -> Backend:
+        return _OWN[name] if name in _OWN else _added()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*_OWN, *_added())
+
+    def __len__(self) -> int:
+        return len(_OWN) + len(_added())
+
+
+BACKENDS: Mapping[str, Backend] = _Known()
+"""Every known backend by its name."""
+
+
+@cache
+def _added() -> dict[str, Backend]:
+    """The backends that other packages add."""
+    from importlib.metadata import entry_points  # takes a tenth of the time of importing xpnet
+
+    return {entry.name: _load(entry) for entry in entry_points(group=GROUP) if entry.name not in _OWN}
+
+
+def _load(entry: "EntryPoint") -> Backend:
+    try:
+        found = entry.load()
+        backend = found(entry.name) if isinstance(found, type) else found
+        if not isinstance(backend, Backend) or backend.name != entry.name:
+            raise TypeError(f"expected a subclass of Backend, or a Backend of the name {entry.name!r}, got {found!r}")
+    except Exception as error:  # whatever the other package raises
+        package = entry.dist.name if entry.dist else "a package"
+        return _Broken(
+            entry.name,
+            f"{package} adds it as {entry.value}, which cannot be loaded: {one_line(error)}; "
+            f"try again after: pip install --upgrade {package}",
+        )
+    return backend
+
+
+def get_backend(name: BackendName | str) -> Backend:
+    """The backend of that name.
+
+    Raises
+    ------
+    ValueError
+        If no such backend is known.
+    BackendUnavailable
+        If it is known and cannot be used here.
+
+    Examples
+    --------
+    >>> get_backend("numpy").devices()
+    ['cpu']
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend {name!r} is not known; choose one of {', '.join(BACKENDS)}")
+    backend = BACKENDS[name]
+    if problem := backend.problem:
+        raise BackendUnavailable(f"backend {name!r}: {problem}")
+    return backend
+
+
+def backend_of(x: Array) -> Backend:
+    """The backend of an array; `Backend` itself runs a library that no backend is known for."""
+    return _backend_of(x.__class__)
+
+
+@cache
+def _backend_of(kind: type) -> Backend:
+    own = [backend for backend in _OWN.values() if backend.owns(kind)]
+    search = not own and hasattr(kind, "__array_namespace__")  # not for an object that holds arrays
+    added = [backend for backend in _added().values() if backend.owns(kind)] if search else []
+    return (*own, *added, Backend(kind.__module__.partition(".")[0]))[0]
+
+
+def not_installed(module: str, error: ModuleNotFoundError) -> ImportError:
+    """The error of one of xpnet's modules whose library is missing, with the way to get it."""
+    hint = f"xpnet.{module} needs {error.name}; get it with: pip install 'xpnet[{module}]'"
+    return ImportError(hint, name=error.name)

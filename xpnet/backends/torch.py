@@ -1,0 +1,52 @@
+"""PyTorch."""
+
+import importlib
+from typing import Any
+
+from .._typing import Array
+from .base import Backend, Functions, HostArray
+
+__all__ = ["Torch"]
+
+
+class Torch(Backend):
+    """PyTorch, on the processor, on NVIDIA GPUs or on Apple's."""
+
+    name = "torch"
+    module = "torch"
+    install = "pip install 'xpnet[torch]'"
+
+    def known_devices(self) -> dict[str, Any]:
+        """The processor and the accelerators here, by name."""
+        torch = importlib.import_module("torch")
+        names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        if torch.backends.mps.is_available():
+            names.append("mps")
+        return {name: torch.device(name) for name in names}
+
+    def is_remote(self, device: Any) -> bool:
+        """Whether `device` is not the processor."""
+        return bool(device.type != "cpu")
+
+    def is_of_memory(self, error: Exception) -> bool:
+        """Whether PyTorch raises `error` where memory is exhausted."""
+        kinds = (MemoryError, importlib.import_module("torch").OutOfMemoryError)
+        return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+    def to_numpy(self, x: Array) -> HostArray:
+        """The array without its gradient, on the host."""
+        host: HostArray = x.detach().cpu().numpy()
+        return host
+
+    def rows(self, x: Array, index: Array) -> Array:
+        """The rows of `x` at `index`.
+
+        The `take` of `array_api_compat` would first look for negative numbers, which costs as much again.
+        """
+        return x.index_select(0, index)
+
+    def convolution(self) -> Functions:
+        """PyTorch's convolution."""
+        torch = importlib.import_module("torch")
+        grad = torch.nn.grad
+        return Functions(torch.nn.functional.conv2d, grad.conv2d_input, grad.conv2d_weight)
