@@ -169,7 +169,7 @@ def whole(tmp_path_factory):
         ("version", r"ProcessesError: .*xpnet is '.*' in process 0 and '0\.0\.1' in process 1", None),
         ("seed", "ProcessesError: .*parameters is", None),
         ("option", "ProcessesError: .*batch_size is 10 in process 0 and 20 in process 1; start all", None),
-        ("labels", r"ProcessesError: .*network is '.*units=3.*' in process 0 and '.*units=8.*'", None),
+        ("labels", r"ProcessesError: .*network is '.*Dense\(3,.*' in process 0 and '.*Dense\(8,.*'", None),
         (
             "train-raises",
             "ProcessesError: process 1 of 2 cannot begin the run: ValueError: backend 'no-such' is not known",

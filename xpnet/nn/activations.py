@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .. import layers
-from .._array import Array
+from .._typing import Array
 from .._validation import check_integer, check_number
 from ..layers.base import Layer
 from .base import Description, told

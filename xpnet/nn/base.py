@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
-from .._array import Array
+from .._typing import Array
 from .._validation import check_integer
 from ..layers.base import Layer, Loss
 from .initializers import He, generator

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._array import Array
+from .._typing import Array
 from .._validation import check_integer
 from ..layers import Convolution
 from ..layers.windows import output_size, pair

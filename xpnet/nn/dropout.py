@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import layers
-from .._array import Array
+from .._typing import Array
 from .._validation import check_number
 from .base import Arrays, Description, Shape
 

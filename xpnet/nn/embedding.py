@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import layers
-from .._array import Array
+from .._typing import Array
 from .._validation import check_integer
 from .base import Arrays, Description, Initializer, Shape
 from .initializers import Normal

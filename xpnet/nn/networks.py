@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._array import Array, check_floating, device, dtype_name, from_host, namespace
+from .._array import check_floating, device, dtype_name, from_host, namespace
+from .._typing import Array, Params
 from .._validation import check_integer, check_number
 from ..backends import on_arrays_device
 from ..functions import softmax_cross_entropy
@@ -16,7 +17,7 @@ from .dropout import Dropout
 from .initializers import Normal, generator
 from .losses import AnyLoss, CrossEntropy
 from .normalization import BatchNorm
-from .sequential import Params, Sequential
+from .sequential import Sequential
 
 __all__ = ["MultiLayerNet", "Network", "SimpleNet", "TwoLayerNet"]
 

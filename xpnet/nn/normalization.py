@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._array import Array
+from .._typing import Array
 from .._validation import check_number
 from ..layers import BatchNormalization, LayerNormalization
 from .base import Arrays, Description, Shape

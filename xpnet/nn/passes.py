@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from .._array import Array
-from .sequential import Params, Sequential
+from .._typing import Array, Params
+from .sequential import Sequential
 
 __all__ = ["Pass", "pass_of"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .._array import Array
+from .._typing import Array
 from ..layers import AveragePooling, MaxPooling
 from ..layers.base import Layer
 from ..layers.windows import output_size

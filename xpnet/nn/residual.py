@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._array import Array
+from .._typing import Array
 from ..layers import Residual as ResidualLayer
 from .base import Arrays, Description, Shape, check_descriptions, choose_weights
 

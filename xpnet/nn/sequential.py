@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from .._array import Array
+from .._typing import Array
 from ..backends import on_arrays_device
 from ..layers.base import Loss
 from .base import Description, LossDescription, Shape, check_descriptions, check_shape, choose_weights

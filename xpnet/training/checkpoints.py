@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._array import Array, device, dtype_name, from_host, index_dtype, namespace
+from .._array import device, dtype_name, from_host, index_dtype, namespace
 from .._files import check_output, clear_parts, replacing
+from .._typing import Array
 from ..backends import not_installed, to_numpy
 from ..nn.networks import Network
 from ..nn.sequential import Params, Sequential

@@ -6,7 +6,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from .. import nn, optim
-from .._array import Array, size
+from .._array import size
+from .._typing import Array
 from ..backends import to_numpy
 from ..layers import losses
 from ..layers.base import Loss

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._array import Array
+from .._typing import Array
 from ..backends import Backend, not_installed, to_numpy
 from .describing import difference
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from .. import _array
-from .._array import Array, namespace
+from .._array import namespace
+from .._typing import Array
 from ..backends import backend_of, on_arrays_device, read_all, to_numpy
 from ..datasets import Shards
 from ..functions import confusion_matrix

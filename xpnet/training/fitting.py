@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .. import _array
-from .._array import Array, Namespace, dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
+from .._array import dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
+from .._typing import Array, Namespace
 from .._validation import check_integer
 from ..backends import Backend, backend_of, get_backend, on_arrays_device, to_numpy
 from ..datasets import Shards, load, scale_images

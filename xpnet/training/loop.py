@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._array import Array
+from .._typing import Array
 from ..backends import Draw, read_all
 from ..nn.networks import Network
 from ..optim.optimizers import Optimizer

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from .. import _array
-from .._array import Array, Namespace, dtype_name, index_dtype, is_floating, is_integral, namespace
+from .._array import dtype_name, index_dtype, is_floating, is_integral, namespace
+from .._typing import Array, Namespace
 from ..backends import backend_of, read_all
 from ..datasets import Shards
 from ..datasets.shards import ahead

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .._array import Array, device, namespace, size
+from .._array import device, namespace, size
+from .._typing import Array
 from ..backends import Backend, Draw
 from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
