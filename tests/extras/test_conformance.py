@@ -10,7 +10,7 @@ import pytest
 from conftest import needs
 
 import xpnet
-from xpnet import Layer, layers
+from xpnet import layers
 from xpnet.backends import get_backend
 from xpnet.cli import main
 from xpnet.conformance import run
@@ -44,13 +44,8 @@ def test_every_function_and_layer_has_a_case():
     functions = {name for name, value in public.items() if isfunction(value)} - NOT_OF_ARRAYS
     assert {*NOT_OF_ARRAYS} <= {*public}
     assert {name.partition(",")[0] for name in BY_NAME} == {*functions, *layers.__all__, "Sequential"} - {
-<<<<<<< HEAD
-        *("Layer", "Loss"),  # which others are made of
-        "dropout_mask",  # a host generator's
-=======
         "dropout_mask",  # a host generator's
         *("Layer", "Loss"),  # what others are made from
->>>>>>> room-nn
     }
     assert len(BY_NAME) == len(CASES)
 
@@ -98,11 +93,7 @@ def test_devices_without_float64_or_int64_are_measured_too(device):
 # What is wrong is found
 
 
-<<<<<<< HEAD
-class Scaled(Layer):
-=======
 class Scaled(layers.Layer):
->>>>>>> room-nn
     """A layer with its output and its gradient multiplied by numbers that should be 1."""
 
     def __init__(self, layer, forward=1.0, backward=1.0):
