@@ -15,7 +15,7 @@ import xpnet
 from xpnet._array import dtype_name, index_dtype
 from xpnet.backends import get_backend, read_all
 from xpnet.datasets import scale_images
-from xpnet.training.step import update_step
+from xpnet.training.step import Carry, update_step
 
 LR = 0.1
 
@@ -114,7 +114,7 @@ class Xpnet(Contender):
         self.network.params = {name: place(p, "float32") for name, p in self.params.items()}
         self.scale = partial(scale_images, dtype=like.dtype)
         self.run = self.chosen.repeat(update_step(self.network.stack, xpnet.SGD(LR), self.scale))
-        self.carry = self.network.params, {}, {}
+        self.carry = Carry(self.network.params, {}, {})
 
     def steps(self, order):
         losses = []

@@ -25,7 +25,7 @@ from harness import Timed, arguments, bars, compare, in_turn, one_thread, report
 import xpnet
 from xpnet.backends import get_backend, read_all
 from xpnet.training.samples import samples_of
-from xpnet.training.step import update_step
+from xpnet.training.step import Carry, update_step
 
 CHUNKS = (2_000, 784)  # 1.6 MB of bytes, 6.3 MB of float32
 LARGE, LARGEST = 5, 20  # times MNIST: what is timed, and what is trained on for the memory
@@ -102,7 +102,7 @@ def epoch_of(data, transform):
     net, rng = xpnet.TwoLayerNet(784, 50, 10, seed=0), np.random.default_rng(0)
     samples = samples_of("train", data, net, transformed=transform is not None)
     run = get_backend("numpy").repeat(update_step(net.stack, xpnet.SGD(0.1), transform))
-    carry = net.params, {}, {}
+    carry = Carry(net.params, {}, {})
 
     def once():
         nonlocal carry

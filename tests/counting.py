@@ -12,7 +12,7 @@ import numpy as np
 from xpnet import SGD, Adam, CosineDecay, Network, Sequential, TwoLayerNet, fit, nn
 from xpnet.backends import BACKENDS
 from xpnet.training.distributed import Processes
-from xpnet.training.step import updates
+from xpnet.training.step import Carry, updates
 
 BATCH = 20
 _WAITS = {"stream sync", "device sync", "event sync", "D2H(pageable)", "H2D(blocking)"}  # of the host
@@ -83,7 +83,7 @@ def of_a_step(name, steps=10, warm_up=3):
     stack = network.stack
     draw = (lambda size: stack.draw(_rng, (size, *network.input_shape))) if stack.mask_names else None
     run = updates(BACKENDS["cupy"], stack, optimizer, None, 1, Processes())
-    carry = network.params, optimizer.init(network.params), network.state
+    carry = Carry(network.params, optimizer.init(network.params), network.state)
     index = _rng.integers(0, len(samples), (warm_up + steps, BATCH))
     made = run(carry, (cp.asarray(samples), cp.asarray(_labels)), index, draw)
     for _ in range(warm_up):

@@ -169,12 +169,13 @@ def test_a_folder_that_is_not_writable_is_refused(tmp_path, monkeypatch):
     [
         HISTORY,
         REGRESSION,
+        History(loss=[2.0, 1.0], updates=[0, 2], train_accuracy=[0.1, 0.2], seconds=[0.0, 1.0]),
         History(),
         History([1.0]),
         History([float("nan"), 1.0]),
         History([0.5] * 200, [0], [1], [1]),
     ],
-    ids=["classes", "regression", "empty", "one update", "diverged", "long"],
+    ids=["classes", "regression", "no test set", "empty", "one update", "diverged", "long"],
 )
 def test_plot_draws_a_picture_of_any_history(tmp_path, history):
     history.plot(tmp_path / "run.png")

@@ -39,8 +39,8 @@ def figure(columns: int = 1, *, width: float = 5.0, height: float = 3.6) -> tupl
 def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
     """Draw a training run into an image file, of the kind that the suffix names.
 
-    The loss of every update, with its mean over 50 updates, and the accuracies after each epoch;
-    those of the validation set, where there is one.
+    The loss of every update, with its mean over 50 updates, and the accuracies after each epoch; those of the
+    validation set, if there is one. Without accuracies the loss on the test set is drawn.
     """
     marks = {"color": "C2", "marker": "^", "markersize": 3, "label": "validation"}
     fig, axes = figure(2 if history.train_accuracy else 1)
@@ -52,6 +52,8 @@ def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
         axes[0].plot(np.arange(width, loss.size + 1), mean, color="C0", label=f"mean of {width}")
     if loss.size and loss.min() > 0:
         axes[0].set_yscale("log")
+    if history.test_loss and not history.test_accuracy:
+        axes[0].plot(history.updates, history.test_loss, color="C1", marker="s", markersize=3, label="test set")
     if history.validation_loss:
         axes[0].plot(history.updates, history.validation_loss, **marks)
     axes[0].set(xlabel="update", ylabel="loss on the mini-batch")
@@ -59,7 +61,8 @@ def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
     if history.train_accuracy:
         epochs = np.arange(len(history.train_accuracy))
         axes[1].plot(epochs, history.train_accuracy, color="C0", marker="o", markersize=3, label="training set")
-        axes[1].plot(epochs, history.test_accuracy, color="C1", marker="s", markersize=3, label="test set")
+        if history.test_accuracy:
+            axes[1].plot(epochs, history.test_accuracy, color="C1", marker="s", markersize=3, label="test set")
         if history.validation_accuracy:
             axes[1].plot(epochs, history.validation_accuracy, **marks)
         axes[1].set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))

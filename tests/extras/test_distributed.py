@@ -21,7 +21,7 @@ import xpnet
 from xpnet.backends import BACKENDS
 from xpnet.training.describing import fingerprint, readable
 from xpnet.training.distributed import LOOK, OverMPI, Processes, processes
-from xpnet.training.step import updates
+from xpnet.training.step import Carry, updates
 
 # The one beside this Python, where MPI came as a wheel.
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
@@ -266,7 +266,7 @@ def test_the_command_line_speaks_and_writes_once(tmp_path):
     np.testing.assert_allclose(json.loads(files["json"].read_text())["loss"], alone.history.loss, rtol=1e-10)
     refused = mpiexec(2, *command, "--checkpoint", files["safetensors"])
     assert refused.returncode == 2
-    assert refused.stderr.count("holds a run; pass resume=True") == 1
+    assert refused.stderr.count("holds a run; pass --resume to go on") == 1
 
 
 # By itself
@@ -306,10 +306,10 @@ def test_the_losses_of_a_shared_run_keep_nothing_else():
     peers.size, peers.adder = 2, lambda backend: lambda flat: flat
     net, x, t = xpnet.TwoLayerNet(6, 8, 3, dtype="float64"), np.ones((40, 6)), np.zeros(40, int)
     run = updates(BACKENDS["numpy"], net.stack, xpnet.SGD(0.1), None, 1, peers)
-    carry = net.params, {}, {}
+    carry = Carry(net.params, {}, {})
     for carry, loss in run(carry, (x, t), np.arange(40).reshape(2, 20)):  # noqa: B020
         assert loss.base is None
-        assert all(p.base is None or p.base.size == p.size for p in carry[0].values())
+        assert all(p.base is None or p.base.size == p.size for p in carry.params.values())
 
 
 def test_a_fingerprint_is_of_every_byte_and_a_description_of_no_address():

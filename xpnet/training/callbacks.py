@@ -31,20 +31,21 @@ class Callback:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> import numpy as np
     >>> from xpnet import TwoLayerNet, fit
     >>> class Log(Callback):
     ...     def on_start(self, run):
-    ...         self.file = open(path, "w")
+    ...         self.file = path.open("w")
     ...     def on_epoch(self, run):
     ...         print(run.epoch, run.history.train_accuracy[-1], file=self.file)
     ...     def on_end(self, run):
     ...         self.file.close()
     >>> x, t = np.eye(3), np.asarray([0, 1, 2])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = f"{folder}/log.txt"
+    ...     path = Path(folder) / "log.txt"
     ...     result = fit(TwoLayerNet(3, 4, 3, like=x), (x, t), epochs=2, callbacks=[Log()], progress=False)
-    ...     len(open(path).readlines())
+    ...     len(path.read_text().splitlines())
     3
     """
 

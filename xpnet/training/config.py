@@ -48,11 +48,7 @@ class Options:
             object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
         if self.sampling not in ("shuffle", "replacement"):
             raise ValueError(f"sampling must be 'shuffle' or 'replacement', got {self.sampling!r}")
-        object.__setattr__(
-            self,
-            "validation",
-            check_number("validation", self.validation, "from 0 to below 1") if self.validation else 0.0,
-        )
+        object.__setattr__(self, "validation", check_number("validation", self.validation, "from 0 to below 1"))
         if self.patience is not None:
             object.__setattr__(self, "patience", check_integer("patience", self.patience, 1))
             if not self.validation:

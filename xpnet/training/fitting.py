@@ -180,6 +180,7 @@ def fit(
 
     Examples
     --------
+    >>> from xpnet import SGD
     >>> rng = np.random.default_rng(0)
     >>> x = rng.random((200, 2))
     >>> t = (x[:, 0] > x[:, 1]).astype(int)
