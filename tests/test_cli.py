@@ -201,7 +201,7 @@ def test_divergence_ends_with_1_and_still_saves_the_history(folder, tmp_path, ca
         (["--lr", "nan"], "must be positive and finite"),
         (["--patience", "2"], "patience needs validation samples"),
         (["--validation", "1"], "validation must be a share"),
-        (["--hidden", "0"], "must be an integer from 1, got 0"),
+        (["--hidden", "0"], "hidden_size must be an integer of at least 1, got 0"),
         (["--seed", "-1"], "seed must be"),
         (["--device", "cuda:9"], "device 'cuda:9' .*choose one of cpu"),
         (["--data", "/nowhere"], "'/nowhere' is neither 'mnist' nor a folder"),
