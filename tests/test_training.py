@@ -459,7 +459,7 @@ def test_mixed_libraries_and_mixed_devices_are_refused(name, capsys):
         ({"learning_rate": math.inf}, ValueError, "(lr|learning_rate) must be positive and finite, got inf"),
         ({"dtype": "int32"}, TypeError, "dtype must be a real floating one.*'int32'"),
         ({"dtype": "float31"}, TypeError, "dtype float31 .*float32, float64"),
-        ({"activation": "step"}, ValueError, "activation must be one of relu, .*, silu, got 'step'"),
+        ({"activation": "step"}, ValueError, "activation must be one of relu, .*, silu, or .*; got 'step'"),
         ({"hidden_size": 0}, ValueError, "hidden_size must be an integer of at least 1, got 0"),
         ({"weight_init_std": -1.0}, ValueError, "std must be finite and not negative, got -1.0"),
     ],
