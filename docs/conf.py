@@ -3,15 +3,11 @@
 import sys
 from pathlib import Path
 
-import xpnet
 from numpydoc.xref import DEFAULT_LINKS
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for the modules beside this file
+import xpnet
 
-import reference
-
-reference.write(HERE / "generated" / "api.md")
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this file
 
 project, author, copyright = "xpnet", "the xpnet authors", "the xpnet authors"
 version = release = xpnet.__version__
@@ -24,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "mathml",
+    "reference",
     "short_names",
 ]
 # A page of the gallery is not run twice. examples.md is for those who read the repository.
