@@ -7,12 +7,7 @@ from numpydoc.xref import DEFAULT_LINKS
 
 import xpnet
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for the modules beside this file
-
-import reference
-
-reference.write(HERE / "generated" / "api.md")
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside this file
 
 project, author, copyright = "xpnet", "the xpnet authors", "the xpnet authors"
 version = release = xpnet.__version__
@@ -25,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "mathml",
+    "reference",
     "short_names",
 ]
 # A page of the gallery is not run twice. examples.md is for those who read the repository.
@@ -50,7 +46,7 @@ intersphinx_mapping = {
 }
 
 myst_enable_extensions = ["dollarmath"]
-myst_heading_anchors = 2
+myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600

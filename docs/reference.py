@@ -1,4 +1,4 @@
-"""The reference: a page that lists every public name by its room. Sphinx makes the page of each name from its docstring.
+"""The reference: a page that lists every public name. Sphinx makes the page of each name from its docstring.
 
 The names are read from the package, so that a new one is listed at once.
 """
@@ -17,8 +17,8 @@ SECTIONS = {
     "numerical": ("Numerical derivatives", "Derivatives by small steps, and gradient descent."),
     "layers": (
         "Layers",
-        "A layer object is used for one forward and one backward pass. Networks are put together from the descriptions "
-        "of layers, in `nn`.",
+        "A layer object is used for one forward and one backward pass. Networks consist of descriptions of layers, "
+        "which are in `nn`.",
     ),
     "losses": ("Losses", "Loss layers under the book's names. `nn` has their descriptions."),
     "nn": ("Networks", "A network is a `Sequential` of descriptions, with its parameters."),
@@ -30,10 +30,7 @@ SECTIONS = {
     "checking": ("Gradient check", "Backpropagation compared with numerical gradients."),
     "datasets": ("Datasets", "MNIST, files in its format, and datasets that stay on disk."),
     "backends": ("Backends", "The array libraries: which can be used here, and on which devices."),
-    "modules": (
-        "Modules with an extra of their own",
-        "Import these modules by their names, as in `import xpnet.torch`.",
-    ),
+    "modules": ("Modules with an extra", "Import these modules by their names, as in `import xpnet.torch`."),
 }
 MODULES = ("sklearn", "torch", "jax", "onnx", "datasets.images", "conformance")
 
@@ -88,3 +85,8 @@ def write(path):
         lines += [f"   :toctree: {key}", "", *(f"   {name}" for name in names), "```", ""]
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def setup(app):
+    write(Path(app.srcdir) / "generated" / "api.md")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

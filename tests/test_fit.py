@@ -431,7 +431,7 @@ STACK = Sequential(nn.Dense(3))
     [
         (lambda: fit(None, (X, T)), "network must be a Network or a Sequential, got None"),
         (lambda: fit(MultiLayerNet, (X, T)), "network must be .* got the class MultiLayerNet"),
-        (lambda: fit(nn.Dense(3), (X, T)), "network must be .* got nn.Dense"),
+        (lambda: fit(nn.Dense(3), (X, T)), "network must be .* got Dense"),
         (lambda: fit((X, T), STACK), r"network comes first, and then the data: fit\(network, data\)"),
         (lambda: fit(STACK, X, T), r"got ndarray; pass samples and targets as one tuple, \(x, t\)"),
         (lambda: fit(STACK, (None, T)), "x_train must be an array, got None"),

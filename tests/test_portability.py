@@ -137,16 +137,11 @@ def test_the_core_never_makes_dask_compute(lib):
 # so that a batch of n has the loss sum(4**i) / 2n, a power of two apart from the sum, which every dtype holds.
 
 
-class Still:
+class Still(xpnet.Optimizer):
     """An optimizer that leaves the parameters as they are."""
 
-    lr = 0.1
-
-    def init(self, params: Any) -> Any:
-        return {}
-
-    def update(self, params: Any, gradients: Any, state: Any) -> Any:
-        return params, state
+    def rule(self, p: Any, g: Any, lr: Any) -> Any:
+        return (p,)
 
 
 def drawn(asarray: Any, *, batch_size: int, **options: Any) -> list[list[int]]:

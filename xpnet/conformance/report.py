@@ -120,12 +120,7 @@ class Report:
             yield from self._vectors()
 
     def _vectors(self) -> Iterator[str]:
-        yield from (
-            "## ONNX's test vectors",
-            "",
-            "The number of right answers, among the vectors that xpnet can compute:",
-            "",
-        )
+        yield from ("## ONNX's test vectors", "", "Right answers, of the vectors that xpnet can compute:", "")
         places = list(dict.fromkeys(column.place for column in self.columns))
         rows, missing = [], []
         for operator in sorted(set(self.operators.values())):
@@ -166,18 +161,18 @@ each kind, in each floating dtype (f32 is float32).
 
 - *error* is the largest difference from the definition, which is written a second time in NumPy and float64. It is
   relative to the largest number, in units of eps, the rounding error of the dtype (1.2e-7 in float32, 2.2e-16 in
-  float64). An error below 1 is as small as the dtype allows. The limit is {LIMIT:g}, and {LIMIT:g} eps^(-1/3) for numerical
-  derivatives.
+  float64). An error below 1 is as small as the dtype allows. The limit is {LIMIT:g}, and {LIMIT:g} eps^(-1/3) for
+  numerical derivatives.
 - *gradient* is the error of the gradient in a random direction, in eps. It is compared with the derivative of the
   definition, computed by a complex step, which has no rounding error from subtraction. The limit is {LIMIT:g}.
-- *order* says how fast the Taylor remainder f(x + h v) - f(x) - h ⟨gradient, v⟩ decreases with h. It decreases like h²
-  if the gradient is that of the computed function, and like h if not. The limit is {ORDER:g}. *exact* means that the
-  remainder is 0, as for a linear function.
+- *order* says how fast the Taylor remainder f(x + h v) - f(x) - h ⟨gradient, v⟩ decreases with h. It decreases like
+  h² if the gradient is that of the computed function, and like h if not. The limit is {ORDER:g}. *exact* means that
+  the remainder is 0, as for a linear function.
 - *ONNX's test vectors* are inputs and outputs that ONNX publishes for its operators, with its own tolerances.
 
-Functions have no backward pass, so only layers have a *gradient* and an *order*. Libraries that were not measured have no
-column. The last digits depend on the processor and on the library of matrix products, so they differ on another
-machine.
+Functions have no backward pass, so only layers have a *gradient* and an *order*. Libraries that were not measured
+have no column. The last digits depend on the processor and on the library of matrix products, so they differ on
+another machine.
 """
 
 
