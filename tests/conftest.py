@@ -15,7 +15,8 @@ from xpnet.backends import BACKENDS, Backend
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # for scikit-learn's array API dispatch, before SciPy is imported
 
-collect_ignore = ["cuda_emulator", "launches.py"]  # no tests: what those on CuPy run on, and what counts there
+# No tests: what those on CuPy run on, a package that a test installs, and a counter of kernels.
+collect_ignore = ["cuda_emulator", "example_backend", "launches.py"]
 
 hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("xpnet")

@@ -202,9 +202,11 @@ def test_a_sample_as_large_as_the_array_is_all_of_it():
     assert check_gradients(net, X, T, sample=1000) == check_gradients(net, X, T)
 
 
-@pytest.mark.parametrize("sample", [0, -1])
-def test_a_sample_of_nothing_is_refused(sample):
-    with pytest.raises(ValueError, match="sample must be an integer from 1"):
+@pytest.mark.parametrize(
+    ("sample", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]
+)
+def test_a_sample_that_is_no_number_of_elements_is_refused(sample, error):
+    with pytest.raises(error, match=f"sample must be an integer of at least 1, got {sample}"):
         check_gradients(xpnet.TwoLayerNet(4, 5, 3, like=X), X, T, sample=sample)
 
 

@@ -231,15 +231,25 @@ def test_convolution_refuses_what_does_not_fit(lib):
     for args, options, match in [
         ((w[0, ...], b), {}, r"W has shape \(2, 3, 2\) and b \(6,\); expected"),
         ((w, b[:5]), {}, r"and b \(5,\)"),
-        ((w, b), {"groups": 4}, "groups must be an integer that divides 6 filters, got 4"),
+        ((w, b), {"groups": 4}, "6 filters do not divide into 4 groups"),
         ((w, b), {"groups": 0}, "groups must be"),
-        ((w, b), {"stride": 0}, "stride must be an integer from 1, or two of them, got 0"),
-        ((w, b), {"padding": -1}, "padding must be an integer from 0"),
-        ((w, b), {"dilation": (1, 2, 3)}, "dilation must be"),
-        ((w, b), {"stride": 1.5}, "stride must be"),
+        ((w, b), {"stride": 0}, "stride must be an integer of at least 1, got 0"),
+        ((w, b), {"padding": -1}, "padding must be an integer of at least 0, got -1"),
+        ((w, b), {"dilation": (1, 2, 3)}, r"dilation must be one integer or two, got \(1, 2, 3\)"),
     ]:
         with pytest.raises(ValueError, match=match):
             Convolution(*args, **options)
+    for options in ({"stride": 1.5}, {"padding": (0, True)}, {"groups": True}):
+        with pytest.raises(
+            TypeError, match=f"Convolution: {next(iter(options))} must be an integer of at least [01], got"
+        ):
+            Convolution(w, b, **options)
+    assert Convolution(w, b, stride=np.int64(2), groups=np.uint8(2)).options == {
+        "stride": (2, 2),
+        "padding": (0, 0),
+        "dilation": (1, 1),
+        "groups": 2,
+    }
     for bad, error, match in [
         (x, ValueError, r"x has 4 channels, shape \(2, 4, 7, 6\), but W expects 2, shape \(6, 2, 3, 2\) in 1 groups"),
         (x[:, :2, :2, :], ValueError, r"a window of 3 x 2 \(dilation 1 x 1\) does not fit into an image of 2 x 6"),
@@ -255,7 +265,7 @@ def test_convolution_refuses_what_does_not_fit(lib):
 def test_pooling_refuses_what_does_not_fit(lib, pooling):
     build, x = POOLINGS[pooling], lib.asarray(X)
     for args, options, match in [
-        ((0,), {}, "size must be an integer from 1"),
+        ((0,), {}, "size must be an integer of at least 1, got 0"),
         ((2,), {"stride": -1}, "stride must be"),
         ((2,), {"padding": 2}, "padding 2 is more than half of the window 2"),
     ]:

@@ -223,6 +223,15 @@ def test_a_matrix_walks_too(lib):
     assert way.shape == (3, 2, 3)
 
 
-def test_a_negative_number_of_steps_is_refused():
-    with pytest.raises(ValueError, match="step_num must not be negative, got -1"):
-        gradient_descent(bowl, np.asarray(START), step_num=-1)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"step_num": -1}, ValueError, "gradient_descent: step_num must be an integer of at least 0, got -1"),
+        ({"step_num": 1.0}, TypeError, "gradient_descent: step_num must be an integer of at least 0, got 1.0"),
+        ({"lr": math.nan}, ValueError, "gradient_descent: lr must be finite, got nan"),
+        ({"lr": "0.1"}, TypeError, "gradient_descent: lr must be a number, finite; got '0.1'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, error, message):
+    with pytest.raises(error, match=f"^{message}$"):
+        gradient_descent(bowl, np.asarray(START), **options)

@@ -565,6 +565,7 @@ def test_options_that_are_numpy_numbers_do_not_widen(lib):
     ]:
         for value in (layer.forward(*convert(lib, [SCORES, t], "float32")), layer.backward()):
             assert lib.numpy(value).dtype == "float32"
+    assert type(SoftmaxWithLoss(ignore=np.int64(-1)).ignore) is int
 
 
 # Extremes
@@ -672,6 +673,7 @@ def test_weights_of_outputs_are_refused_where_they_do_not_fit(lib, build, option
     ("build", "option", "values", "error"),
     [
         (SoftmaxWithLoss, "smoothing", (-0.1, 1, 1.5, math.nan), ValueError),
+        (SoftmaxWithLoss, "smoothing", ("0.1", True), TypeError),
         (SoftmaxWithLoss, "ignore", (1.0, "3", True, LABELS), TypeError),
         (HuberLoss, "delta", (0, -1.0, math.nan), ValueError),
     ],

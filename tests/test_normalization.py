@@ -269,13 +269,13 @@ def test_options_that_are_numpy_numbers_do_not_widen(lib):
 @pytest.mark.parametrize(
     ("build", "options", "match"),
     [
-        (BatchNormalization, {"eps": 0}, "BatchNormalization: eps must be positive, got 0"),
-        (BatchNormalization, {"eps": math.nan}, "eps must be positive, got nan"),
+        (BatchNormalization, {"eps": 0}, "BatchNormalization: eps must be positive and finite, got 0"),
+        (BatchNormalization, {"eps": math.nan}, "eps must be positive and finite, got nan"),
         (BatchNormalization, {"momentum": 1.5}, "BatchNormalization: momentum must be from 0 to 1, got 1.5"),
         (BatchNormalization, {"momentum": -0.1}, "momentum must be"),
         (BatchNormalization, {"momentum": math.nan}, "momentum must be"),
         (BatchNormalization, {"training": False}, "needs the running mean and var; pass both"),
-        (LayerNormalization, {"eps": -1e-5}, "LayerNormalization: eps must be positive, got -1e-05"),
+        (LayerNormalization, {"eps": -1e-5}, "LayerNormalization: eps must be positive and finite, got -1e-05"),
     ],
 )
 def test_options_that_cannot_be_are_refused_when_the_layer_is_built(lib, build, options, match):

@@ -13,8 +13,10 @@ import pytest
 from conftest import needs
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
+from lion import Lion
 
-from xpnet._array import index_dtype
+import xpnet
+from xpnet._array import dtype_name, index_dtype
 from xpnet.optim.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from xpnet.optim.schedules import CosineDecay, StepDecay, WarmUp
 
@@ -657,15 +659,16 @@ def test_options_are_plain_floats_whatever_they_come_as():
         ({"lr": -0.1}, ValueError, "lr must be positive and finite, got -0.1"),
         ({"lr": math.nan}, ValueError, "lr must be positive and finite, got nan"),
         ({"lr": math.inf}, ValueError, "lr must be positive and finite, got inf"),
-        ({"lr": True}, TypeError, "lr must be positive and finite, got True"),
+        ({"lr": 10**5000}, ValueError, "lr must be positive and finite, got an integer that is too large"),
+        ({"lr": True}, TypeError, "lr must be a number, positive and finite; got True"),
         ({"lr": "fast"}, TypeError, r"lr must be a number or a schedule, such as CosineDecay\(.*\), got 'fast'"),
         ({"lr": CosineDecay}, TypeError, "lr must be a number or a schedule, .*, got <class"),
         ({"weight_decay": -1.0}, ValueError, "weight_decay must be finite and not negative, got -1.0"),
         ({"weight_decay": math.nan}, ValueError, "weight_decay must be finite and not negative, got nan"),
-        ({"weight_decay": None}, TypeError, "weight_decay must be finite and not negative, got None"),
+        ({"weight_decay": None}, TypeError, "weight_decay must be a number, finite and not negative; got None"),
         ({"clip_norm": 0.0}, ValueError, "clip_norm must be positive and finite, got 0.0"),
         ({"clip_norm": math.inf}, ValueError, "clip_norm must be positive and finite, got inf"),
-        ({"clip_norm": "1"}, TypeError, "clip_norm must be positive and finite, got '1'"),
+        ({"clip_norm": "1"}, TypeError, "clip_norm must be a number, positive and finite; got '1'"),
     ],
 )
 def test_a_bad_option_of_all_is_an_error(of, options, error, message):
@@ -721,3 +724,47 @@ def test_a_parameter_without_a_gradient_is_an_error():
         params = {"W": np.ones(1), "b": np.ones(1)}
         with pytest.raises(KeyError, match="b"):
             optimizer.update(params, {"W": np.ones(1)}, optimizer.init(params))
+
+
+# An optimizer of one's own: tests/lion.py is all of it
+
+
+def test_an_optimizer_of_ones_own_is_its_formula(lib):
+    rng = np.random.default_rng(0)
+    host, m = rng.normal(size=(3, 2)), np.zeros((3, 2))
+    optimizer = Lion(lr=StepDecay(0.1, every=2, factor=0.5), beta1=0.5, weight_decay=0.2)
+    params = {"W": lib.asarray(host)}
+    state = optimizer.init(params)
+    assert set(state) == {"m.W", "step"}
+    for update in range(4):
+        g, lr = rng.normal(size=(3, 2)), 0.1 * 0.5 ** (update // 2)
+        params, state = optimizer.update(params, {"W": lib.asarray(g)}, state)
+        host = (1 - lr * 0.2) * host - lr * np.sign(0.5 * m + 0.5 * g)
+        m = 0.99 * m + 0.01 * g
+        np.testing.assert_allclose(lib.numpy(params["W"]), host, rtol=100 * lib.rtol)
+        np.testing.assert_allclose(lib.numpy(state["m.W"]), m, rtol=100 * lib.rtol, atol=lib.rtol)
+
+
+def test_an_optimizer_of_ones_own_trains(lib):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3)).astype("float32")
+    t = (x[:, 0] > x[:, 1]).astype(dtype_name(index_dtype(lib.xp, lib.device)))
+    x, t = lib.asarray(x), lib.asarray(t)
+    result = xpnet.train(
+        ((x, t), (x, t)),
+        optimizer=Lion(0.02),
+        epochs=2 if lib.backend.name == "dask" else 20,
+        batch_size=20,
+        hidden_size=8,
+        progress=False,
+    )
+    loss = result.history.loss
+    assert loss[-1] < (1.0 if lib.backend.name == "dask" else 0.5) * loss[0]
+    assert all(map(lib.holds, result.network.params.values()))
+
+
+def test_an_optimizer_of_ones_own_checks_its_options():
+    with pytest.raises(ValueError, match="^Lion: beta1 must be from 0 to below 1, got 1.0"):
+        Lion(beta1=1.0)
+    with pytest.raises(ValueError, match="^Lion: lr must be positive and finite, got 0"):
+        Lion(lr=0)

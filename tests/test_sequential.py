@@ -318,7 +318,7 @@ def test_layers_that_do_not_fit_are_named_before_any_data_is_touched(stack, shap
         (lambda: Conv(3, 3, stride=(1, 0)), "stride must be"),
         (lambda: Conv(3, 3, groups=2), "3 filters do not divide into 2 groups"),
         (lambda: MaxPool(2, padding=2), "more than half of the window"),
-        (lambda: Drop(1.0), "rate is the share of units left out"),
+        (lambda: Drop(1.0), "rate must be from 0 to below 1"),
         (lambda: Embed(0, 3), "count must be an integer from 1"),
         (lambda: Orthogonal(0.0), "gain must be positive"),
     ],

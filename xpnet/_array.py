@@ -48,7 +48,7 @@ def namespace(**arrays: Array) -> Namespace:
                 f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first "
                 "(xpnet.to_numpy brings any array to NumPy)"
             )
-        elif here is not where and not same_device(here, where):
+        elif here != where and not same_device(here, where):
             places = ", ".join(f"{n} on {device(a)}" for n, a in arrays.items() if a is not None)
             raise ValueError(f"arrays on different devices: {places}; move them to one device first")
     return xp
@@ -83,9 +83,9 @@ def device(x: Array) -> Any:
 
 
 def same_device(one: Any, other: Any) -> bool:
-    """Whether two devices that `device` found are one, as far as they can tell: None is any device.
+    """Whether two devices that `device` found are the same. None, where an array does not tell, is any device.
 
-    JAX gives the sharding of an array that lies on several devices, which tells how it is laid out on them, too.
+    The device of a JAX array on several devices is its sharding, which tells the layout on these devices as well.
     """
     return one is None or other is None or bool(one == other)
 

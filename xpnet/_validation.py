@@ -45,15 +45,13 @@ def check_integer(name: str, value: Any, least: int | None = None) -> int:
     >>> check_integer("epochs", 17, 0)
     17
     """
-    expected = "an integer" if least is None else f"an integer of at least {least}"
     try:
         number = None if isinstance(value, bool) or type(value).__name__ == "bool" else operator.index(value)
     except TypeError:
         number = None
-    if number is None:
-        raise TypeError(f"{name} must be {expected}, got {value!r}")
-    if least is not None and number < least:
-        raise ValueError(f"{name} must be {expected}, got {value!r}")
+    if number is None or (least is not None and number < least):
+        expected = "an integer" if least is None else f"an integer of at least {least}"
+        raise (TypeError if number is None else ValueError)(f"{name} must be {expected}, got {value!r}")
     return number
 
 
@@ -86,7 +84,7 @@ def check_number(name: str, value: Any, expected: str = "finite") -> float:
     try:
         number = float(value)
     except OverflowError:
-        number = math.inf
+        raise ValueError(f"{name} must be {expected}, got an integer that is too large for a float") from None
     if not (math.isfinite(number) and _RANGES[expected](number)):
         raise ValueError(f"{name} must be {expected}, got {value!r}")
     return number

@@ -4,20 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ._array import (
-    Array,
-    Namespace,
-    device,
-    from_host,
-    has_float64,
-    is_floating,
-    namespace,
-    size,
-)
+from ._array import device, from_host, has_float64, is_floating, namespace, size
+from ._typing import Array, Namespace, Params
+from ._validation import check_integer
 from .backends import on_arrays_device, to_numpy
 from .nn.initializers import Normal, generator
 from .nn.networks import Network
-from .nn.sequential import Params
 from .numerical import default_step, partial_slopes
 
 __all__ = ["GradientCheck", "GradientError", "Row", "check_gradients", "check_layer"]
@@ -229,8 +221,8 @@ def _check(
     advance: Callable[[], None],
 ) -> GradientCheck:
     """Compare the `gradients` of `loss` by each of the `arrays` with its numerical derivatives."""
-    if sample is not None and sample < 1:
-        raise ValueError(f"sample must be an integer from 1, or None for all elements; got {sample!r}")
+    if sample is not None:
+        sample = check_integer("sample", sample, 1)
     rng = generator(seed)
     first = next(iter(arrays.values()))
     xp = namespace(**arrays)

@@ -1,6 +1,7 @@
 """Activations, losses and labels: array in, array out, on whatever library and device the arrays have."""
 
-from ._array import Array, Namespace, check_floating, device, index_dtype, is_integral, namespace
+from ._array import check_floating, device, index_dtype, is_integral, namespace
+from ._typing import Array, Namespace
 from .backends import elementwise, on_arrays_device
 
 __all__ = [

@@ -6,7 +6,7 @@ Needs JAX: the extra `jax`.
 from collections.abc import Callable
 from typing import Any
 
-from ._array import Array
+from ._typing import Array
 from .backends import not_installed
 from .nn.passes import Pass, pass_of
 

@@ -5,7 +5,9 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, overload
 
-from ._array import Array, check_floating, device, index_dtype, namespace, size
+from ._array import check_floating, device, index_dtype, namespace, size
+from ._typing import Array
+from ._validation import check_integer, check_number
 from .backends import on_arrays_device
 
 __all__ = ["gradient_descent", "numerical_diff", "numerical_gradient", "numerical_gradient_rows"]
@@ -257,8 +259,7 @@ def gradient_descent(
     >>> bool(np.all(np.abs(x) < 1e-8))
     True
     """
-    if step_num < 0:
-        raise ValueError(f"gradient_descent: step_num must not be negative, got {step_num}")
+    lr, step_num = check_number("gradient_descent: lr", lr), check_integer("gradient_descent: step_num", step_num, 0)
     xp = namespace(init_x=init_x)
     x, way = init_x, [init_x]
     for _ in range(step_num):

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from ._array import Array, device, dtype_name, from_host, has_float64, index_dtype, namespace
+from ._array import device, dtype_name, from_host, has_float64, index_dtype, namespace
+from ._typing import Array, Params
 from .backends import backend_of, not_installed, on_arrays_device, read_all, to_numpy
 from .functions import sigmoid, softmax
 from .layers import (
@@ -25,7 +26,7 @@ from .layers import (
     Tanh,
 )
 from .nn.bricks import Activation, Dense
-from .nn.sequential import Params, Sequential
+from .nn.sequential import Sequential
 from .optim.optimizers import Adam, Optimizer
 from .training.samples import in_batches
 

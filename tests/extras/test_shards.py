@@ -289,8 +289,8 @@ class TestRefused:
             ),
             (X, [T[:9], T[9:].astype(int)], {}, ValueError, r"t\[1\] has samples of shape \(\) and dtype int64, but"),
             (X, T, {"buffer": 0}, ValueError, "buffer must be an integer of at least 1, got 0"),
-            (X, T, {"buffer": 2.0}, ValueError, "buffer must be an integer of at least 1, got 2.0"),
-            (X, T, {"buffer": True}, ValueError, "buffer must be an integer of at least 1, got True"),
+            (X, T, {"buffer": 2.0}, TypeError, "buffer must be an integer of at least 1, got 2.0"),
+            (X, T, {"buffer": True}, TypeError, "buffer must be an integer of at least 1, got True"),
             (
                 Chunked(X, 20),
                 T,

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .._array import Array, Namespace, from_host, index_dtype, is_floating, namespace
+from .._array import from_host, index_dtype, is_floating, namespace
+from .._typing import Array, Namespace
 from ..backends import to_numpy
 from ..nn.passes import pass_of
 from ..nn.sequential import Sequential

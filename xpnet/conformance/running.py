@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import __version__
-from .._array import Array, dtype_name, from_host, index_dtype
+from .._array import dtype_name, from_host, index_dtype
+from .._typing import Array
 from ..backends import BACKENDS, Backend, get_backend
 from ..training.progress import Progress
 from .cases import CASES, Host

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import layers as nn
-from .._array import Array
+from .._typing import Array
 from ..backends import not_installed, to_numpy
 from ..functions import identity_function, log_softmax, one_hot
 from .cases import Host

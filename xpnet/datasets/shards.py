@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from xpnet.datasets.idx import inflating, open_idx
+from .._validation import check_integer
+from .idx import inflating, open_idx
 
 __all__ = ["Shards", "ahead"]
 
@@ -367,10 +368,8 @@ class Shards:
     """
 
     def __init__(self, x: Any, t: Any, *, buffer: int | None = None) -> None:
-        if buffer is not None and (
-            isinstance(buffer, bool) or not isinstance(buffer, (int, np.integer)) or buffer < 1
-        ):
-            raise ValueError(f"Shards: buffer must be an integer of at least 1, got {buffer!r}")
+        if buffer is not None:
+            buffer = check_integer("Shards: buffer", buffer, 1)
         self._x, self._t = _Rows("x", x), _Rows("t", t)
         self.x_shape, self.t_shape = self._x.shape, self._t.shape
         self.x_dtype, self.t_dtype = self._x.dtype, self._t.dtype
@@ -385,7 +384,7 @@ class Shards:
         row = (
             math.prod(self.x_shape[1:]) * self.x_dtype.itemsize + math.prod(self.t_shape[1:]) * self.t_dtype.itemsize
         )
-        self.buffer = min(max(_BUFFER // row, 1) if buffer is None else int(buffer), n)
+        self.buffer = min(max(_BUFFER // row, 1) if buffer is None else buffer, n)
         self._edges = self._cut(max(self.buffer // _PIECES, 1))
         self.sizes = np.diff(self._edges)
         i = int(np.argmax(self.sizes))

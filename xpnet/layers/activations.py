@@ -2,7 +2,9 @@
 
 import math
 
-from .._array import Array, check_floating, namespace
+from .._array import check_floating, namespace
+from .._typing import Array
+from .._validation import check_integer, check_number
 from ..backends import elementwise
 from ..functions import sigmoid, softmax
 from .base import Layer
@@ -118,9 +120,7 @@ class LeakyRelu(Layer):
     """
 
     def __init__(self, *, slope: float = 0.01) -> None:
-        if not math.isfinite(slope):
-            raise ValueError(f"LeakyRelu: slope must be finite, got {slope!r}")
-        self.slope = float(slope)  # a NumPy scalar would widen float32
+        self.slope = check_number("LeakyRelu: slope", slope)
 
     def forward(self, x: Array, /) -> Array:
         """The leakily rectified `x`, in its shape and floating dtype."""
@@ -301,9 +301,7 @@ class Softmax(Layer):
     """
 
     def __init__(self, *, axis: int = -1) -> None:
-        if not isinstance(axis, int):
-            raise TypeError(f"Softmax: axis must be a Python int, got {axis!r}")
-        self.axis = axis
+        self.axis = check_integer("Softmax: axis", axis)
 
     def forward(self, x: Array, /) -> Array:
         """The softmax of `x`, in its shape and floating dtype."""

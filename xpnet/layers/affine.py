@@ -2,7 +2,8 @@
 
 import math
 
-from .._array import Array, check_floating, namespace
+from .._array import check_floating, namespace
+from .._typing import Array
 from .base import Layer
 
 __all__ = ["Affine", "Flatten"]

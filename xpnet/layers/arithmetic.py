@@ -1,6 +1,6 @@
 """The book's first layers: sums and products of numbers."""
 
-from .._array import Array
+from .._typing import Array
 from .base import Layer
 
 __all__ = ["AddLayer", "MulLayer"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .._array import Array
+from .._typing import Array
 from ..backends import on_arrays_device
 
 __all__ = ["Layer", "Loss"]

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .._array import Array, check_floating, namespace
+from .._array import check_floating, namespace
+from .._typing import Array
+from .._validation import check_integer
 from ..backends import Functions, backend_of
 from .base import Layer
 from .windows import Pair, check_images, output_size, pad, pair, spread, windows
@@ -85,10 +87,9 @@ class Convolution(Layer):
                 f"Convolution: W has shape {tuple(W.shape)} and b {tuple(b.shape)}; expected "
                 "(filters, C / groups, height, width) and (filters,)"
             )
-        if not isinstance(groups, int) or groups < 1 or W.shape[0] % groups:
-            raise ValueError(
-                f"Convolution: groups must be an integer that divides {W.shape[0]} filters, got {groups!r}"
-            )
+        groups = check_integer("Convolution: groups", groups, 1)
+        if W.shape[0] % groups:
+            raise ValueError(f"Convolution: {W.shape[0]} filters do not divide into {groups} groups")
         self.W, self.b = W, b
         self.options: dict[str, Any] = {
             "stride": pair("Convolution", "stride", stride, 1),

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from .._array import Array, check_floating, namespace
+from .._array import check_floating, namespace
+from .._typing import Array, Shape
+from .._validation import check_number
 from ..backends import elementwise
 from .base import Layer
 
@@ -48,7 +50,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, rate: float, mask: Array | None = None, /) -> None:
-        self.rate, self.mask = _checked("Dropout", rate), mask
+        self.rate, self.mask = check_number("Dropout: rate", rate, "from 0 to below 1"), mask
 
     def forward(self, x: Array, /) -> Array:
         """The kept units of `x`, scaled, and zeros, in the shape and floating dtype of `x`."""
@@ -78,7 +80,7 @@ def _keep(x: Array, mask: Array, share: float) -> Array:
     return namespace(x=x, mask=mask).where(mask, x / share, 0.0)
 
 
-def dropout_mask(rng: Any, rate: float, shape: tuple[int, ...]) -> Array:
+def dropout_mask(rng: Any, rate: float, shape: Shape) -> Array:
     """Draw on the host which units `Dropout` keeps.
 
     Parameters
@@ -106,10 +108,4 @@ def dropout_mask(rng: Any, rate: float, shape: tuple[int, ...]) -> Array:
     >>> print(mask.shape, mask.mean().round(2))
     (100, 50) 0.75
     """
-    return rng.random(shape, dtype="float32") >= _checked("dropout_mask", rate)
-
-
-def _checked(where: str, rate: float) -> float:
-    if not 0 <= rate < 1:
-        raise ValueError(f"{where}: rate is the share of units left out, from 0 and below 1; got {rate!r}")
-    return float(rate)  # a NumPy scalar would widen float32
+    return rng.random(shape, dtype="float32") >= check_number("dropout_mask: rate", rate, "from 0 to below 1")

@@ -1,6 +1,7 @@
 """Embedding: a row of learned numbers for each of a set of words, or of anything that is counted."""
 
-from .._array import Array, check_floating, device, index_dtype, is_integral, namespace
+from .._array import check_floating, device, index_dtype, is_integral, namespace
+from .._typing import Array
 from ..functions import one_hot
 from .base import Layer
 

@@ -2,7 +2,9 @@
 
 import math
 
-from .._array import Array, Namespace, check_floating, device, index_dtype, namespace
+from .._array import check_floating, device, index_dtype, namespace
+from .._typing import Array, Namespace
+from .._validation import check_integer, check_number
 from ..backends import elementwise
 from ..functions import accuracy, as_targets, batch_size, check_batch, sigmoid, softmax
 from .base import Loss
@@ -88,13 +90,10 @@ class SoftmaxWithLoss(Loss):
         smoothing: float = 0.0,
         ignore: int | None = None,
     ) -> None:
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"SoftmaxWithLoss: smoothing must be at least 0 and below 1, got {smoothing!r}")
-        if ignore is not None and (not isinstance(ignore, int) or isinstance(ignore, bool)):
-            raise TypeError(f"SoftmaxWithLoss: ignore must be a label, a Python int, got {ignore!r}")
         super().__init__(weight)
-        self.class_weight, self.ignore = class_weight, ignore
-        self.smoothing = float(smoothing)  # a NumPy scalar would widen float32
+        self.class_weight = class_weight
+        self.smoothing = check_number("SoftmaxWithLoss: smoothing", smoothing, "from 0 to below 1")
+        self.ignore = None if ignore is None else check_integer("SoftmaxWithLoss: ignore", ignore)
         self.plain = class_weight is None and smoothing == 0 and ignore is None
 
     def forward(self, x: Array, t: Array, /) -> Array:
@@ -423,10 +422,8 @@ class HuberLoss(Loss):
     """
 
     def __init__(self, weight: Array | None = None, /, *, delta: float = 1.0) -> None:
-        if not delta > 0:
-            raise ValueError(f"HuberLoss: delta must be positive, got {delta!r}")
         super().__init__(weight)
-        self.delta = float(delta)  # a NumPy scalar would widen float32
+        self.delta = check_number("HuberLoss: delta", delta, "positive and finite")
 
     def forward(self, x: Array, t: Array, /) -> Array:
         """The loss, an array of shape (), of outputs `x` and targets `t`, both of shape (N, K) or (K,)."""

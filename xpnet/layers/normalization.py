@@ -1,6 +1,8 @@
 """Normalization: numbers brought to mean 0 and variance 1, over the batch or within each sample."""
 
-from .._array import Array, check_floating, namespace, size
+from .._array import check_floating, namespace, size
+from .._typing import Array
+from .._validation import check_number
 from ..backends import elementwise
 from .base import Layer
 
@@ -95,12 +97,12 @@ class BatchNormalization(Layer):
             raise ValueError("BatchNormalization: mean and var go together; pass both, or neither")
         if mean is None and not training:
             raise ValueError("BatchNormalization: without training=True it needs the running mean and var; pass both")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNormalization: momentum must be from 0 to 1, got {momentum!r}")
         self.gamma, self.beta = gamma, beta
         self.mean: Array = mean
         self.var: Array = var
-        self.training, self.momentum, self.eps = training, float(momentum), _checked("BatchNormalization", eps)
+        self.training = training
+        self.momentum = check_number("BatchNormalization: momentum", momentum, "from 0 to 1")
+        self.eps = check_number("BatchNormalization: eps", eps, "positive and finite")
 
     def forward(self, x: Array, /) -> Array:
         """`x` normalised, scaled and shifted; sets `state`.
@@ -216,7 +218,8 @@ class LayerNormalization(Layer):
                 f"LayerNormalization: gamma has shape {tuple(gamma.shape)} and beta {tuple(beta.shape)}; "
                 "expected one shape, (D,) or more axes"
             )
-        self.gamma, self.beta, self.eps = gamma, beta, _checked("LayerNormalization", eps)
+        self.gamma, self.beta = gamma, beta
+        self.eps = check_number("LayerNormalization: eps", eps, "positive and finite")
         self.axes = tuple(range(-gamma.ndim, 0))
 
     def forward(self, x: Array, /) -> Array:
@@ -321,9 +324,3 @@ def _values_of_a_feature(x: Array, D: int) -> int:
             "batch need at least 2; pass more samples, or the running statistics with training=False"
         )
     return m
-
-
-def _checked(where: str, eps: float) -> float:
-    if not eps > 0:
-        raise ValueError(f"{where}: eps must be positive, got {eps!r}")
-    return float(eps)  # a NumPy scalar would widen float32

@@ -1,6 +1,7 @@
 """Pooling of images, arrays of shape (N, C, H, W)."""
 
-from .._array import Array, Namespace, device, namespace
+from .._array import device, namespace
+from .._typing import Array, Namespace
 from ..backends import backend_of, elementwise
 from .base import Layer
 from .windows import Pair, check_images, output_size, pad, pair, slices, windows

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .._array import Array
+from .._typing import Array
 from .base import Layer
 
 __all__ = ["Residual"]

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from .._array import Array, Namespace, check_floating, device, namespace
+from .._array import check_floating, device, namespace
+from .._typing import Array, Namespace
+from .._validation import check_integer
 from ..backends import backend_of
 
 __all__ = ["Pair", "check_images", "output_size", "pad", "pair", "slices", "spread", "windows"]
@@ -14,9 +16,10 @@ Pair: TypeAlias = tuple[int, int]
 def pair(where: str, name: str, value: Any, least: int) -> Pair:
     """An option for height and width: one integer for both, or two."""
     both = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) != 2 or not all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both):
-        raise ValueError(f"{where}: {name} must be an integer from {least}, or two of them, got {value!r}")
-    return both[0], both[1]
+    option = f"{where}: {name}"
+    if len(both) != 2:
+        raise ValueError(f"{option} must be one integer or two, got {value!r}")
+    return check_integer(option, both[0], least), check_integer(option, both[1], least)
 
 
 def output_size(

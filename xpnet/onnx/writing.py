@@ -8,13 +8,13 @@ import ndonnx
 import numpy as np
 import onnx
 
-from .._array import Array, dtype_name
+from .._array import dtype_name
 from .._files import check_output, replacing
+from .._typing import Array, Params, Shape
 from ..backends import to_numpy
 from ..layers import Softmax
-from ..nn.bricks import Description, Shape, Skip
+from ..nn.bricks import Description, Skip
 from ..nn.networks import Network
-from ..nn.sequential import Params
 from ..optim.optimizers import Optimizer
 
 __all__ = ["Path", "to_onnx", "training_to_onnx"]

@@ -3,22 +3,23 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
-from .._array import Array, check_floating, device, index_dtype, namespace
+from .._array import check_floating, device, index_dtype, namespace
+from .._typing import Array, Params, Schedule
+from .._validation import check_number
 from ..backends import backend_of, elementwise, on_arrays_device
-from .schedules import Schedule, number, number_or_schedule, real
+from .schedules import number_or_schedule, real
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSProp"]
-
-Params: TypeAlias = dict[str, Array]
 
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
     """What all optimizers share: the rule is theirs, and clipping, weight decay and the learning rate are here.
 
-    An optimizer of your own gives `rule`, and in `memory` the names of what is remembered of each parameter.
+    An optimizer of your own gives `rule`, and in `memory` the names of what is remembered of each parameter. One that
+    has options is a frozen dataclass too, and checks its options by `check` in ``__post_init__``.
 
     Parameters
     ----------
@@ -70,15 +71,24 @@ class Optimizer(ABC):
     """Whether the number of the update is needed even where the learning rate is constant."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lr", number_or_schedule(type(self).__name__, "lr", self.lr))
-        self._check("finite and not negative", "weight_decay")
+        object.__setattr__(self, "lr", number_or_schedule(f"{type(self).__name__}: lr", self.lr))
+        self.check("finite and not negative", "weight_decay")
         if self.clip_norm is not None:
-            self._check("positive and finite", "clip_norm")
+            self.check("positive and finite", "clip_norm")
 
-    def _check(self, expected: str, *options: str) -> None:
-        """Make options plain floats, or raise where they are not as `expected`."""
+    def check(self, expected: str, *options: str) -> None:
+        """Make options plain floats, or raise where they are not as `expected`.
+
+        Parameters
+        ----------
+        expected : str
+            "finite", "positive and finite", "finite and not negative", "from 0 to below 1", "from 0 to 1" or "above 0
+            and at most 1".
+        *options : str
+            Names of attributes.
+        """
         for name in options:
-            value = number(type(self).__name__, name, getattr(self, name), expected)
+            value = check_number(f"{type(self).__name__}: {name}", getattr(self, name), expected)
             object.__setattr__(self, name, value)
 
     @on_arrays_device
@@ -266,7 +276,7 @@ class Momentum(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("from 0 to below 1", "momentum")
+        self.check("from 0 to below 1", "momentum")
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, v: Array) -> tuple[Array, Array]:
@@ -363,7 +373,7 @@ class AdaGrad(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("positive and finite", "eps")
+        self.check("positive and finite", "eps")
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, h: Array) -> tuple[Array, Array]:
@@ -415,8 +425,8 @@ class RMSProp(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("from 0 to below 1", "decay_rate")
-        self._check("positive and finite", "eps")
+        self.check("from 0 to below 1", "decay_rate")
+        self.check("positive and finite", "eps")
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, h: Array) -> tuple[Array, Array]:
@@ -480,8 +490,8 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("from 0 to below 1", "beta1", "beta2")
-        self._check("positive and finite", "eps")
+        self.check("from 0 to below 1", "beta1", "beta2")
+        self.check("positive and finite", "eps")
 
     def scales(self, step: Array) -> tuple[Array | float, ...]:
         """The learning rate, and by what m and √v are too small."""

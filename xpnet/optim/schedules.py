@@ -5,19 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any
 
-from .._array import Array, Namespace, device, has_float64, is_integral, namespace
+from .._array import device, has_float64, is_integral, namespace
+from .._typing import Array, Namespace, Schedule
+from .._validation import check_integer, check_number
 from ..backends import on_arrays_device
 
 __all__ = ["CosineDecay", "StepDecay", "WarmUp"]
-
-Schedule: TypeAlias = Callable[[Array], Array]
-"""From the number of updates made before, 0 at the first, to the learning rate.
-
-The number is an array of shape () and an integer dtype, or a Python int. Under `jax.jit` it is traced, so the rate
-comes of array operations alone.
-"""
 
 _PYTHON = SimpleNamespace(maximum=max, minimum=min, sin=math.sin)
 """What schedules need of a namespace, for Python numbers."""
@@ -41,38 +36,20 @@ def real(step: Array | int) -> Array | float:
     return xp.astype(step, xp.float64 if has_float64(xp, device(step)) else xp.float32)
 
 
-_RANGES: dict[str, Callable[[Any], bool]] = {
-    "positive and finite": lambda x: 0 < x < math.inf,
-    "finite and not negative": lambda x: 0 <= x < math.inf,
-    "from 0 to below 1": lambda x: 0 <= x < 1,
-    "above 0 and at most 1": lambda x: 0 < x <= 1,
-}
-
-
-def number(where: str, name: str, value: Any, expected: str) -> float:
-    """`value` as a Python float (a NumPy scalar would widen float32 parameters), if it is in a range of `_RANGES`.
-
-    `where` is the name of the class that the message starts with.
-    """
-    known = isinstance(value, Real) and not isinstance(value, bool)
-    if known and _RANGES[expected](value):
-        return float(value)
-    raise (ValueError if known else TypeError)(f"{where}: {name} must be {expected}, got {value!r}")
-
-
-def number_or_schedule(where: str, name: str, value: Any) -> float | Schedule:
+def number_or_schedule(name: str, value: Any) -> float | Schedule:
     """`value` as a learning rate: a positive Python float, or a schedule as it is."""
     if isinstance(value, Real):
-        return number(where, name, value, "positive and finite")
+        return check_number(name, value, "positive and finite")
     if callable(value) and not isinstance(value, type):
         schedule: Schedule = value
         return schedule
-    raise TypeError(f"{where}: {name} must be a number or a schedule, such as CosineDecay(0.1, 1000), got {value!r}")
+    raise TypeError(f"{name} must be a number or a schedule, such as CosineDecay(0.1, 1000), got {value!r}")
 
 
-def _count(where: str, name: str, value: Any) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{where}: {name} must be an integer from 1, got {value!r}")
+def _set(schedule: Any, check: Callable[..., Any], option: str, *expected: Any) -> None:
+    """Replace an option of a schedule by what a check makes of it."""
+    value = check(f"{type(schedule).__name__}: {option}", getattr(schedule, option), *expected)
+    object.__setattr__(schedule, option, value)
 
 
 @dataclass(frozen=True)
@@ -104,9 +81,9 @@ class StepDecay:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _count("StepDecay", "every", self.every)
-        object.__setattr__(self, "lr", number("StepDecay", "lr", self.lr, "positive and finite"))
-        object.__setattr__(self, "factor", number("StepDecay", "factor", self.factor, "above 0 and at most 1"))
+        _set(self, check_integer, "every", 1)
+        _set(self, check_number, "lr", "positive and finite")
+        _set(self, check_number, "factor", "above 0 and at most 1")
 
     @on_arrays_device
     def __call__(self, step: Array | int, /) -> Array | float:
@@ -160,9 +137,9 @@ class CosineDecay:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        _count("CosineDecay", "steps", self.steps)
-        object.__setattr__(self, "lr", number("CosineDecay", "lr", self.lr, "positive and finite"))
-        object.__setattr__(self, "final", number("CosineDecay", "final", self.final, "finite and not negative"))
+        _set(self, check_integer, "steps", 1)
+        _set(self, check_number, "lr", "positive and finite")
+        _set(self, check_number, "final", "finite and not negative")
         if self.final > self.lr:
             raise ValueError(f"CosineDecay: final must be at most lr, {self.lr}, got {self.final}")
 
@@ -217,8 +194,8 @@ class WarmUp:
     then: float | Schedule
 
     def __post_init__(self) -> None:
-        _count("WarmUp", "steps", self.steps)
-        object.__setattr__(self, "then", number_or_schedule("WarmUp", "then", self.then))
+        _set(self, check_integer, "steps", 1)
+        _set(self, number_or_schedule, "then")
 
     @on_arrays_device
     def __call__(self, step: Array | int, /) -> Array | float:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .._array import Array
+from .._typing import Array
 from ..layers.base import Layer
 from ..nn.initializers import generator
 from ..nn.networks import Network

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from .._array import Array, device, from_host, namespace
+from .._array import device, from_host, namespace
+from .._typing import Array
 from ..backends import to_numpy
 from ..nn.bricks import Description, Skip
 from ..nn.networks import Network
