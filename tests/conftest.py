@@ -16,11 +16,7 @@ from xpnet.backends import BACKENDS, Backend
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # for scikit-learn's array API dispatch, before SciPy is imported
 
 # No tests: what those on CuPy run on, a package that a test installs, and a counter of kernels.
-<<<<<<< ours
 collect_ignore = ["cuda_emulator", "example_backend", "counting.py"]
-=======
-collect_ignore = ["cuda_emulator", "example_backend", "launches.py"]
->>>>>>> theirs
 
 hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("xpnet")
