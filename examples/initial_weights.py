@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from xpnet import Relu, Sequential, Sigmoid, Tanh, nn
+from xpnet import Sequential, nn
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 
@@ -57,8 +57,10 @@ for (activation, name), seen in values.items():
     print(f"{activation.kind:<8} {name:<9}", *(f"{signal.std():9.2g}" for signal in seen))
 
 last = {key: seen[-1].std() for key, seen in values.items()}
-assert np.mean(abs(values[Sigmoid, "std 1"][-1] - 0.5) > 0.4) > 0.5, "most sigmoids are at their ends"
-assert last[Tanh, "std 0.01"] < 1e-4 and last[Relu, "std 0.01"] < 1e-4, "small weights: the signal dies out"
-assert 0.2 < last[Tanh, "Xavier"] < 0.6
-assert 0.5 < last[Relu, "He"] / values[Relu, "He"][0].std() < 2, "He keeps the size of the signal through ReLU"
-assert last[Relu, "Xavier"] < 0.5 * last[Relu, "He"]
+assert np.mean(abs(values[nn.Sigmoid(), "std 1"][-1] - 0.5) > 0.4) > 0.5, "most sigmoids are at their ends"
+assert last[nn.Tanh(), "std 0.01"] < 1e-4 and last[nn.Relu(), "std 0.01"] < 1e-4, "small weights: the signal dies out"
+assert 0.2 < last[nn.Tanh(), "Xavier"] < 0.6
+assert 0.5 < last[nn.Relu(), "He"] / values[nn.Relu(), "He"][0].std() < 2, (
+    "He keeps the size of the signal through ReLU"
+)
+assert last[nn.Relu(), "Xavier"] < 0.5 * last[nn.Relu(), "He"]
