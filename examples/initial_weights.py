@@ -61,6 +61,6 @@ assert np.mean(abs(values[nn.Sigmoid(), "std 1"][-1] - 0.5) > 0.4) > 0.5, "most 
 assert last[nn.Tanh(), "std 0.01"] < 1e-4 and last[nn.Relu(), "std 0.01"] < 1e-4, "small weights: the signal dies out"
 assert 0.2 < last[nn.Tanh(), "Xavier"] < 0.6
 assert 0.5 < last[nn.Relu(), "He"] / values[nn.Relu(), "He"][0].std() < 2, (
-    "He keeps the size of the signal through ReLU"
+    "He keeps the size of the signal"
 )
 assert last[nn.Relu(), "Xavier"] < 0.5 * last[nn.Relu(), "He"]
