@@ -60,7 +60,5 @@ last = {key: seen[-1].std() for key, seen in values.items()}
 assert np.mean(abs(values[nn.Sigmoid(), "std 1"][-1] - 0.5) > 0.4) > 0.5, "most sigmoids are at their ends"
 assert last[nn.Tanh(), "std 0.01"] < 1e-4 and last[nn.Relu(), "std 0.01"] < 1e-4, "small weights: the signal dies out"
 assert 0.2 < last[nn.Tanh(), "Xavier"] < 0.6
-assert 0.5 < last[nn.Relu(), "He"] / values[nn.Relu(), "He"][0].std() < 2, (
-    "He keeps the size of the signal"
-)
+assert 0.5 < last[nn.Relu(), "He"] / values[nn.Relu(), "He"][0].std() < 2, "He keeps the size of the signal"
 assert last[nn.Relu(), "Xavier"] < 0.5 * last[nn.Relu(), "He"]
