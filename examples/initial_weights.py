@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from xpnet import Relu, Sequential, Sigmoid, Tanh, nn
+from xpnet import Sequential, nn
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 
@@ -45,7 +45,7 @@ for ax, ((activation, name), seen) in zip(axes.flat, values.items(), strict=True
         count, edges = np.histogram(np.clip(signal, low, high), bins=40, range=(low, high))
         ax.stairs(0.8 * count / count.max() - number, edges, baseline=-number, fill=True, color=f"C{number - 1}")
         ax.text(1.02, 0.2 - number, f"{signal.std():.2g}", transform=ax.get_yaxis_transform(), fontsize="x-small")
-    ax.set(title=f"{activation.__name__}, {name}", xticks=[low, (low + high) / 2, high], ylim=(-5.1, 0))
+    ax.set(title=f"{activation.kind}, {name}", xticks=[low, (low + high) / 2, high], ylim=(-5.1, 0))
     ax.set_yticks(range(-5, 0), [f"layer {number}" for number in range(5, 0, -1)])
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -54,11 +54,11 @@ fig.savefig(folder / "initial_weights.png")
 
 print("standard deviation of the outputs, layer by layer")
 for (activation, name), seen in values.items():
-    print(f"{activation.__name__:<8} {name:<9}", *(f"{signal.std():9.2g}" for signal in seen))
+    print(f"{activation.kind:<8} {name:<9}", *(f"{signal.std():9.2g}" for signal in seen))
 
 last = {key: seen[-1].std() for key, seen in values.items()}
-assert np.mean(abs(values[Sigmoid, "std 1"][-1] - 0.5) > 0.4) > 0.5, "most sigmoids are at their ends"
-assert last[Tanh, "std 0.01"] < 1e-4 and last[Relu, "std 0.01"] < 1e-4, "small weights: the signal dies out"
-assert 0.2 < last[Tanh, "Xavier"] < 0.6
-assert 0.5 < last[Relu, "He"] / values[Relu, "He"][0].std() < 2, "He keeps the size of the signal through ReLU"
-assert last[Relu, "Xavier"] < 0.5 * last[Relu, "He"]
+assert np.mean(abs(values[nn.Sigmoid(), "std 1"][-1] - 0.5) > 0.4) > 0.5, "most sigmoids are at their ends"
+assert last[nn.Tanh(), "std 0.01"] < 1e-4 and last[nn.Relu(), "std 0.01"] < 1e-4, "small weights: the signal dies out"
+assert 0.2 < last[nn.Tanh(), "Xavier"] < 0.6
+assert 0.5 < last[nn.Relu(), "He"] / values[nn.Relu(), "He"][0].std() < 2, "He keeps the size of the signal"
+assert last[nn.Relu(), "Xavier"] < 0.5 * last[nn.Relu(), "He"]
