@@ -72,7 +72,10 @@ class Result:
     def device(self) -> str:
         """The device that the network was trained on, such as "cpu" or "cuda:0"."""
         backend, where = backend_of(_first(self.network)), _array.device(_first(self.network))
-        return next((name for name in backend.devices() if backend.device(name) == where), str(where))
+        names = backend.devices()
+        if where is None:  # Dask's arrays name none
+            return names[0]
+        return next((name for name in names if backend.device(name) == where), str(where))
 
     def __repr__(self) -> str:
         return f"Result on {self.backend}, {self.device}\n  {self.network}\n  {self.history}"
