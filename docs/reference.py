@@ -37,9 +37,9 @@ MODULES = ("sklearn", "torch", "jax", "onnx", "datasets.images", "conformance")
 
 def section_of(name):
     """The section of a name at the root of the package."""
-    room = xpnet._HOME[name].partition(".")[0]
+    room = xpnet._home(name).partition(".")[0]
     value = getattr(xpnet, name)
-    return "losses" if room == "layers" and issubclass(value, xpnet.Loss) else room
+    return "losses" if room == "layers" and isinstance(value, type) and issubclass(value, xpnet.Loss) else room
 
 
 def section_of_description(name):

@@ -12,44 +12,46 @@ array([0.018, 0.245, 0.737])
 import ast
 import importlib
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
-_HOME = {
-    alias.name: node.module
+_ROOMS = set("backends checking datasets functions layers nn numerical optim plotting training".split())
+
+_IMPORTS = [
+    (node.module, alias.name)
     for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
     if isinstance(node, ast.ImportFrom)
     for alias in node.names
-}
-
-__all__ = sorted(_HOME)
-
-_ROOMS = {
-    "backends",
-    "checking",
-    "datasets",
-    "functions",
-    "layers",
-    "nn",
-    "numerical",
-    "optim",
-    "plotting",
-    "training",
-}
+]
+_HOME = {name: module for module, name in _IMPORTS if name != "*"}
+_WHOLE = [module for module, name in _IMPORTS if name == "*"]  # modules of which every public name is one of xpnet
 
 
-def __getattr__(name: str) -> object:
+def _load(module: str | None) -> Any:
+    return importlib.import_module(f"{__name__}.{module}")
+
+
+def __getattr__(name: str) -> Any:
     """Load the module that holds a name when the name is first used, so that ``import xpnet`` is fast."""
     if name in _ROOMS:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOME:
-        if not name.startswith("_") and name in importlib.import_module(f"{__name__}.nn").__all__:
-            raise AttributeError(f"xpnet has no {name} at its root; write nn.{name}, after: from xpnet import nn")
+        return _load(name)
+    if name == "__all__":
+        value: Any = sorted({*_HOME, *(name for module in _WHOLE for name in _load(module).__all__)})
+    elif not name.startswith("__") and (home := _home(name)):
+        value = getattr(_load(home), name)
+    elif not name.startswith("_") and name in _load("nn").__all__:
+        raise AttributeError(f"xpnet has no {name} at its root; write nn.{name}, after: from xpnet import nn")
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
 
+def _home(name: str) -> str | None:
+    """The module of a public name; None if there is no such name."""
+    return _HOME.get(name) or next((module for module in _WHOLE if name in _load(module).__all__), None)
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})
+    return sorted({*globals(), *__getattr__("__all__"), *_ROOMS})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import __version__
+from .. import __version__, layers
 from .._array import dtype_name, from_host, index_dtype
 from .._typing import Array
 from ..backends import BACKENDS, Backend, get_backend
@@ -118,7 +118,7 @@ def run(backends: Sequence[str] | None = None, *, device: str | None = None, pro
         operators={vector.name: vector.operator for vector in vectors},
         answers=answers,
         outside=outside,
-        absent=absent | without,
+        absent=absent | without | _undefined(),
     )
 
 
@@ -136,6 +136,13 @@ def _at(column: Column) -> Iterator[tuple[Any, Any]]:
     device = backend.device(column.device)
     with backend.current(device):
         yield backend.namespace(), device
+
+
+def _undefined() -> dict[str, str]:
+    """The layers that have no case, with the way to measure them."""
+    layers_of_xpnet = (name for name in layers.__all__ if isinstance(getattr(layers, name), type))
+    known = {case.name.partition(",")[0] for case in CASES} | {"Layer", "Loss"}
+    return {name: "it has no case in conformance/cases.py" for name in layers_of_xpnet if name not in known}
 
 
 def _vectors() -> tuple[tuple[Vector, ...], dict[str, str]]:

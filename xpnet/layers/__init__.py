@@ -1,50 +1,46 @@
-"""Layers with their backpropagation written out. A layer object is the record of one pass.
+"""Layers with their backpropagation written out.
 
-Build it from its parameters, call `forward`, call `backward` with the derivative of the loss by the layer's
-output, read the derivatives by its parameters (`dW`, `db`), let it go. It is cheap to build, holds nothing
-between passes, and never writes into an argument.
+A layer object is used for one forward and one backward pass, then discarded: build it from its parameters, call
+`forward`, call `backward` with the derivative of the loss by the layer's output, and read the derivatives by its
+parameters (`dW`, `db`). It never writes into an argument.
 
-In the derivations L is the loss, ``dout`` is dL/d(output), and what `backward` returns is dL/d(input).
+In the derivations L is the loss, ``dout`` is dL/d(output), and `backward` returns dL/d(input).
 """
 
-from .activations import Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
-from .affine import Affine, Flatten
-from .arithmetic import AddLayer, MulLayer
-from .base import Layer, Loss
-from .convolution import Convolution
-from .dropout import Dropout, dropout_mask
-from .embedding import Embedding
-from .losses import ExponentialWithLoss, HuberLoss, IdentityWithLoss, SigmoidWithLoss, SoftmaxWithLoss
-from .normalization import BatchNormalization, LayerNormalization
-from .pooling import AveragePooling, MaxPooling
-from .residual import Residual
+from . import (
+    activations,
+    affine,
+    arithmetic,
+    base,
+    convolution,
+    dropout,
+    embedding,
+    losses,
+    normalization,
+    pooling,
+    residual,
+)
+from .activations import *
+from .affine import *
+from .arithmetic import *
+from .base import *
+from .convolution import *
+from .dropout import *
+from .embedding import *
+from .losses import *
+from .normalization import *
+from .pooling import *
+from .residual import *
 
-__all__ = [
-    "AddLayer",
-    "Affine",
-    "AveragePooling",
-    "BatchNormalization",
-    "Convolution",
-    "Dropout",
-    "Embedding",
-    "ExponentialWithLoss",
-    "Flatten",
-    "Gelu",
-    "HuberLoss",
-    "IdentityWithLoss",
-    "Layer",
-    "LayerNormalization",
-    "LeakyRelu",
-    "Loss",
-    "MaxPooling",
-    "MulLayer",
-    "Relu",
-    "Residual",
-    "Sigmoid",
-    "SigmoidWithLoss",
-    "Silu",
-    "Softmax",
-    "SoftmaxWithLoss",
-    "Tanh",
-    "dropout_mask",
-]
+__all__: list[str] = []
+__all__ += activations.__all__
+__all__ += affine.__all__
+__all__ += arithmetic.__all__
+__all__ += base.__all__
+__all__ += convolution.__all__
+__all__ += dropout.__all__
+__all__ += embedding.__all__
+__all__ += losses.__all__
+__all__ += normalization.__all__
+__all__ += pooling.__all__
+__all__ += residual.__all__

@@ -3,57 +3,49 @@
 A description has the field's name, such as ``nn.Dense(50)``. It builds the one-pass layer, `xpnet.layers.Affine`.
 """
 
-from .activations import ActivationDescription, Gelu, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh
-from .affine import Dense, Flatten
-from .base import Description, LossDescription
-from .convolution import Conv2d
-from .dropout import Dropout
-from .embedding import Embedding
-from .initializers import He, Normal, Orthogonal, Xavier, Zeros
-from .losses import BinaryCrossEntropy, CrossEntropy, Huber, MeanSquaredError, Poisson
-from .networks import MultiLayerNet, Network, SimpleNet, TwoLayerNet
-from .normalization import BatchNorm, LayerNorm
-from .pooling import AvgPool2d, MaxPool2d
-from .residual import Residual
-from .sequential import Sequential
+from . import (
+    activations,
+    affine,
+    base,
+    convolution,
+    dropout,
+    embedding,
+    initializers,
+    losses,
+    networks,
+    normalization,
+    pooling,
+    residual,
+    sequential,
+)
+from .activations import *
+from .affine import *
+from .base import *
+from .convolution import *
+from .dropout import *
+from .embedding import *
+from .initializers import *
+from .losses import *
+from .networks import *
+from .normalization import *
+from .pooling import *
+from .residual import *
+from .sequential import *
 
-__all__ = [
-    "ActivationDescription",
-    "AvgPool2d",
-    "BatchNorm",
-    "BinaryCrossEntropy",
-    "Conv2d",
-    "CrossEntropy",
-    "Dense",
-    "Description",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "Gelu",
-    "He",
-    "Huber",
-    "LayerNorm",
-    "LeakyRelu",
-    "LossDescription",
-    "MaxPool2d",
-    "MeanSquaredError",
-    "MultiLayerNet",
-    "Network",
-    "Normal",
-    "Orthogonal",
-    "Poisson",
-    "Relu",
-    "Residual",
-    "Sequential",
-    "Sigmoid",
-    "Silu",
-    "SimpleNet",
-    "Softmax",
-    "Tanh",
-    "TwoLayerNet",
-    "Xavier",
-    "Zeros",
-]
+__all__: list[str] = []
+__all__ += activations.__all__
+__all__ += affine.__all__
+__all__ += base.__all__
+__all__ += convolution.__all__
+__all__ += dropout.__all__
+__all__ += embedding.__all__
+__all__ += initializers.__all__
+__all__ += losses.__all__
+__all__ += networks.__all__
+__all__ += normalization.__all__
+__all__ += pooling.__all__
+__all__ += residual.__all__
+__all__ += sequential.__all__
 
 _OTHERS = {
     "AvgPool2d": "AvgPool AvgPool2D AveragePooling AveragePooling2D",

@@ -1,18 +1,9 @@
 """Optimizers, and schedules of their learning rates."""
 
-from .optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
-from .schedules import CosineDecay, StepDecay, WarmUp
+from . import optimizers, schedules
+from .optimizers import *
+from .schedules import *
 
-__all__ = [
-    "SGD",
-    "AdaGrad",
-    "Adam",
-    "AdamW",
-    "CosineDecay",
-    "Momentum",
-    "Nesterov",
-    "Optimizer",
-    "RMSProp",
-    "StepDecay",
-    "WarmUp",
-]
+__all__: list[str] = []
+__all__ += optimizers.__all__
+__all__ += schedules.__all__
