@@ -1,6 +1,8 @@
 """Datasets by name: a loader is registered once, and `train` and the command line load it by its name."""
 
+import importlib
 import os
+import pkgutil
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -61,7 +63,14 @@ def names() -> list[str]:
     >>> "mnist" in datasets.names()
     True
     """
+    _import_all()
     return sorted(_LOADERS)
+
+
+def _import_all() -> None:
+    """Import the modules of this folder, each of which may register datasets."""
+    for module in pkgutil.iter_modules([os.path.dirname(__file__)]):
+        importlib.import_module(f"{__package__}.{module.name}")
 
 
 def load(dataset: str | os.PathLike[str]) -> Any:
@@ -79,11 +88,14 @@ def load(dataset: str | os.PathLike[str]) -> Any:
     >>> x.shape, x.dtype
     ((60000, 1, 28, 28), dtype('uint8'))
     """
-    if loader := _LOADERS.get(os.fspath(dataset)):
-        return loader()
+    name = os.fspath(dataset)
+    if name not in _LOADERS:
+        _import_all()
+    if name in _LOADERS:
+        return _LOADERS[name]()
     if not os.path.isdir(dataset):
         raise ValueError(
-            f"dataset {os.fspath(dataset)!r} is not known and no folder; choose one of {', '.join(names())}, or name "
+            f"dataset {name!r} is not known and no folder; choose one of {', '.join(names())}, or name "
             "a folder with a dataset in MNIST's format"
         )
     return load_mnist(dataset, normalize=False, flatten=False)
