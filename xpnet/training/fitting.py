@@ -93,14 +93,14 @@ def fit(
     sampling: Literal["shuffle", "replacement"] = "shuffle",
     seed: int | np.random.Generator = 0,
     transform: Transform | None = None,
+    accumulate: int = 1,
     validation: float = 0.0,
     patience: int | None = None,
-    accumulate: int = 1,
     callbacks: Sequence[Callback | PlainCallback] = (),
+    progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     distributed: Literal["mpi"] | Processes | None = None,
-    progress: bool = True,
 ) -> Result:
     """Train a network on arrays, or on sets on disk, by mini-batches.
 
