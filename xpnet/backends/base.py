@@ -237,7 +237,7 @@ class Backend:
         return matrix @ matrices
 
     def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array | None:
-        """Windows that move over images as a view, shape ``(N, C, *size, *out)``; None where there are no such views."""
+        """Windows that move over images, a view of shape ``(N, C, *size, *out)``; None if there are no such views."""
         return None
 
     def pad(self, x: Array, before: Any, after: Any, value: float) -> Array | None:
