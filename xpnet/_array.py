@@ -39,7 +39,10 @@ def namespace(**arrays: Array) -> Namespace:
     for name, array in arrays.items():
         if array is None:
             continue
-        found = _NAMESPACES.get(type(array)) or _find(name, array)
+        try:
+            found = _NAMESPACES[type(array)]
+        except KeyError:
+            found = _find(name, array)
         here = getattr(array, "device", None)
         if xp is None:
             xp, where = found, here

@@ -36,10 +36,11 @@ def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def run(*args: Any) -> Any:
-        kind = type(args[0])
-        if kind not in forms:
-            forms[kind] = backend_of(args[0]).fuse(function)
-        return forms[kind](*args)
+        try:
+            form = forms[type(args[0])]
+        except KeyError:
+            form = forms[type(args[0])] = backend_of(args[0]).fuse(function)
+        return form(*args)
 
     return run
 

@@ -94,7 +94,9 @@ class SoftmaxWithLoss(Loss):
     ) -> None:
         super().__init__(weight)
         self.class_weight = class_weight
-        self.smoothing = check_number("SoftmaxWithLoss: smoothing", smoothing, "from 0 to below 1")
+        self.smoothing = (
+            0.0 if smoothing == 0 else check_number("SoftmaxWithLoss: smoothing", smoothing, "from 0 to below 1")
+        )
         self.ignore = None if ignore is None else check_integer("SoftmaxWithLoss: ignore", ignore)
         self.plain = class_weight is None and smoothing == 0 and ignore is None
 
