@@ -32,9 +32,7 @@ from .nn.sequential import (
 )
 from .numerical import *
 from .optim import *
-from .training.callbacks import (
-    Callback as Callback,
-)
+from .training.callbacks import *
 from .training.checkpoints import (
     load_network as load_network,
     save_network as save_network,

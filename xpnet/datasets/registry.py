@@ -5,7 +5,7 @@ import os
 import pkgutil
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, overload
 
 from .mnist import load_mnist
 
@@ -17,6 +17,10 @@ L = TypeVar("L", bound=Loader)
 _LOADERS: dict[str, Loader] = {}
 
 
+@overload
+def register(name: str) -> Callable[[L], L]: ...
+@overload
+def register(name: str, loader: L) -> L: ...
 def register(name: str, loader: L | None = None) -> Any:
     """Give a dataset a name, so that ``train(name)`` and ``xpnet train --data NAME`` load it.
 
