@@ -419,3 +419,9 @@ def test_a_layer_that_declares_two_states_and_returns_another_number_is_an_error
     net = Network(Sequential(nn.Dense(3), Counted(2)), (4,), dtype="float64")
     net.gradient(X, T)
     assert net.state["mean1"].shape == net.state["var1"].shape == (60, 3)
+
+
+def test_the_public_names_of_nn_are_classes_with_a_docstring():
+    for name in nn.__all__:
+        assert isinstance(getattr(nn, name), type), name
+        assert getattr(nn, name).__doc__, name

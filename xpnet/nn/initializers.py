@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validation import check_integer, check_number
 
-__all__ = ["He", "Normal", "Orthogonal", "Xavier", "Zeros", "generator"]
+__all__ = ["He", "Normal", "Orthogonal", "Xavier", "Zeros"]
 
 HostArray: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -16,7 +16,7 @@ from ..layers.base import Loss
 from .base import Description, LossDescription, Shape, check_descriptions, check_shape, choose_weights
 from .losses import AnyLoss, CrossEntropy, loss_of
 
-__all__ = ["Params", "Sequential"]
+__all__ = ["Sequential"]
 
 Params: TypeAlias = dict[str, Array]
 
