@@ -41,13 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; those of the process where not given.
+        The arguments. Default: the arguments of the process, ``sys.argv[1:]``.
 
     Returns
     -------
     int
-        The exit status: 0, 1 where something is found wrong or a loss is not finite, 2 where the arguments do not
-        fit, 130 after Ctrl-C.
+        The exit status: 0 for success; 1 if a check fails or a loss is not finite; 2 for an error, such as a wrong
+        argument or a missing file; 130 after Ctrl-C.
     """
     options = _parser().parse_args(argv)
     try:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
-    """What an error says, with arguments of the library as the options that were typed."""
+    """The message of an error, with the options of the command line in place of the library's argument names."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
@@ -75,7 +75,7 @@ def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
 
 
 def _speaks(options: argparse.Namespace) -> bool:
-    """Whether this is the process that prints and writes: the first one, where several share a run."""
+    """Whether this process prints and writes files. In a run on several processes, only the first process does."""
     try:
         return processes(getattr(options, "distributed", None)).rank == 0
     except (ImportError, ProcessesError):
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
         _add(sub, "--hidden", "units of the hidden layer", default=50, **INTEGER)
         _add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
-        _add(sub, "--seed", "draws weights and batches, alike on every backend", default=0, **INTEGER)
+        _add(sub, "--seed", "random seed; the random numbers are the same on every backend", default=0, **INTEGER)
 
     sub = command("train", _train, "train the two-layer network on MNIST or another dataset")
     known = f"dataset: {', '.join(names())}, or a folder with the four files of MNIST's format"
@@ -172,7 +172,7 @@ def _train(options: argparse.Namespace) -> int:
             check_output(options.plot, ".png", ".svg", ".pdf")
             from .plotting import figure
 
-            figure()  # raises now, not after the training, where matplotlib is missing
+            figure()  # if matplotlib is missing, raise the error before the training, not after it
     start, diverged = time.perf_counter(), None
     try:
         history = train(
@@ -195,7 +195,7 @@ def _train(options: argparse.Namespace) -> int:
             distributed=options.distributed,
             progress=not options.quiet,
         ).history
-    except Diverged as error:  # what there is of the run is kept
+    except Diverged as error:  # the history up to here is saved and plotted before the error is raised
         diverged, history = error, error.history
     if _speaks(options):
         if options.history:
@@ -249,7 +249,7 @@ def _backends(options: argparse.Namespace) -> int:
 
 def _gradcheck(options: argparse.Namespace) -> int:
     backend = get_backend(options.backend)
-    backend.enable_float64()  # the numerical side, whatever the dtype of the network
+    backend.enable_float64()  # the numerical gradient is float64, whatever the dtype of the network
     xp, place = backend.namespace(), backend.device(options.device)
     if not 1 <= options.samples <= 60_000:
         raise ValueError(f"--samples must be from 1 to 60000, got {options.samples}")
@@ -275,7 +275,7 @@ def _gradcheck(options: argparse.Namespace) -> int:
 
 
 def _conformance(options: argparse.Namespace) -> int:
-    from .conformance import run  # what it measures with is made when it is imported
+    from .conformance import run  # imported late: the import builds all cases
 
     if options.page:
         check_output(options.page, ".md")
