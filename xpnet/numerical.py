@@ -32,8 +32,8 @@ def numerical_diff(
         The point or points at which the derivative is computed.
     h : float, optional
         The step. Default: eps^(1/3) max(1, abs(x)) for central differences, and eps^(1/2) max(1, abs(x)) for forward
-        differences. eps is the machine epsilon of the dtype. These steps keep the sum of truncation error and rounding
-        error small.
+        differences. eps is the machine epsilon of the dtype. These steps keep the sum of truncation error and
+        rounding error small.
     method : {"central", "forward"}, default "central"
         "central" is ``(f(x + h) - f(x - h)) / 2h``; its truncation error is proportional to h². "forward" is
         ``(f(x + h) - f(x)) / h``; its truncation error is proportional to h.

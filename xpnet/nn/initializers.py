@@ -41,7 +41,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class He:
-    """He initialization: normally distributed weights with standard deviation sqrt(2 / n), for n inputs of a unit.
+    """He initialization: normally distributed weights, standard deviation sqrt(2 / n), for n inputs of a unit.
 
     In networks with ReLU, the outputs of all layers then have similar sizes, however many layers there are.
 
@@ -63,7 +63,7 @@ class He:
 
 @dataclass(frozen=True)
 class Xavier:
-    """Xavier initialization: normally distributed weights with standard deviation sqrt(1 / n), for n inputs of a unit.
+    """Xavier initialization: normally distributed weights, standard deviation sqrt(1 / n), for n inputs of a unit.
 
     Sigmoid and tanh are nearly linear around 0, so the outputs of all layers then have similar sizes. This is the
     formula of the book. The formula of Glorot and Bengio, sqrt(2 / (n + units)), takes the backward pass into

@@ -147,7 +147,7 @@ LOSSES: dict[str, type[LossDescription]] = {
 
 
 def loss_of(given: Any) -> LossDescription | type[Loss]:
-    """The description of a loss, or a subclass of `Loss`. A name is looked up; other arguments are returned unchanged."""
+    """The loss for a name such as "huber"; a description or a subclass of `Loss` is returned unchanged."""
     given = LOSSES[given] if isinstance(given, str) and given in LOSSES else given
     if isinstance(given, type) and issubclass(given, LossDescription):
         return given()

@@ -282,7 +282,7 @@ class Sequential:
         weight: Array | None = None,
         training: bool = False,
     ) -> Array:
-        """The loss, an array of shape (). `training`: the layers work as in `loss_and_gradient`, not as in `predict`."""
+        """The loss, an array of shape (). With `training`, dropout and batch normalization work as in training."""
         for layer in self.layers(params, state=state, noise=noise, training=training).values():
             x = layer.forward(x)
         return self.loss_layer(weight).forward(x, t)
