@@ -199,7 +199,7 @@ def check_layer(
     out = layer.forward(*inputs)
     xp = namespace(x=inputs[0])
     host = Normal(1.0)(generator(seed), tuple(out.shape))
-    # The absolute values of the terms of the loss, Σ dout y, sum to at most 1, so the loss rounds like a number near 1.
+    # The absolute values of the terms of the loss, Σ dout y, sum to at most 1: the loss rounds like a number near 1.
     host = host / max(1.0, float(abs(host * to_numpy(_widen(xp, out))).sum()))
     dout = from_host(host, xp, inputs[0].dtype, device(inputs[0])) if out.shape else 1.5
     back = layer.backward(dout)

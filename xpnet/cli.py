@@ -104,9 +104,11 @@ def _parser() -> argparse.ArgumentParser:
 
     def add_common(sub: argparse.ArgumentParser, dtype: str) -> None:
         _add(sub, "--backend", f"library: {', '.join(BACKENDS)}", default="numpy", choices=BACKENDS, metavar="NAME")
-        _add(sub, "--device", "such as cuda:1, see 'xpnet backends' (default: the backend's first)", metavar="NAME")
+        _add(
+            sub, "--device", "device, such as cuda:1; listed by 'xpnet backends' (default: the first)", metavar="NAME"
+        )
         _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
-        _add(sub, "--hidden", "units of the hidden layer", default=50, **INTEGER)
+        _add(sub, "--hidden", "number of units in the hidden layer", default=50, **INTEGER)
         _add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
         _add(sub, "--seed", "random seed; the random numbers are the same on every backend", default=0, **INTEGER)
 
@@ -116,42 +118,51 @@ def _parser() -> argparse.ArgumentParser:
     add_common(sub, "float32")
     _add_training(sub)
 
-    sub = command("predict", _predict, "read digits from image files with a network that was saved")
+    sub = command("predict", _predict, "read digits from image files with a saved network")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="an image with one digit, of any size")
-    sub.add_argument("--model", required=True, metavar="FILE", help="a file of train --checkpoint or save_network")
+    sub.add_argument(
+        "--model", required=True, metavar="FILE", help="network file of train --checkpoint or save_network"
+    )
 
-    command("backends", _backends, "list the array libraries: version, devices, usable or why not")
+    command(
+        "backends", _backends, "list the array libraries: version, devices, and whether this machine can use them"
+    )
 
     sub = command("gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples")
     add_common(sub, "float64")
-    _add(sub, "--samples", "MNIST samples in the loss", default=3, **INTEGER)
-    _add(sub, "--elements", "elements of each parameter (default: all on NumPy, 200 elsewhere)", **INTEGER)
+    _add(sub, "--samples", "number of MNIST samples in the loss", default=3, **INTEGER)
+    _add(
+        sub,
+        "--elements",
+        "number of elements of each parameter to compare (default: all on NumPy, 200 elsewhere)",
+        **INTEGER,
+    )
 
-    about = "measure every function and layer on every library, ONNX's vectors too"
+    about = "measure the errors of all functions and layers on each library; run ONNX's test vectors"
     sub = command("conformance", _conformance, about)
-    several = f"one of {', '.join(BACKENDS)}; can be given again (default: all that are usable)"
+    several = f"library: {', '.join(BACKENDS)}; repeat for several (default: all usable libraries)"
     _add(sub, "--backend", several, action="append", choices=BACKENDS, metavar="NAME")
-    _add(sub, "--device", "such as cuda (default: the first device of each kind)", metavar="NAME")
-    _add(sub, "--page", "write the tables as a page, too (.md)", metavar="FILE")
+    _add(sub, "--device", "device, such as cuda (default: the first device of each kind)", metavar="NAME")
+    _add(sub, "--page", "also write the tables to a Markdown file (.md)", metavar="FILE")
     return parser
 
 
 def _add_training(sub: argparse.ArgumentParser) -> None:
     """The options of a run."""
-    _add(sub, "--epochs", "passes over the training set", default=17, **INTEGER)
-    _add(sub, "--batch-size", "samples of a mini-batch", default=100, **INTEGER)
+    _add(sub, "--epochs", "number of passes over the training set", default=17, **INTEGER)
+    _add(sub, "--batch-size", "number of samples in a mini-batch", default=100, **INTEGER)
     _add(sub, "--optimizer", "optimizer", default="sgd", choices=OPTIMIZERS)
     _add(sub, "--lr", "learning rate (default: the optimizer's own, 0.1 for sgd)", type=float, metavar="RATE")
     ways: dict[str, Any] = {"choices": ("shuffle", "replacement"), "default": "shuffle"}
     _add(sub, "--sampling", "mini-batches: shuffled each epoch, or drawn with replacement", **ways)
     fraction: dict[str, Any] = {"type": float, "metavar": "FRACTION", "default": 0.0}
-    _add(sub, "--validation", "fraction of the training samples to keep out of training and to evaluate", **fraction)
-    _add(sub, "--patience", "end after N epochs without a smaller validation loss; keep the best network", **INTEGER)
+    _add(sub, "--validation", "fraction of the training samples kept for evaluation, not training", **fraction)
+    _add(sub, "--patience", "end after N epochs without a smaller validation loss; needs --validation", **INTEGER)
     _add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
     _add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
     _add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
-    sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint, if there is one")
-    _add(sub, "--distributed", "mpi: share each mini-batch among the processes of mpiexec", choices=("mpi",))
+    sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint file, if it exists")
+    _add(sub, "--distributed", "mpi: divide each mini-batch among the processes of mpiexec", choices=("mpi",))
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
 
 
