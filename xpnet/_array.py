@@ -46,7 +46,7 @@ def namespace(**arrays: Array) -> Namespace:
         elif found is not xp:
             raise TypeError(
                 f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first "
-                "(xpnet.to_numpy brings any array to NumPy)"
+                "(xpnet.to_numpy converts any array to NumPy)"
             )
         elif here != where and not same_device(here, where):
             places = ", ".join(f"{n} on {device(a)}" for n, a in arrays.items() if a is not None)
@@ -158,8 +158,8 @@ def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:
         return known[name]
     if isinstance(dtype, str) or name == "float64":
         raise TypeError(
-            f"dtype {name} is not to be had from {xp.__name__} here, only {', '.join(known)}; choose one of "
-            "these (JAX gives float64 after jax.config.update('jax_enable_x64', True))"
+            f"dtype {name} is not available in {xp.__name__} on this device; choose one of {', '.join(known)} "
+            "(JAX gives float64 after jax.config.update('jax_enable_x64', True))"
         )
     return dtype  # a dtype outside the standard, such as bfloat16
 
@@ -180,5 +180,5 @@ def dtype_name(dtype: Any) -> str:
 
 
 def size(x: Array) -> int:
-    """The number of elements of `x`. (`x.size` is a method in PyTorch.)"""
+    """The number of elements of `x`; in PyTorch, `x.size` is a method."""
     return math.prod(x.shape)

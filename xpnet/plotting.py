@@ -40,9 +40,9 @@ def figure(columns: int = 1, *, width: float = 5.0, height: float = 3.6) -> tupl
 def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
     """Plot the history of a run to an image file. The suffix of `path` decides the format.
 
-    The first plot has the loss of each update, its mean over 50 updates, and the validation loss, if there is one. The
-    second plot has the accuracies after each epoch. If the network does not classify, there is no second plot, and the
-    first plot also has the loss on the test set.
+    The first plot has the loss of each update, its mean over 50 updates, and the validation loss, if there is one.
+    The second plot has the accuracies after each epoch. If the network does not classify, there is no second plot,
+    and the first plot also has the loss on the test set.
     """
     marks = {"color": "C2", "marker": "^", "markersize": 3, "label": "validation"}
     fig, axes = figure(2 if history.train_accuracy else 1)

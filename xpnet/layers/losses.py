@@ -166,7 +166,7 @@ class SoftmaxWithLoss(Loss):
         if not low <= ignore <= high:
             raise ValueError(
                 f"SoftmaxWithLoss: ignore={ignore}, but labels t of {t.dtype} go from {low} to {high}; "
-                "pass what it has become there (-1 in uint8 is 255), or labels of another dtype"
+                "pass the value that it has in this dtype (-1 in uint8 is 255), or labels of another dtype"
             )
         return xp.astype(xp.astype(t, index, copy=False) != ignore, x.dtype)[..., None]
 

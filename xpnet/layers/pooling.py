@@ -20,7 +20,7 @@ class _Pooling(Layer):
         if any(2 * p > k for p, k in zip(self.padding, self.size, strict=True)):
             raise ValueError(
                 f"{name}: padding {padding!r} is more than half of the window {size!r}: some windows "
-                "would see nothing; choose less"
+                "would contain only padding; choose a smaller padding"
             )
 
     def _window(self, xp: Namespace, x: Array, value: float) -> tuple[Array, Pair, Pair, Pair, Pair]:

@@ -242,12 +242,12 @@ class Sequential:
                 arrays = arrays | given
             elif kind == "noise" and training:
                 raise ValueError(
-                    "Sequential: noise is missing, the masks of this stack's random layers; draw them with "
-                    "stack.draw(rng, x.shape), and bring them to the library of x"
+                    "Sequential: noise is missing, the masks of random layers such as dropout; draw the masks with "
+                    "stack.draw(rng, x.shape), and convert them to the library of x"
                 )
             elif kind == "state" and not training:
                 raise ValueError(
-                    "Sequential: state is missing, what training has carried on; loss_and_gradient returns it"
+                    "Sequential: state is missing; pass the state that loss_and_gradient returned in training"
                 )
             else:
                 arrays = arrays | dict.fromkeys(names)

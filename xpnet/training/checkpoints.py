@@ -350,7 +350,7 @@ def _read(path: Path) -> tuple[dict[str, Any], HostArrays]:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:
-        raise ValueError(f"{path}: no safetensors file, or not a whole one, {size} bytes ({error})") from None
+        raise ValueError(f"{path}: not a safetensors file, or truncated: {size} bytes ({error})") from None
     with _contents_of(path):
         if "xpnet" not in metadata or "sha256" not in metadata:
             raise ValueError("a safetensors file that xpnet did not write; it lacks a description of a network")

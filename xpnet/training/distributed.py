@@ -124,8 +124,8 @@ class OverMPI(Processes):
             if found := difference(heard[0]["facts"], other["facts"]):
                 what, first, its = found
                 raise ProcessesError(
-                    f"the processes of a run must be alike, but {what} is {first!r} in process 0 and {its!r} in "
-                    f"process {rank}; start all of them with the same"
+                    f"all processes must have the same settings, but {what} is {first!r} in process 0 and {its!r} in "
+                    f"process {rank}; start all processes with the same settings"
                 )
 
     @contextmanager
