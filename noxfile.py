@@ -473,7 +473,7 @@ def bench(session):
 
 @nox.session(python=False, default=False)
 def gpu(session):
-    """The GPU day: every check on an NVIDIA GPU, with the Python that runs nox; see benchmarks/README.md."""
+    """Every check on an NVIDIA GPU, with the Python that runs nox; see benchmarks/README.md."""
     session.run(sys.executable, "benchmarks/gpu_day.py", *session.posargs, external=True)
 
 

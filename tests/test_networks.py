@@ -219,7 +219,7 @@ def test_like_integers_without_a_dtype_is_refused(lib):
 
 def test_a_dtype_that_is_not_to_be_had_is_refused(lib):
     for dtype in {"float16x", "float64"} - set(lib.dtypes):
-        with pytest.raises(TypeError, match=f"dtype {dtype} is not to be had.*float32"):
+        with pytest.raises(TypeError, match=f"dtype {dtype} is not available.*float32"):
             TwoLayerNet(4, 5, 3, like=lib.asarray([0.0]), dtype=dtype)
 
 

@@ -1,7 +1,8 @@
-"""Neural-network building blocks with hand-written backpropagation, on any array-API library.
+"""Neural networks with hand-written backpropagation, on any array-API library.
 
-After chapters 4 to 7 of "Deep Learning from Scratch" (Saito, 2016). Functions, layers, networks and training take
-the namespace from their arrays: the same code runs on NumPy, CuPy, PyTorch, JAX, Dask and array-api-strict.
+The package follows chapters 4 to 7 of "Deep Learning from Scratch" (Saito, 2016). Functions, layers, networks and
+training take the namespace from their arrays. So the same code runs on NumPy, CuPy, PyTorch, JAX, Dask and
+array-api-strict.
 
 >>> import xpnet
 >>> import numpy as np
@@ -25,7 +26,7 @@ _IMPORTS = [
     for alias in node.names
 ]
 _HOME = {name: module for module, name in _IMPORTS if name != "*"}
-_WHOLE = [module for module, name in _IMPORTS if name == "*"]  # modules of which every public name is one of xpnet
+_WHOLE = [module for module, name in _IMPORTS if name == "*"]  # modules whose public names are all names of `xpnet`
 
 
 def _load(module: str | None) -> Any:

@@ -1,7 +1,7 @@
-"""The door to the array API: the namespace, device and dtype of the arrays at hand.
+"""Helpers for the array API: the namespace, device and dtype of arrays.
 
-The only module that imports `array_api_compat`. Everything here looks at metadata (type, dtype, shape,
-device), never at values, so it works under tracing and never synchronises.
+This is the only module that imports `array_api_compat`. Its functions read metadata (type, dtype, shape, device),
+never values. So they work under tracing, and never wait for a GPU.
 """
 
 import math
@@ -13,21 +13,21 @@ from array_api_compat import array_namespace
 from ._typing import Array as Array, Namespace as Namespace
 
 _NAMESPACES: dict[type, Namespace] = {}
-"""What `array_api_compat` found for each array type. Its search costs ten times this look-up, and a training
-step asks a dozen times."""
+"""The namespace for each array type. This look-up takes a tenth of the time of `array_api_compat`'s search, and a
+training step needs about a dozen look-ups."""
 
 
 def namespace(**arrays: Array) -> Namespace:
-    """The array-API namespace that all `arrays` share; ``None`` among them is passed over.
+    """The common array-API namespace of all `arrays`; ``None`` is ignored.
 
-    The keywords are the caller's argument names, for the error.
+    The keywords are the argument names of the caller, for the error message.
 
     Raises
     ------
     TypeError
-        If one is no array, or they come from different libraries.
+        If an argument is not an array, or if the arrays come from different libraries.
     ValueError
-        If they live on different devices.
+        If the arrays are on different devices.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def namespace(**arrays: Array) -> Namespace:
         elif found is not xp:
             raise TypeError(
                 f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first "
-                "(xpnet.to_numpy brings any array to NumPy)"
+                "(xpnet.to_numpy converts any array to NumPy)"
             )
         elif here != where and not same_device(here, where):
             places = ", ".join(f"{n} on {device(a)}" for n, a in arrays.items() if a is not None)
@@ -78,17 +78,17 @@ def _kinds(arrays: dict[str, Array]) -> str:
 
 
 def device(x: Array) -> Any:
-    """The device of `x`, fit for ``device=`` of a creation function; None where it has none to tell.
+    """The device of `x`, for the argument ``device=`` of a creation function; None if `x` has no device.
 
-    A traced JAX array and a Dask array have none; creation on the default device is right for both.
+    A traced JAX array and a Dask array have no device. For both, creation on the default device is right.
     """
     return getattr(x, "device", None)
 
 
 def same_device(one: Any, other: Any) -> bool:
-    """Whether two devices that `device` found are the same. None, where an array does not tell, is any device.
+    """Whether two results of `device` are the same device. None matches every device.
 
-    The device of a JAX array on several devices is its sharding, which tells the layout on these devices as well.
+    For a JAX array on several devices, the result of `device` is its sharding, which includes the layout.
     """
     return one is None or other is None or bool(one == other)
 
@@ -110,7 +110,7 @@ _INDEX_DTYPES: dict[tuple[Namespace, str], Any] = {}
 
 
 def index_dtype(xp: Namespace, device: Any = None) -> Any:
-    """The dtype that `xp` counts and indexes with on `device`: int64 nearly everywhere, int32 on 32-bit JAX."""
+    """The default index dtype of `xp` on `device`: int64 nearly everywhere, int32 on JAX without 64-bit dtypes."""
     key = xp, str(device)
     if key not in _INDEX_DTYPES:
         _INDEX_DTYPES[key] = xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
@@ -118,14 +118,14 @@ def index_dtype(xp: Namespace, device: Any = None) -> Any:
 
 
 def has_float64(xp: Namespace, device: Any = None) -> bool:
-    """Whether `xp` computes in float64 on `device`: not on Apple's GPUs, nor in JAX's default setting."""
+    """Whether `xp` has float64 on `device`. It is missing on Apple GPUs and in JAX's default setting."""
     return "float64" in xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
 
 
 def check_floating(xp: Namespace, where: str, **arrays: Array) -> None:
-    """Raise TypeError unless the arrays are of one real floating dtype; None is passed over.
+    """Raise a TypeError if the arrays do not have the same real floating dtype; None is ignored.
 
-    `where` is the name of the function or layer that the message starts with.
+    `where` is the name of the function or layer, with which the message starts.
     """
     first = dtype = None
     for name, array in arrays.items():
@@ -148,12 +148,12 @@ def check_floating(xp: Namespace, where: str, **arrays: Array) -> None:
 
 
 def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:
-    """The dtype of `xp` that `dtype` means: one of its own, or a name in the standard, such as "float32".
+    """The dtype of `xp` for `dtype`, which is a dtype of `xp` or a name in the standard, such as "float32".
 
     Raises
     ------
     TypeError
-        If `xp` has no such dtype on `device`, or not in its present setting.
+        If `xp` does not have this dtype on `device`, or has it only with another setting.
     """
     name = dtype_name(dtype)
     known = xp.__array_namespace_info__().dtypes(device=device)
@@ -161,18 +161,18 @@ def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:
         return known[name]
     if isinstance(dtype, str) or name == "float64":
         raise TypeError(
-            f"dtype {name} is not to be had from {xp.__name__} here, only {', '.join(known)}; choose one of "
-            "these (JAX gives float64 after jax.config.update('jax_enable_x64', True))"
+            f"dtype {name} is not available in {xp.__name__} on this device; choose one of {', '.join(known)} "
+            "(JAX gives float64 after jax.config.update('jax_enable_x64', True))"
         )
-    return dtype  # outside the standard, such as bfloat16
+    return dtype  # a dtype outside the standard, such as bfloat16
 
 
 def from_host(host: Array, xp: Namespace, dtype: Any, device: Any = None) -> Array:
-    """Move a NumPy array to `xp` and `device` as `dtype` (see `find_dtype`), into memory of its own."""
+    """Copy a NumPy array to `xp` and `device` as `dtype` (see `find_dtype`). The copy shares no memory."""
     dtype = find_dtype(xp, dtype, device)
-    try:  # cast on the host: a device without float64 could not take the float64 that is drawn
+    try:  # cast on the host: the array may be float64, which the device may not have
         return xp.asarray(host.astype(dtype_name(dtype)), device=device)
-    except TypeError:  # a dtype that NumPy does not have
+    except TypeError:  # NumPy does not have the dtype
         return xp.astype(xp.asarray(host.astype("float32"), device=device), dtype)
 
 
@@ -183,5 +183,5 @@ def dtype_name(dtype: Any) -> str:
 
 
 def size(x: Array) -> int:
-    """How many elements `x` has (`x.size` is a method in PyTorch)."""
+    """The number of elements of `x`; in PyTorch, `x.size` is a method."""
     return math.prod(x.shape)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 import stat
@@ -12,13 +12,13 @@ from typing import IO, Any
 __all__ = ["check_output", "clear_parts", "replacing"]
 
 PART = ".xpnet-part"
-"""How the name of a file that is being written ends."""
+"""The suffix of a file that is being written."""
 
 
 def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
-    """`path`, if a file with one of the suffixes can be written there.
+    """Return `path`, or raise an error if no file with one of the suffixes can be written there.
 
-    Asked before a run, so that a mistyped name does not lose it.
+    It is called before a run, so that the results are not lost because of a mistyped name.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
@@ -34,15 +34,16 @@ def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
 
 
 def _target(path: Path) -> Path:
-    """The file itself, where `path` is a link to it."""
+    """The file that `path` points to, if `path` is a symbolic link; else `path`."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextmanager
 def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file that takes the place of `path` when it is complete and on the disk, and leaves no trace when it fails.
+    """Open a new file that replaces `path` when it is complete and on the disk. After an error, `path` is unchanged.
 
-    A link stays, and what it points to is replaced; a file that was there hands on its permissions.
+    If `path` is a symbolic link, the file that it points to is replaced. The new file has the permissions of the old
+    file.
     """
     path = _target(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
@@ -56,20 +57,20 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         os.replace(name, path)
         _sync(path.parent)
     except BaseException:
-        with suppress(FileNotFoundError):  # Ctrl-C came when it had taken its place
+        with suppress(FileNotFoundError):  # Ctrl-C came after the file was renamed
             os.unlink(name)
         raise
 
 
 def clear_parts(path: Path) -> None:
-    """Delete what processes that were killed while they wrote `path` have left."""
+    """Delete the incomplete files of processes that were killed while they wrote `path`."""
     path = _target(path)
     for part in path.parent.glob(f".{escape(path.name)}.*{PART}"):
         part.unlink(missing_ok=True)
 
 
 def _permissions(path: Path) -> int:
-    """Those of the file that is there, else those of a new one."""
+    """The permissions of the existing file, or those of a new file."""
     with suppress(FileNotFoundError):
         return stat.S_IMODE(path.stat().st_mode)
     umask = os.umask(0)
@@ -78,7 +79,7 @@ def _permissions(path: Path) -> int:
 
 
 def _sync(folder: Path) -> None:
-    """Put the names in a folder on the disk, on systems that open folders."""
+    """Write the entries of a folder to the disk, on systems where a folder can be opened."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

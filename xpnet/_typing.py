@@ -1,4 +1,4 @@
-"""The types that signatures of the whole package share."""
+"""The types in the signatures of the whole package."""
 
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -17,10 +17,10 @@ Params: TypeAlias = dict[str, Array]
 Shape: TypeAlias = tuple[int, ...]
 
 Schedule: TypeAlias = Callable[[Array], Array]
-"""From the number of updates made before, 0 at the first, to the learning rate.
+"""A function that takes the number of updates so far and returns the learning rate.
 
-The number is an array of shape () and an integer dtype, or a Python int. Under `jax.jit` it is traced, so the rate
-must be computed with array operations only.
+The number is an array of shape () and an integer dtype, or a Python int. Under `jax.jit` it is traced, so compute the
+learning rate with array operations only.
 """
 
 BackendName: TypeAlias = Literal["numpy", "cupy", "torch", "jax", "dask", "strict"]

@@ -1,6 +1,6 @@
-"""Checks of options: one for integers, one for numbers. Both return Python's own type, or raise one clear line.
+"""Checks of options: a function for integers and one for floats. Both return a Python number, or raise an error.
 
-A NumPy scalar among the options would widen float32 arrays, so it becomes a Python number here.
+A NumPy scalar becomes a Python number, because NumPy scalars would convert float32 arrays to float64.
 """
 
 import math
@@ -27,9 +27,9 @@ def check_integer(name: str, value: Any, least: int | None = None) -> int:
     Parameters
     ----------
     name : str
-        The argument, for the error; with the class or function where that is not clear, such as "Dense: units".
+        The name of the argument, for the error message. It may include the class or function, as in "Dense: units".
     value : int, or an integer of another library
-        Not a bool.
+        The value. A bool is an error.
     least : int, optional
         The smallest value that is allowed.
 
@@ -61,11 +61,11 @@ def check_number(name: str, value: Any, expected: str = "finite") -> float:
     Parameters
     ----------
     name : str
-        The argument, for the error, as in `check_integer`.
+        The name of the argument, for the error message, as in `check_integer`.
     value : real number
-        Not a bool.
+        The value. A bool is an error.
     expected : str
-        A key of `_RANGES`, such as "positive and finite".
+        The range: a key of `_RANGES`, such as "positive and finite".
 
     Raises
     ------

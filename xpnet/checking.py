@@ -1,4 +1,4 @@
-"""The book's gradient check made into a tool: backpropagation against numerical differentiation."""
+"""The gradient check: compare the gradients of backpropagation with numerical gradients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,22 +17,23 @@ __all__ = ["GradientCheck", "GradientError", "Row", "check_gradients", "check_la
 
 @dataclass(frozen=True)
 class Row:
-    """How the two gradients by one array compare.
+    """The comparison of the two gradients with respect to one array.
 
     Attributes
     ----------
     name : str
-        The parameter or input.
+        The name of the parameter or input.
     checked, total : int
-        Elements compared, and all there are.
+        The number of elements compared, and the number of elements of the array.
     mean_abs, max_abs : float
-        Absolute differences.
+        The mean and the largest absolute difference.
     mean_rel, max_rel : float
-        Differences relative to the larger of the two.
+        The mean and the largest relative difference: divided by the larger of the two absolute values.
     kinks : int
-        Elements that agree only at a smaller step: the first one went over a kink, such as a ReLU's.
+        The number of elements that agree only with a smaller step. With the first step, the difference quotient
+        crossed a kink, such as the kink of ReLU at 0.
     wrong : int
-        Elements that agree at no step.
+        The number of elements that do not agree with any step.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The outcome of a gradient check: a row per parameter; ``print`` shows the table."""
+    """The result of a gradient check, with one row for each parameter; ``print`` shows it as a table."""
 
     rows: tuple[Row, ...]
 
@@ -69,11 +70,12 @@ class GradientCheck:
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong.
+    """Raised by `check_gradients` and `check_layer` if a gradient is wrong.
 
     Attributes
     ----------
     report : GradientCheck
+        The result of the check, with all rows.
     """
 
     def __init__(self, report: GradientCheck) -> None:
@@ -99,14 +101,15 @@ def check_gradients(
     ----------
     net : Network
     x, t : array
-        A few samples and their targets, as the network takes them.
+        A few samples and their targets, in the shapes that the network takes.
     noise : dict of arrays, optional
-        The masks of a network with dropout, see `Sequential.draw`.
+        The dropout masks of a network with dropout, from `Sequential.draw`.
     sample : int, optional
-        How many elements of each parameter to compare, drawn by `seed`; all where not given.
+        The number of elements of each parameter to compare, drawn at random. Default: all elements.
     seed : int or numpy.random.Generator, default 0
+        The seed for drawing the elements.
     advance : callable, optional
-        Called after each element, to show progress.
+        Called without arguments after each element, to show progress.
 
     Returns
     -------
@@ -115,14 +118,14 @@ def check_gradients(
     Raises
     ------
     GradientError
-        If a gradient is wrong; it carries the report.
+        If a gradient is wrong. The attribute ``report`` of the error is the `GradientCheck`.
 
     Notes
     -----
-    The numerical side is computed in float64 where the library has it on that device, whatever the dtype of the
-    network. Two numbers agree if they differ by no more than rounding explains. Elements that do not agree are
-    computed again with a tenth and a hundredth of the step: a ReLU input closer to 0 than the step makes the
-    numerical side wrong, not the gradient.
+    The numerical gradient is computed in float64 if the library has float64 on that device, whatever the dtype of the
+    network. Two numbers agree if rounding can explain their difference. If two numbers do not agree, the numerical
+    gradient is computed again with a tenth and a hundredth of the step. A ReLU input closer to 0 than the step makes
+    the numerical gradient wrong, not the gradient of backpropagation.
 
     References
     ----------
@@ -155,17 +158,21 @@ def check_layer(
     sample: int | None = None,
     seed: int | Any = 0,
 ) -> GradientCheck:
-    """Compare a layer's `backward` with numerical derivatives, for a derivative of the loss drawn at random.
+    """Compare a layer's `backward` with numerical derivatives.
+
+    The layer's output gets random weights: the loss of the check is the weighted sum of the output.
 
     Parameters
     ----------
     build : callable
-        The layer's class: takes `params` in their order, returns a layer.
+        The layer's class, or a function that takes the arrays of `params` in their order and returns a layer.
     params : dict of arrays
-        By name; ``{"W": W, "b": b}`` are compared with the layer's ``dW`` and ``db`` after `backward`, or, where it
-        has no such attributes, with its ``gradients()`` in their order.
+        The parameters by name. The numerical gradients of ``{"W": W, "b": b}`` are compared with the layer's
+        attributes ``dW`` and ``db`` after `backward`. If the layer has no such attributes, they are compared with
+        its ``gradients()``, in the order of `params`.
     *inputs : array
-        What `forward` takes. The first ones are compared with what `backward` returns; targets beyond are not.
+        The arguments of `forward`. If `backward` returns n gradients, the first n inputs are checked. Inputs after
+        these, such as targets, are not checked.
     sample, seed
         As in `check_gradients`.
 
@@ -192,7 +199,7 @@ def check_layer(
     out = layer.forward(*inputs)
     xp = namespace(x=inputs[0])
     host = Normal(1.0)(generator(seed), tuple(out.shape))
-    # The terms of the loss, Σ dout y, add up to 1 without their signs: rounding is that of numbers around 1.
+    # The absolute values of the terms of the loss, Σ dout y, sum to at most 1: the loss rounds like a number near 1.
     host = host / max(1.0, float(abs(host * to_numpy(_widen(xp, out))).sum()))
     dout = from_host(host, xp, inputs[0].dtype, device(inputs[0])) if out.shape else 1.5
     back = layer.backward(dout)
@@ -220,7 +227,7 @@ def _check(
     seed: int | Any,
     advance: Callable[[], None],
 ) -> GradientCheck:
-    """Compare the `gradients` of `loss` by each of the `arrays` with its numerical derivatives."""
+    """Compare the `gradients` of `loss` with respect to each of the `arrays` with numerical derivatives."""
     if sample is not None:
         sample = check_integer("sample", sample, 1)
     rng = generator(seed)
@@ -254,7 +261,7 @@ def _check(
                 difference, larger = abs(a - n), max(abs(a), abs(n))
                 noise = 16 * rounding / (h * shrink)
                 agrees = difference <= noise + precision * max(larger, 0.1 * scale)
-                if agrees or noise > 0.1 * larger:  # noise would hide what is wrong: a smaller step cannot tell
+                if agrees or noise > 0.1 * larger:  # with a smaller step, rounding would hide a wrong gradient
                     break
             kinks += agrees and shrink < 1
             wrong += not agrees

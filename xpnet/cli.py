@@ -41,13 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; those of the process where not given.
+        The arguments. Default: the arguments of the process, ``sys.argv[1:]``.
 
     Returns
     -------
     int
-        The exit status: 0, 1 where something is found wrong or a loss is not finite, 2 where the arguments do not
-        fit, 130 after Ctrl-C.
+        The exit status: 0 for success; 1 if a check fails or a loss is not finite; 2 for an error, such as a wrong
+        argument or a missing file; 130 after Ctrl-C.
     """
     options = _parser().parse_args(argv)
     try:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
-    """What an error says, with arguments of the library as the options that were typed."""
+    """The message of an error, with the options of the command line in place of the library's argument names."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
@@ -75,7 +75,7 @@ def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
 
 
 def _speaks(options: argparse.Namespace) -> bool:
-    """Whether this is the process that prints and writes: the first one, where several share a run."""
+    """Whether this process prints and writes files. In a run on several processes, only the first process does."""
     try:
         return processes(getattr(options, "distributed", None)).rank == 0
     except (ImportError, ProcessesError):
@@ -104,11 +104,13 @@ def _parser() -> argparse.ArgumentParser:
 
     def add_common(sub: argparse.ArgumentParser, dtype: str) -> None:
         _add(sub, "--backend", f"library: {', '.join(BACKENDS)}", default="numpy", choices=BACKENDS, metavar="NAME")
-        _add(sub, "--device", "such as cuda:1, see 'xpnet backends' (default: the backend's first)", metavar="NAME")
+        _add(
+            sub, "--device", "device, such as cuda:1; listed by 'xpnet backends' (default: the first)", metavar="NAME"
+        )
         _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
-        _add(sub, "--hidden", "units of the hidden layer", default=50, **INTEGER)
+        _add(sub, "--hidden", "number of units in the hidden layer", default=50, **INTEGER)
         _add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
-        _add(sub, "--seed", "draws weights and batches, alike on every backend", default=0, **INTEGER)
+        _add(sub, "--seed", "random seed; the random numbers are the same on every backend", default=0, **INTEGER)
 
     sub = command("train", _train, "train the two-layer network on MNIST or another dataset")
     known = f"dataset: {', '.join(names())}, or a folder with the four files of MNIST's format"
@@ -116,42 +118,51 @@ def _parser() -> argparse.ArgumentParser:
     add_common(sub, "float32")
     _add_training(sub)
 
-    sub = command("predict", _predict, "read digits from image files with a network that was saved")
+    sub = command("predict", _predict, "read digits from image files with a saved network")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="an image with one digit, of any size")
-    sub.add_argument("--model", required=True, metavar="FILE", help="a file of train --checkpoint or save_network")
+    sub.add_argument(
+        "--model", required=True, metavar="FILE", help="network file of train --checkpoint or save_network"
+    )
 
-    command("backends", _backends, "list the array libraries: version, devices, usable or why not")
+    command(
+        "backends", _backends, "list the array libraries: version, devices, and whether this machine can use them"
+    )
 
     sub = command("gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples")
     add_common(sub, "float64")
-    _add(sub, "--samples", "MNIST samples in the loss", default=3, **INTEGER)
-    _add(sub, "--elements", "elements of each parameter (default: all on NumPy, 200 elsewhere)", **INTEGER)
+    _add(sub, "--samples", "number of MNIST samples in the loss", default=3, **INTEGER)
+    _add(
+        sub,
+        "--elements",
+        "number of elements of each parameter to compare (default: all on NumPy, 200 elsewhere)",
+        **INTEGER,
+    )
 
-    about = "measure every function and layer on every library, ONNX's vectors too"
+    about = "measure the errors of all functions and layers on each library; run ONNX's test vectors"
     sub = command("conformance", _conformance, about)
-    several = f"one of {', '.join(BACKENDS)}; can be given again (default: all that are usable)"
+    several = f"library: {', '.join(BACKENDS)}; repeat for several (default: all usable libraries)"
     _add(sub, "--backend", several, action="append", choices=BACKENDS, metavar="NAME")
-    _add(sub, "--device", "such as cuda (default: the first device of each kind)", metavar="NAME")
-    _add(sub, "--page", "write the tables as a page, too (.md)", metavar="FILE")
+    _add(sub, "--device", "device, such as cuda (default: the first device of each kind)", metavar="NAME")
+    _add(sub, "--page", "also write the tables to a Markdown file (.md)", metavar="FILE")
     return parser
 
 
 def _add_training(sub: argparse.ArgumentParser) -> None:
     """The options of a run."""
-    _add(sub, "--epochs", "passes over the training set", default=17, **INTEGER)
-    _add(sub, "--batch-size", "samples of a mini-batch", default=100, **INTEGER)
+    _add(sub, "--epochs", "number of passes over the training set", default=17, **INTEGER)
+    _add(sub, "--batch-size", "number of samples in a mini-batch", default=100, **INTEGER)
     _add(sub, "--optimizer", "optimizer", default="sgd", choices=OPTIMIZERS)
     _add(sub, "--lr", "learning rate (default: the optimizer's own, 0.1 for sgd)", type=float, metavar="RATE")
     ways: dict[str, Any] = {"choices": ("shuffle", "replacement"), "default": "shuffle"}
     _add(sub, "--sampling", "mini-batches: shuffled each epoch, or drawn with replacement", **ways)
     fraction: dict[str, Any] = {"type": float, "metavar": "FRACTION", "default": 0.0}
-    _add(sub, "--validation", "fraction of the training samples to keep out of training and to evaluate", **fraction)
-    _add(sub, "--patience", "end after N epochs without a smaller validation loss; keep the best network", **INTEGER)
+    _add(sub, "--validation", "fraction of the training samples kept for evaluation, not training", **fraction)
+    _add(sub, "--patience", "end after N epochs without a smaller validation loss; needs --validation", **INTEGER)
     _add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
     _add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
     _add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
-    sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint, if there is one")
-    _add(sub, "--distributed", "mpi: share each mini-batch among the processes of mpiexec", choices=("mpi",))
+    sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint file, if it exists")
+    _add(sub, "--distributed", "mpi: divide each mini-batch among the processes of mpiexec", choices=("mpi",))
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
 
 
@@ -172,7 +183,7 @@ def _train(options: argparse.Namespace) -> int:
             check_output(options.plot, ".png", ".svg", ".pdf")
             from .plotting import figure
 
-            figure()  # raises now, not after the training, where matplotlib is missing
+            figure()  # if matplotlib is missing, raise the error before the training, not after it
     start, diverged = time.perf_counter(), None
     try:
         history = train(
@@ -195,7 +206,7 @@ def _train(options: argparse.Namespace) -> int:
             distributed=options.distributed,
             progress=not options.quiet,
         ).history
-    except Diverged as error:  # what there is of the run is kept
+    except Diverged as error:  # the history up to here is saved and plotted before the error is raised
         diverged, history = error, error.history
     if _speaks(options):
         if options.history:
@@ -249,7 +260,7 @@ def _backends(options: argparse.Namespace) -> int:
 
 def _gradcheck(options: argparse.Namespace) -> int:
     backend = get_backend(options.backend)
-    backend.enable_float64()  # the numerical side, whatever the dtype of the network
+    backend.enable_float64()  # the numerical gradient is float64, whatever the dtype of the network
     xp, place = backend.namespace(), backend.device(options.device)
     if not 1 <= options.samples <= 60_000:
         raise ValueError(f"--samples must be from 1 to 60000, got {options.samples}")
@@ -275,7 +286,7 @@ def _gradcheck(options: argparse.Namespace) -> int:
 
 
 def _conformance(options: argparse.Namespace) -> int:
-    from .conformance import run  # what it measures with is made when it is imported
+    from .conformance import run  # imported late: the import builds all cases
 
     if options.page:
         check_output(options.page, ".md")

@@ -1,4 +1,4 @@
-"""Activations, losses and labels: array in, array out, on whatever library and device the arrays have."""
+"""Functions of arrays: activations, losses and labels. The result has the library and device of the arguments."""
 
 from ._array import check_floating, device, index_dtype, is_integral, namespace
 from ._typing import Array, Namespace
@@ -32,7 +32,7 @@ def _floating(where: str, x: Array) -> Namespace:
 
 
 def identity_function(x: Array, /) -> Array:
-    """`x` itself: the output layer of regression.
+    """Return `x` unchanged: the activation of the output layer in regression.
 
     Examples
     --------
@@ -45,10 +45,10 @@ def identity_function(x: Array, /) -> Array:
 
 @on_arrays_device
 def step_function(x: Array, /) -> Array:
-    """1 where `x` is above 0, else 0: the perceptron's activation.
+    """Return 1 for elements of `x` above 0, and 0 for the others: the activation of the perceptron.
 
-    Its slope is 0 wherever it has one. A network of such steps, like an accuracy, does not move when a weight
-    moves a little, and so cannot be learned from.
+    The derivative of the step function is 0 everywhere except at 0, where there is no derivative. A network of step
+    functions therefore cannot be trained by gradient descent: a small change of a weight does not change its output.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def step_function(x: Array, /) -> Array:
 
 @on_arrays_device
 def sigmoid(x: Array, /) -> Array:
-    """1 / (1 + exp(-x)), without overflow and with its whole lower tail.
+    """The sigmoid function 1 / (1 + exp(-x)), without overflow, and accurate for large negative `x`.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def sigmoid(x: Array, /) -> Array:
 
     Notes
     -----
-    Only exponentials of negative numbers are taken. ``1 / (1 + exp(-x))`` as it stands overflows for large
-    negative `x`, and the form ``(1 + tanh(x/2)) / 2`` is 0 from -38 on.
+    The function computes exponentials of negative numbers only. The formula ``1 / (1 + exp(-x))`` would overflow for
+    large negative `x`. The formula ``(1 + tanh(x/2)) / 2`` would be 0 below -38.
 
     References
     ----------
@@ -140,7 +140,7 @@ def sigmoid_grad(x: Array, /) -> Array:
 
 @on_arrays_device
 def relu(x: Array, /) -> Array:
-    """`x` where it is above 0, else 0; NaN stays NaN.
+    """The rectified linear unit, max(x, 0), element by element; NaN stays NaN.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def relu(x: Array, /) -> Array:
 
 @on_arrays_device
 def relu_grad(x: Array, /) -> Array:
-    """The derivative of `relu`: 1 where `x` is above 0, else 0 (at 0 too, as in the layer).
+    """The derivative of `relu`: 1 for elements of `x` above 0, and 0 for the others (also at 0, as in `Relu`).
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def softmax(x: Array, /, *, axis: int = -1) -> Array:
     Parameters
     ----------
     x : array of real floating dtype, shape (..., K)
-        Scores; one sample ``(K,)``, a batch ``(N, K)``, or more.
+        Scores (logits): one sample ``(K,)``, a batch ``(N, K)``, or more dimensions.
     axis : int, default -1
         The axis of the classes.
 
@@ -208,7 +208,7 @@ def softmax(x: Array, /, *, axis: int = -1) -> Array:
 
     Notes
     -----
-    Shifted by the maximum first, so that large scores are safe.
+    The maximum is subtracted from `x` first, so that large scores do not overflow.
 
     References
     ----------
@@ -227,7 +227,7 @@ def softmax(x: Array, /, *, axis: int = -1) -> Array:
 
 @on_arrays_device
 def log_softmax(x: Array, /, *, axis: int = -1) -> Array:
-    """The logarithm of `softmax`, exact also where the softmax itself rounds to 0.
+    """The logarithm of `softmax`, accurate even for elements whose softmax rounds to 0.
 
     Parameters
     ----------
@@ -256,17 +256,17 @@ def log_softmax(x: Array, /, *, axis: int = -1) -> Array:
 
 @on_arrays_device
 def one_hot(t: Array, num_classes: int, /, *, dtype: object = None) -> Array:
-    """Rows of zeros with a one where the label says.
+    """Convert integer labels to one-hot rows: zeros, with a 1 at the index of the label.
 
     Parameters
     ----------
     t : array of integer dtype, shape (...)
-        Labels from 0 to `num_classes` - 1. A label out of range gives a row of zeros: values are checked
-        once, at the edge of training, not here.
+        Labels from 0 to `num_classes` - 1. A label out of range gives a row of zeros: this function does not check
+        values. `fit` and `evaluate` check them.
     num_classes : int
-        How many classes, K.
+        The number of classes, K.
     dtype : real floating dtype of `t`'s library, optional
-        The library's default floating dtype where not given.
+        Default: the library's default floating dtype.
 
     Returns
     -------
@@ -294,10 +294,10 @@ def one_hot(t: Array, num_classes: int, /, *, dtype: object = None) -> Array:
 
 
 def _comparable(xp: Namespace, t: Array, num_classes: int) -> tuple[Array, Array]:
-    """The labels, shape (..., 1), and all classes, shape (K,).
+    """The labels, shape (..., 1), and the indices of all classes, shape (K,).
 
-    Both are of the library's index dtype: a class number above 255 does not fit uint8, and PyTorch does not compare
-    with uint16 or uint64.
+    Both arrays have the library's index dtype: a class index above 255 does not fit uint8, and PyTorch cannot compare
+    arrays of uint16 or uint64.
     """
     where = device(t)
     index = index_dtype(xp, where)
@@ -307,12 +307,12 @@ def _comparable(xp: Namespace, t: Array, num_classes: int) -> tuple[Array, Array
 
 @elementwise
 def _equal(labels: Array, classes: Array, like: Array) -> Array:
-    """1 where they are equal, else 0, in the dtype of `like`."""
+    """1 where `labels` and `classes` are equal, else 0, in the dtype of `like`."""
     return namespace(labels=labels).astype(labels == classes, like.dtype)
 
 
 def _are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
-    """Whether `t` holds labels for the scores `x`, not one-hot rows: told by dimensions and dtype, and checked."""
+    """Whether `t` holds integer labels, not one-hot rows; an error if the shape or dtype of `t` is neither."""
     labels, one_hots = tuple(x.shape[:-1]), tuple(x.shape)
     if t.ndim == x.ndim:
         if tuple(t.shape) != one_hots:
@@ -335,7 +335,7 @@ def _are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
 
 
 def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
-    """`t` in the shape and dtype of the scores `x`: one-hot rows made of labels, or `t` itself."""
+    """Targets in the shape and dtype of the scores `x`: labels become one-hot rows, one-hot rows are only cast."""
     if _are_labels(xp, where, x, t):
         return _equal(*_comparable(xp, t, x.shape[-1]), x)
     return t if t.dtype == x.dtype else xp.astype(t, x.dtype)
@@ -343,7 +343,7 @@ def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
 
 @on_arrays_device
 def accuracy(y: Array, t: Array, /) -> Array:
-    """The share of samples whose largest score is at the right class.
+    """The fraction of samples whose largest score is at the class of the target.
 
     Parameters
     ----------
@@ -358,8 +358,10 @@ def accuracy(y: Array, t: Array, /) -> Array:
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes or shapes do not fit; if there is no sample.
+    TypeError
+        If `y` is not a real floating array, or if labels `t` are not integers.
+    ValueError
+        If the shape of `t` does not match the shape of `y`, or if the batch is empty.
 
     Examples
     --------
@@ -380,7 +382,7 @@ def accuracy(y: Array, t: Array, /) -> Array:
 
 @on_arrays_device
 def confusion_matrix(y: Array, t: Array, /) -> Array:
-    """How many samples of class i have their largest score at class j.
+    """Count the samples of each class i that have their largest score at class j.
 
     Parameters
     ----------
@@ -391,12 +393,15 @@ def confusion_matrix(y: Array, t: Array, /) -> Array:
     Returns
     -------
     array of the library's index dtype, shape (K, K)
-        The classes of `t` are rows, those of `y` columns; the diagonal counts what is right.
+        Rows are the classes of the targets `t`. Columns are the predicted classes of `y`. The diagonal counts the
+        correct predictions.
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes or shapes do not fit; if there is no sample.
+    TypeError
+        If `y` is not a real floating array, or if labels `t` are not integers.
+    ValueError
+        If `y` is not a batch, if the batch is empty, or if the shape of `t` does not match the shape of `y`.
 
     Examples
     --------
@@ -420,9 +425,9 @@ def confusion_matrix(y: Array, t: Array, /) -> Array:
 
 
 def _largest(xp: Namespace, y: Array) -> Array:
-    """The class of the largest score, the first of equals.
+    """The index of the largest score; of equal scores, the first.
 
-    Not `argmax`, which array-api-strict makes int64 even on its device that has no int64.
+    `argmax` is not used: array-api-strict returns int64 from `argmax` even on its device that has no int64.
     """
     classes = xp.arange(y.shape[-1], dtype=index_dtype(xp, device(y)), device=device(y))
     best = xp.where(y == xp.max(y, axis=-1, keepdims=True), classes, y.shape[-1])
@@ -442,7 +447,7 @@ def check_batch(where: str, name: str, x: Array) -> None:
 
 
 def batch_size(x: Array) -> int:
-    """How many samples `x` holds: one where it is a single sample, shape (K,)."""
+    """The number of samples in `x`: N for a batch, shape (N, K), and 1 for a single sample, shape (K,)."""
     return x.shape[0] if x.ndim == 2 else 1
 
 
@@ -450,7 +455,7 @@ def batch_size(x: Array) -> int:
 def sum_squared_error(y: Array, t: Array, /) -> Array:
     """E = 1/2 Σ (y - t)², summed over the outputs and averaged over the batch.
 
-    Some editions of the book call it the mean squared error.
+    Some editions of the book call this loss the mean squared error.
 
     Parameters
     ----------
@@ -465,8 +470,10 @@ def sum_squared_error(y: Array, t: Array, /) -> Array:
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes or shapes do not fit; if there is no sample.
+    TypeError
+        If `y` is not a real floating array.
+    ValueError
+        If `t` and `y` have different shapes, or if the batch is empty.
 
     References
     ----------
@@ -505,14 +512,16 @@ def cross_entropy_error(y: Array, t: Array, /) -> Array:
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes or shapes do not fit; if there is no sample.
+    TypeError
+        If `y` is not a real floating array, or if labels `t` are not integers.
+    ValueError
+        If the shape of `t` does not match the shape of `y`, or if the batch is empty.
 
     Notes
     -----
-    The 1e-7 guards against log(0) the way the book does. It also makes the loss of a sure and right answer
-    slightly negative and that of a sure and wrong one no larger than 16.1. Where the scores are at hand,
-    `softmax_cross_entropy` is exact; the networks train with that.
+    The constant 1e-7 avoids log(0), as in the book. It has two side effects: the loss of a correct prediction with
+    probability 1 is slightly negative, and no sample has a loss above 16.1. `softmax_cross_entropy` takes scores in
+    place of probabilities and has no such constant. The networks are trained with `softmax_cross_entropy`.
 
     References
     ----------
@@ -534,12 +543,12 @@ def cross_entropy_error(y: Array, t: Array, /) -> Array:
 
 @on_arrays_device
 def softmax_cross_entropy(x: Array, t: Array, /) -> Array:
-    """-Σ t log_softmax(x) of scores `x`, averaged over the batch: exact, whatever the scores.
+    """-Σ t log_softmax(x) of scores `x`, averaged over the batch; accurate for large scores, too.
 
     Parameters
     ----------
     x : array of real floating dtype, shape (N, K) or (K,)
-        Scores, finite.
+        Scores (logits). All of them must be finite.
     t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
 
     Returns
@@ -548,8 +557,10 @@ def softmax_cross_entropy(x: Array, t: Array, /) -> Array:
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes or shapes do not fit; if there is no sample.
+    TypeError
+        If `x` is not a real floating array, or if labels `t` are not integers.
+    ValueError
+        If the shape of `t` does not match the shape of `x`, or if the batch is empty.
 
     References
     ----------

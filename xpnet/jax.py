@@ -1,6 +1,6 @@
-"""xpnet inside JAX: layers, losses and networks as functions whose derivative is xpnet's own backward.
+"""xpnet inside JAX: layers, losses and networks as JAX functions, differentiated with xpnet's `backward`.
 
-Needs JAX: the extra `jax`.
+The module needs JAX: the extra `jax`.
 """
 
 from collections.abc import Callable
@@ -20,26 +20,27 @@ __all__ = ["as_function"]
 
 
 def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
-    """A layer, a loss or a stack as a `jax.custom_vjp` function, differentiated by xpnet's own backward.
+    """Convert a layer, a loss or a `Sequential` to a `jax.custom_vjp` function with xpnet's `backward`.
 
     Parameters
     ----------
     thing : layer class, loss class or Sequential
+        The class or the network to convert.
     **options
-        What the class takes by keyword; for a stack ``training=True``.
+        Keyword arguments of the class; for a `Sequential`, ``training=True``.
 
     Returns
     -------
     callable
-        For a class ``f(params, *inputs)``, where `params` is the tuple of arrays that it is built from, such as
-        ``(W, b)``, and the inputs are those of its `forward`. For a stack ``f(params, x, state=None, noise=None)``;
-        in training it returns the output and the next state. Works under `jax.jit`, `jax.vmap` and `jax.grad`, in
-        reverse mode.
+        For a class, ``f(params, *inputs)``: `params` is the tuple of arrays from which the class is built, such as
+        ``(W, b)``, and `inputs` are the arguments of its `forward`. For a `Sequential`,
+        ``f(params, x, state=None, noise=None)``; with ``training=True`` it returns the output and the new state. The
+        function works under `jax.jit`, `jax.vmap`, and `jax.grad` in reverse mode.
 
     Notes
     -----
-    The backward pass makes the forward pass anew from parameters and inputs, which are all that is kept. Under
-    `jax.jit` the compiler sees that both are the same and computes one.
+    Only parameters and inputs are stored for the backward pass, which computes the forward pass a second time. Under
+    `jax.jit`, the compiler merges the two forward passes.
 
     Examples
     --------
@@ -52,7 +53,7 @@ def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
     one_pass, training = pass_of(thing, options), options.get("training", False)
 
     def run(*arguments: Any) -> Pass:
-        # JAX hands NumPy arrays on as they are.
+        # JAX passes NumPy arrays without a conversion.
         params, inputs, carried = jax.tree.map(jax.numpy.asarray, arguments)
         return one_pass(params, *inputs, **carried)
 

@@ -1,4 +1,4 @@
-"""Numerical differentiation: of any scalar function, on any backend, knowing nothing of networks."""
+"""Numerical derivatives and gradients of any scalar function, on any backend."""
 
 import math
 import warnings
@@ -22,18 +22,21 @@ def numerical_diff(
     h: float | None = None,
     method: Literal["central", "forward"] = "central",
 ) -> Any:
-    """The derivative of a function of one variable, by differences.
+    """The derivative of a function of one variable, computed by finite differences.
 
     Parameters
     ----------
     f : callable
-        Takes `x` (element by element, where `x` is an array) and returns its like.
+        Takes `x`, and returns a value of the same type and shape. If `x` is an array, `f` is applied to each element.
     x : float, or array of real floating dtype
+        The point or points at which the derivative is computed.
     h : float, optional
-        The step. Where not given eps^(1/3) max(1, abs(x)) for central and eps^(1/2) max(1, abs(x)) for forward
-        differences, with eps the rounding of the dtype: near the best balance of truncation and rounding.
+        The step. Default: eps^(1/3) max(1, abs(x)) for central differences, and eps^(1/2) max(1, abs(x)) for forward
+        differences. eps is the machine epsilon of the dtype. These steps keep the sum of truncation error and
+        rounding error small.
     method : {"central", "forward"}, default "central"
-        ``(f(x + h) - f(x - h)) / 2h``, whose error falls as h², or ``(f(x + h) - f(x)) / h``, as h.
+        "central" is ``(f(x + h) - f(x - h)) / 2h``; its truncation error is proportional to h². "forward" is
+        ``(f(x + h) - f(x)) / h``; its truncation error is proportional to h.
 
     Returns
     -------
@@ -42,7 +45,7 @@ def numerical_diff(
     Raises
     ------
     ValueError
-        If the step vanishes next to `x` in its dtype, as the book's 1e-50 does.
+        If the step is so small that x + h rounds to `x` in its dtype, as with the book's example of 1e-50.
 
     References
     ----------
@@ -84,16 +87,17 @@ def default_step(x: Array, power: float = 1 / 3) -> Array:
 
 @on_arrays_device
 def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | None = None) -> Array:
-    """The gradient of a scalar function, by central differences, one element of `x` at a time.
+    """The gradient of a scalar function, computed by central differences for one element of `x` at a time.
 
     Parameters
     ----------
     f : callable
-        Takes an array like `x`, returns one number (a Python number or an array of shape ()). It must use its
-        argument: `x` itself is never written to.
+        Takes an array of the shape and dtype of `x`, and returns one number (a Python number or an array of
+        shape ()). `f` must use its argument: it is called with changed copies of `x`, and `x` itself is not changed.
     x : array of real floating dtype, any shape
+        The point at which the gradient is computed.
     h : float, optional
-        The step; eps^(1/3) max(1, abs(x)) where not given.
+        The step. Default: eps^(1/3) max(1, abs(x)).
 
     Returns
     -------
@@ -104,7 +108,7 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | Non
     TypeError
         If `x` is not a real floating array.
     ValueError
-        If the step vanishes next to an element of `x`, or `f` returns more than one number.
+        If the step is so small that x + h rounds to x for an element of `x`, or if `f` returns more than one number.
 
     Warns
     -----
@@ -137,7 +141,10 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | Non
 def partial_slopes(
     f: Callable[[Array], Any], x: Array, elements: Iterable[int], h: float | Array | None = None, /
 ) -> list[float]:
-    """The derivatives of `f` by some elements of `x`, counted in row-major order, by central differences."""
+    """The derivatives of `f` with respect to some elements of `x`, by central differences.
+
+    `elements` are indices into `x` in row-major order.
+    """
     xp = namespace(x=x)
     step = default_step(x) if h is None else h
     above, below = x + step, x - step
@@ -228,25 +235,26 @@ def gradient_descent(
     *,
     history: bool = False,
 ) -> Array | tuple[Array, Array]:
-    """Walk against the numerical gradient of `f`, `step_num` times `lr` of it.
+    """Minimize `f` by gradient descent with its numerical gradient: `step_num` updates with learning rate `lr`.
 
     Parameters
     ----------
     f : callable
-        Takes an array like `init_x`, returns one number.
+        Takes an array of the shape and dtype of `init_x`, and returns one number.
     init_x : array of real floating dtype, any shape
-        Where to start; it is not written to.
+        The starting point. The array is not changed.
     lr : float, default 0.01
         The learning rate.
     step_num : int, default 100
+        The number of updates.
     history : bool, default False
-        Whether to return the way, too.
+        Whether to return all points, too.
 
     Returns
     -------
     x : array, same shape, dtype and device as `init_x`
-    history : array, shape (step_num + 1, ...), only on request
-        Every point of the way, the first and the last included.
+    history : array, shape (step_num + 1, ...), only with ``history=True``
+        The starting point, and the point after each update.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Figures; needs matplotlib (``pip install 'xpnet[plot]'``). They touch no global state of matplotlib's."""
+"""Plots of a run. The module needs matplotlib: the extra `plot`. It does not change matplotlib's global state."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,19 @@ __all__ = ["figure", "plot_history"]
 
 
 def figure(columns: int = 1, *, width: float = 5.0, height: float = 3.6) -> tuple[Any, list[Any]]:
-    """A matplotlib figure that belongs to no window, and its axes, side by side.
+    """Create a matplotlib figure without a window, and its axes, side by side.
 
     Parameters
     ----------
     columns : int, default 1
+        The number of axes.
     width, height : float
-        Of one pair of axes, in inches.
+        The size of each of the axes, in inches.
 
     Raises
     ------
     ImportError
-        If matplotlib is not installed; the message says how to get it.
+        If matplotlib is not installed. The message has the command that installs it.
     """
     try:
         from matplotlib.figure import Figure
@@ -37,10 +38,11 @@ def figure(columns: int = 1, *, width: float = 5.0, height: float = 3.6) -> tupl
 
 
 def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
-    """Draw a training run into an image file, of the kind that the suffix names.
+    """Plot the history of a run to an image file. The suffix of `path` decides the format.
 
-    The loss of every update, with its mean over 50 updates, and the accuracies after each epoch; those of the
-    validation set, if there is one. Without accuracies the loss on the test set is drawn.
+    The first plot has the loss of each update, its mean over 50 updates, and the validation loss, if there is one.
+    The second plot has the accuracies after each epoch. If the network does not classify, there is no second plot,
+    and the first plot also has the loss on the test set.
     """
     marks = {"color": "C2", "marker": "^", "markersize": 3, "label": "validation"}
     fig, axes = figure(2 if history.train_accuracy else 1)

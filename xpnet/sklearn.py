@@ -1,7 +1,8 @@
-"""scikit-learn's multi-layer perceptrons on xpnet's layers, on the device of the arrays that they are given.
+"""scikit-learn's multi-layer perceptrons, computed by xpnet on the device of the arrays that are passed.
 
-Needs scikit-learn: the extra `sklearn`. After ``sklearn.set_config(array_api_dispatch=True)`` they compute and answer
-with PyTorch, CuPy and other libraries; without it with NumPy, as scikit-learn does.
+The module needs scikit-learn: the extra `sklearn`. After ``sklearn.set_config(array_api_dispatch=True)``, the
+estimators compute with PyTorch, CuPy and other libraries, and return their arrays. Without this setting, they use
+NumPy, as scikit-learn does.
 """
 
 import contextlib
@@ -57,7 +58,7 @@ _LOSSES: dict[str, nn.LossDescription] = {
 
 @dataclass(frozen=True)
 class _Velocity(Optimizer):
-    """Momentum as the book and scikit-learn write it, with the learning rate in the velocity: v ← α v - lr g."""
+    """Momentum as in the book and in scikit-learn: the velocity contains the learning rate, v ← α v - lr g."""
 
     momentum: float = 0.9
     nesterov: bool = True
@@ -69,7 +70,7 @@ class _Velocity(Optimizer):
 
 
 class _Adam(Adam):
-    """Adam as scikit-learn writes it, which adds ε to √v, not to √v̂."""
+    """Adam as in scikit-learn, with ε added to √v, not to √v̂."""
 
     def scales(self, step: Array) -> tuple[Array | float, ...]:
         lr, short_m, short_root = super().scales(step)
@@ -90,22 +91,22 @@ def _takes_batches(estimator: Any) -> bool:
 
 
 def _floats(X: Any) -> list[Any]:
-    """The floating dtypes that samples may have; others become the first."""
+    """The floating dtypes that samples may have. Samples of another dtype are converted to the first of these."""
     xp, where = namespace(host=np.empty(0)), None
     if get_config()["array_api_dispatch"]:
-        with contextlib.suppress(TypeError):  # a list, or a table
+        with contextlib.suppress(TypeError):  # X is a list or a DataFrame
             xp, where = namespace(X=X), device(X)
     return [xp.float64, xp.float32] if has_float64(xp, where) else [xp.float32]
 
 
 def _beside(host: Host, X: Array) -> Array:
-    """A NumPy array where `X` is: integers to index with, others in the dtype of `X`."""
+    """A NumPy array, moved to the library and device of `X`. Integers become indices; others get the dtype of `X`."""
     xp, where = namespace(X=X), device(X)
     return from_host(host, xp, index_dtype(xp, where) if host.dtype.kind in "iu" else X.dtype, where)
 
 
 class _Perceptron(BaseEstimator):
-    """What both estimators share: everything but what targets and answers mean."""
+    """The base class of both estimators: everything except the meaning of targets and predictions."""
 
     @on_arrays_device
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -114,10 +115,11 @@ class _Perceptron(BaseEstimator):
         Parameters
         ----------
         X : array, shape (N, D)
+            Samples.
         y : array, shape (N,) or (N, K)
             Targets.
         sample_weight : array, shape (N,), optional
-            What each sample counts.
+            The weight of each sample.
 
         Returns
         -------
@@ -129,7 +131,7 @@ class _Perceptron(BaseEstimator):
     @available_if(_takes_batches)
     @on_arrays_device
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Go on training for one pass over the given samples; takes what `fit` takes."""
+        """Continue training with one pass over the samples. The arguments are those of `fit`."""
         self._validate_params()
         return self._train(X, y, sample_weight, incremental=True)
 
@@ -163,7 +165,7 @@ class _Perceptron(BaseEstimator):
         return self
 
     def _initialize(self, X: Array, units: list[int]) -> None:
-        """Draw parameters as scikit-learn does, so that one `random_state` starts both alike."""
+        """Draw the same initial parameters as scikit-learn does for the same `random_state`."""
         self.n_layers_, self.n_iter_, self.t_ = len(units), 0, 0
         factor = 2.0 if self.activation == "logistic" else 6.0
         self.coefs_: list[Array] = []
@@ -181,7 +183,7 @@ class _Perceptron(BaseEstimator):
             self.best_validation_score_: Any = -np.inf if self.early_stopping else None
             self.best_loss_: Any = None if self.early_stopping else np.inf
 
-    # The network. Its parameters are `coefs_` and `intercepts_`, which one may change between two calls.
+    # The network. Its parameters are `coefs_` and `intercepts_`, which a user may change between two calls.
 
     @property
     def _stack(self) -> Sequential:
@@ -201,9 +203,9 @@ class _Perceptron(BaseEstimator):
         self.intercepts_ = [params[f"b{i}"] for i in numbers]
 
     def _objective(self) -> Callable[..., tuple[Array, Params]]:
-        """The pure function of parameters and a batch that is made small: loss and gradient, with the penalty."""
+        """A pure function of parameters and a batch, which returns the loss and its gradient, with the L2 penalty."""
         stack, alpha = self._stack, float(self.alpha)
-        # As in scikit-learn, the squared error shown is the mean over outputs, and the gradient that of their sum.
+        # As in scikit-learn, the reported squared error is a mean over the outputs; the gradient is that of the sum.
         shown = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 
         def objective(params: Params, x: Array, t: Array, weight: Array | None = None) -> tuple[Array, Params]:
@@ -228,7 +230,7 @@ class _Perceptron(BaseEstimator):
         return _Velocity(lr, self.momentum, self.nesterovs_momentum)
 
     def _runner(self, X: Array) -> Callable[..., Any]:
-        """Many updates one after the other, with the learning rate as it is now."""
+        """A function that makes many updates, with the current learning rate."""
         objective, optimizer = self._objective(), self._optimizer(self._rate)
 
         def step(carry: tuple[Params, Params], batch: Data, noise: Any) -> tuple[tuple[Params, Params], Array]:
@@ -239,7 +241,7 @@ class _Perceptron(BaseEstimator):
         return backend_of(X).repeat(step)
 
     def _descend(self, data: Data, targets: Host, incremental: bool) -> None:
-        """Mini-batches, as scikit-learn draws them."""
+        """Train with the same mini-batches as scikit-learn."""
         X = data[0]
         rows = np.arange(X.shape[0])
         if self.early_stopping:
@@ -318,7 +320,7 @@ class _Perceptron(BaseEstimator):
             self._params = best
 
     def _watch(self, data: Data, targets: Host, held: Host) -> bool:
-        """Score the samples that are held back; whether it is the best score so far."""
+        """Compute the score on the validation samples, and return whether it is the best score so far."""
         rows = namespace(X=data[0]).asarray(held, device=device(data[0]))
         x, *weight = (backend_of(a).rows(a, rows) for a in (data[0], *data[2:]))
         answers = to_numpy(self._answers(self._activated(self._stack.predict(self._params, x))))
@@ -336,7 +338,7 @@ class _Perceptron(BaseEstimator):
         return False
 
     def _stops(self) -> bool:
-        """Whether too many epochs without improvement end the run; else the learning rate has become smaller."""
+        """Whether training ends, because there was no improvement. If not, the learning rate may be made smaller."""
         what = "Validation score" if self.early_stopping else "Training loss"
         message = f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
         adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
@@ -350,7 +352,7 @@ class _Perceptron(BaseEstimator):
         return True
 
     def _minimize(self, data: Data) -> None:
-        """SciPy's L-BFGS-B on the host, over all samples; loss and gradient come from where the samples are."""
+        """Train with SciPy's L-BFGS-B on the host. Loss and gradient are computed on the device of the samples."""
         start = self._params
         names, X = list(start), data[0]
         objective = backend_of(X).compile(self._objective())
@@ -379,7 +381,7 @@ class _Perceptron(BaseEstimator):
         self.n_iter_, self.loss_ = min(found.nit, self.max_iter), float(found.fun)
         self._params = unpacked(found.x)
 
-    # Answers
+    # Predictions
 
     def _outputs(self, X: Any, method: str) -> Array:
         """The network's outputs for `X`, after its last activation."""
@@ -419,10 +421,11 @@ class _Perceptron(BaseEstimator):
 
 
 class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
-    """scikit-learn's `MLPClassifier` with xpnet's backpropagation, on the device of the arrays it is given.
+    """scikit-learn's `MLPClassifier` with xpnet's backpropagation, on the device of the arrays that are passed.
 
-    Parameters and fitted attributes are those of `sklearn.neural_network.MLPClassifier`, with the same defaults. One
-    `random_state` draws the same initial weights and mini-batches, so that both give the same network to rounding.
+    Parameters, defaults and fitted attributes are those of `sklearn.neural_network.MLPClassifier`. With the same
+    `random_state`, initial weights and mini-batches are the same, too. So both train the same network, up to
+    rounding.
 
     Attributes
     ----------
@@ -440,8 +443,9 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
 
     Notes
     -----
-    What differs: sparse matrices are refused, and targets and labels are encoded on the host. ``solver="lbfgs"`` is
-    SciPy's, on the host: parameters and gradient go back and forth for each evaluation.
+    Differences from scikit-learn: sparse matrices are refused, and targets and labels are encoded on the host.
+    ``solver="lbfgs"`` is SciPy's optimizer on the host. For each evaluation, the parameters are copied to the device
+    and the gradient is copied back.
 
     Examples
     --------
@@ -462,9 +466,9 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
     @available_if(_takes_batches)
     @on_arrays_device
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
-        """Go on training for one pass over the given samples; takes what `fit` takes.
+        """Continue training with one pass over the samples. The arguments are those of `fit`.
 
-        `classes`, needed in the first call, holds all labels that there will be.
+        `classes` contains all labels that may occur in later calls. It is required in the first call.
         """
         self._validate_params()
         if classes is not None:
@@ -480,7 +484,7 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
         return self._train(X, y, sample_weight, incremental=True)
 
     def _targets(self, y: Array, new: bool, incremental: bool) -> Host:
-        """What the loss takes, for labels `y`; sets `classes_` where they are new."""
+        """The targets of the loss for the labels `y`. Sets `classes_` in the first call."""
         check_classification_targets(y)
         kind, host = type_of_target(y), to_numpy(y)
         if kind == "multiclass-multioutput":
@@ -512,7 +516,7 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
         return bool(self.n_outputs_ == 1)
 
     def _answers(self, outputs: Array) -> Array:
-        """The number of each sample's class, or for many labels a yes or no for each."""
+        """The index of each sample's class; with several labels for each sample, 1 or 0 for each label."""
         xp = namespace(outputs=outputs)
         if self.out_activation_ == "softmax":
             return xp.argmax(outputs, axis=1)
@@ -521,7 +525,7 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
 
     @on_arrays_device
     def predict(self, X: Any) -> Array:
-        """The most likely class of each sample, shape (N,), or an indicator matrix for many labels, (N, K)."""
+        """The most likely class of each sample, shape (N,), or an indicator matrix for several labels, (N, K)."""
         answers = self._answers(self._outputs(X, "predict"))
         if self.out_activation_ == "logistic" and not self._binary:
             return answers
@@ -533,7 +537,7 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
 
     @on_arrays_device
     def predict_proba(self, X: Any) -> Array:
-        """The probability of each class, shape (N, K), ordered as `classes_`."""
+        """The probability of each class, shape (N, K), in the order of `classes_`."""
         return self._probabilities(X, "predict_proba")
 
     @on_arrays_device
@@ -549,10 +553,10 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
 
 
 class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
-    """scikit-learn's `MLPRegressor` with xpnet's backpropagation, on the device of the arrays it is given.
+    """scikit-learn's `MLPRegressor` with xpnet's backpropagation, on the device of the arrays that are passed.
 
-    Parameters and fitted attributes are those of `sklearn.neural_network.MLPRegressor`, with the same defaults; see
-    `MLPClassifier` for what holds of both.
+    Parameters, defaults and fitted attributes are those of `sklearn.neural_network.MLPRegressor`. The notes on
+    `MLPClassifier` hold for this class, too.
 
     Attributes
     ----------
@@ -580,7 +584,7 @@ class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
     _score = staticmethod(r2_score)
 
     def _targets(self, y: Array, new: bool, incremental: bool) -> Host:
-        """`y` with an axis of outputs."""
+        """The targets with an axis of outputs, shape (N, K)."""
         host = to_numpy(y).astype("float64")
         host = host[:, None] if host.ndim == 1 else host
         self.n_outputs_ = host.shape[1]
@@ -592,6 +596,6 @@ class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
 
     @on_arrays_device
     def predict(self, X: Any) -> Array:
-        """The expected targets, shape (N,), or (N, K) for several."""
+        """The predicted values, shape (N,), or (N, K) for several outputs."""
         outputs = self._outputs(X, "predict")
         return outputs[:, 0] if self.n_outputs_ == 1 else outputs

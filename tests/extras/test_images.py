@@ -155,4 +155,4 @@ def test_the_command_reads_digits(tmp_path):
     assert "no image that Pillow reads" in refused.stderr
     refused = subprocess.run([*command[:-1], pages[0], pages[0]], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "no safetensors file" in refused.stderr
+    assert "not a safetensors file" in refused.stderr

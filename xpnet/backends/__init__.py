@@ -1,6 +1,7 @@
-"""The array libraries: which are usable here, on which devices, and how to run each of them.
+"""Backends: a class for each array library, which says whether the library is usable, and knows its devices.
 
-`Backend` runs any library plainly. A module of the name of a library overrides what that library does better.
+`Backend` works with any library. The module of a library, such as `jax`, overrides methods that the library does
+faster.
 """
 
 from .arrays import elementwise, read_all, to_numpy

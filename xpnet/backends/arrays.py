@@ -1,4 +1,4 @@
-"""What is done alike with the arrays of every library."""
+"""Functions for the arrays of every library."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -15,13 +15,14 @@ __all__ = ["elementwise", "read_all", "to_numpy"]
 
 
 def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a function whose results depend, element by element, on the same element of its arguments alone.
+    """Mark a function as element-wise: each element of a result depends only on the same element of the arguments.
 
-    CuPy runs such a function as one kernel; unmarked, each operation in it would be one. The first argument is an
-    array. The others are arrays that broadcast with it, or Python numbers. The results are new arrays, all of one
-    shape. Use a number with arrays alone, as in ``x * rate``: CuPy's kernel computes ``1 - rate`` in half precision.
+    CuPy runs a marked function as one kernel. Without the mark, each operation in the function is a kernel of its
+    own. The first argument is an array. The other arguments are arrays that broadcast with the first, or Python
+    numbers. The results are new arrays of the same shape. Combine a Python number only with arrays, as in ``x *
+    rate``: CuPy's kernel computes ``1 - rate`` in half precision.
 
-    A method can be marked too. It becomes one kernel where its caller asks for it, by `Backend.fuse`.
+    A method can be marked, too. `Backend.fuse` then makes one kernel of the method.
 
     Examples
     --------
@@ -47,13 +48,13 @@ def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @on_arrays_device
 def read_all(values: list[Array]) -> HostArray:
-    """Many arrays of shape () or (n,) as one NumPy array, with as few transfers as the library allows."""
+    """Read many arrays of shape () or (n,) as one NumPy array, with as few transfers as the library allows."""
     return backend_of(values[0]).read_all(values) if values else np.empty(0)
 
 
 @on_arrays_device
 def to_numpy(x: Array) -> HostArray:
-    """Any array as a NumPy array on the host, in its own dtype.
+    """Convert an array of any library and device to a NumPy array of the same dtype.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def to_numpy(x: Array) -> HostArray:
     Returns
     -------
     numpy.ndarray
-        It may share memory with `x`.
+        The array. It may share memory with `x`.
 
     Examples
     --------

@@ -19,7 +19,7 @@ Draw: TypeAlias = Callable[[int], dict[str, HostArray]]
 
 
 class Functions(NamedTuple):
-    """A convolution of images, and its derivatives by the images and by the filters, see `layers.convolution`."""
+    """The convolution, and its derivatives with respect to images and filters, see `layers.convolution`."""
 
     convolve: Callable[..., Array]
     by_images: Callable[..., Array]
@@ -27,27 +27,30 @@ class Functions(NamedTuple):
 
 
 class Backend:
-    """An array library as a place to train.
+    """A backend: an array library, its devices, and the fastest way to run functions on it.
 
-    This class runs any library that follows the array API standard. A subclass overrides the methods that its library
-    does better. A package can add a subclass to `BACKENDS` by an entry point in the group ``xpnet.backends``.
+    This class works with any library that follows the array API standard. A subclass overrides the methods for which
+    its library has a faster way. A package can add a subclass to `BACKENDS` by an entry point in the group
+    ``xpnet.backends``.
 
     Parameters
     ----------
     name : str, optional
-        The name in `BACKENDS`, such as "torch" (default: that of the class).
+        The name in `BACKENDS`, such as "torch" (default: the name of the class).
     module : str, optional
-        The module that is imported (default: that of the class, else `name`).
+        The module to import (default: the module of the class; if the class has none, `name`).
     install : str, optional
-        The command that installs the library (default: that of the class, else ``pip install`` and `name`).
+        The command that installs the library (default: the command of the class; if the class has none,
+        ``pip install`` and `name`).
 
     Attributes
     ----------
     name, module, install : str
+        As above.
     gradcheck_elements : int or None
         The number of elements of each parameter that ``xpnet gradcheck`` compares by default; None is all.
     block_size : int
-        The number of elements that a large intermediate array is made of at a time.
+        The number of elements of an intermediate array. Larger intermediate arrays are computed block by block.
 
     Examples
     --------
@@ -79,7 +82,7 @@ class Backend:
 
     @property
     def problem(self) -> str | None:
-        """Why the backend is not usable here, and how to get it; None where it is."""
+        """Why the backend is not usable on this machine, and what to do; None if the backend is usable."""
         if importlib.util.find_spec(self._package) is None:
             return f"not installed; get it with: {self.install}"
         try:
@@ -94,12 +97,12 @@ class Backend:
         return None
 
     def why_unusable(self, error: str) -> str:
-        """The problem of a library that is installed, but makes no array: it raised `error`, a line."""
+        """The text of `problem` for an installed library that cannot create an array; `error` is its message."""
         return f"cannot be used: {error}; try again after: {self.install}"
 
     @property
     def version(self) -> str:
-        """The version of the library, "" where it is not installed."""
+        """The version of the library; "" if it is not installed."""
         if importlib.util.find_spec(self._package) is None:
             return ""
         return str(importlib.import_module(self._package).__version__)
@@ -119,25 +122,26 @@ class Backend:
     # Devices
 
     def known_devices(self) -> dict[str, Any]:
-        """The library's objects for the devices here, by name; the first is the default."""
+        """The library's objects for the devices of this machine, by name; the first device is the default."""
         return {str(found): found for found in self.namespace().__array_namespace_info__().devices()}
 
     def devices(self) -> list[str]:
-        """The names of the devices here; the first is the default."""
+        """The names of the devices of this machine; the first device is the default."""
         return list(self.known_devices())
 
     def kinds(self) -> list[str]:
-        """The first device of each kind: the processor, the first GPU."""
+        """The first device of each kind: the CPU, and the first GPU."""
         first: dict[str, str] = {}
         for name in self.devices():
             first.setdefault(name.partition(":")[0], name)
         return list(first.values())
 
     def device_name(self, name: str | None = None, number: int = 0) -> str:
-        """The one of `devices` that `name` means.
+        """The name of the device for `name`: one of `devices`.
 
-        A kind without a number, such as "cuda", means the first device of that kind. Of several processes, each takes
-        the device of the kind that its own number gives. Without a name, the kind is that of the first device.
+        A kind without a number, such as "cuda", means the first device of that kind. In a run on several processes,
+        each process uses a different device of the kind, chosen by `number`. Without a name, the kind is the kind of
+        the first device.
 
         Parameters
         ----------
@@ -149,7 +153,7 @@ class Backend:
         Raises
         ------
         ValueError
-            If there is no such device here.
+            If this machine has no such device.
         """
         known = self.devices()
         meant = known[0].partition(":")[0] if name is None else name
@@ -164,31 +168,31 @@ class Backend:
         Raises
         ------
         ValueError
-            If there is no such device here.
+            If this machine has no such device.
         """
         return self.known_devices()[self.device_name(name, number)]
 
     def current(self, device: Any) -> AbstractContextManager[Any]:
-        """Make `device` the one that the library computes on, where it computes on one device at a time."""
+        """Make `device` the current device, for a library that computes on one current device."""
         return nullcontext()
 
     def is_remote(self, device: Any) -> bool:
-        """Whether arrays on `device` are not in the host's memory, so that each copy to them takes a while."""
+        """Whether arrays on `device` are outside the host's memory, so that each copy to the device takes time."""
         return False
 
     def enable_float64(self) -> None:
-        """Switch the library to 64 bits for this process, where it has to be switched.
+        """Enable float64 in this process, for a library that disables float64 by default.
 
-        It is for programs and tests; the library itself never changes the setting.
+        This method is for programs and tests. xpnet itself never calls it while it is used as a library.
         """
 
     # Memory
 
     @contextmanager
     def memory_errors(self, advice: str) -> Iterator[None]:
-        """Where the memory of the host or of the device is exhausted, raise a MemoryError of one line.
+        """Turn the library's error for exhausted memory into a MemoryError with a message of one line.
 
-        The line ends with `advice`, what the caller can do.
+        The message ends with `advice`: what the user can do.
         """
         try:
             yield
@@ -198,7 +202,7 @@ class Backend:
             raise MemoryError(f"{self.name} is out of memory: {one_line(error)}; {advice}") from error
 
     def is_of_memory(self, error: Exception) -> bool:
-        """Whether the library raises `error` where memory is exhausted."""
+        """Whether `error` is the library's error for exhausted memory."""
         return isinstance(error, MemoryError)
 
     def to_numpy(self, x: Array) -> HostArray:
@@ -206,13 +210,13 @@ class Backend:
         return np.from_dlpack(x, device="cpu")
 
     def read_all(self, values: list[Array]) -> HostArray:
-        """At least one array of shape () or (n,) of the library as one NumPy array, in few transfers."""
+        """Read one or more arrays of shape () or (n,) as one NumPy array, with few transfers."""
         return self.to_numpy(namespace(values=values[0]).stack(values))
 
     # Functions
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same pure function in the form that runs fastest when it is called many times."""
+        """Compile a pure function that is called many times, if the library has a compiler."""
         return function
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -228,11 +232,11 @@ class Backend:
         return namespace(x=x, index=index).take(x, index, axis=0)
 
     def index(self, numbers: HostArray, like: Array) -> Array:
-        """Numbers of samples on the device of `like`, for `rows` and `repeat`."""
+        """Indices of samples as an array on the device of `like`, for `rows` and `repeat`."""
         return namespace(like=like).asarray(numbers, device=device(like))
 
     def joined(self, x: Array) -> Array:
-        """`x`, of samples along its first axis, stored as one block along the other axes."""
+        """`x` stored in one block along all axes except the first, which is the axis of samples."""
         return x
 
     def times_each(self, matrix: Array, matrices: Array) -> Array:
@@ -240,15 +244,15 @@ class Backend:
         return matrix @ matrices
 
     def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array | None:
-        """Windows that move over images, a view of shape ``(N, C, *size, *out)``; None if there are no such views."""
+        """All windows of images as a view, shape (N, C, *size, *out); None if the library has no such views."""
         return None
 
     def pad(self, x: Array, before: Any, after: Any, value: float) -> Array | None:
-        """`x` with rows and columns of `value` around it, in one new array; None where arrays are not written to."""
+        """Add rows and columns of `value` around `x`; None if the library's arrays cannot be written to."""
         return None
 
     def convolution(self) -> Functions | None:
-        """The library's own convolution; None where it has none, and xpnet's is taken."""
+        """The library's own convolution; None if it has none. xpnet then uses the convolution in `layers`."""
         return None
 
     # Many steps
@@ -256,9 +260,9 @@ class Backend:
     def masks(
         self, draw: Draw | None, count: int, size: int, like: Array, share: slice = slice(None)
     ) -> Iterator[dict[str, Array]]:
-        """What `draw` draws for each of `count` mini-batches of a size, on the device of `like`; of a share of them.
+        """The masks that `draw` draws for each of `count` mini-batches, on the device of `like`.
 
-        To a GPU go the masks of many mini-batches in one copy, of about 64 MiB at most.
+        The masks of many mini-batches are copied to a GPU together, at most about 64 MiB at a time.
         """
         if draw is None:
             yield from [{}] * count
@@ -292,10 +296,10 @@ class Backend:
         -------
         callable
             ``run(carry, data, index, draw=None)``, an iterator over ``(carry, losses)``. `index` is an integer array
-            of shape (steps, batch), NumPy's or one that `Backend.index` made; each step is given the rows of the
-            arrays in `data` that its row names, and what ``draw(batch)`` draws for it, a dict of NumPy arrays. It is
-            drawn in the order of the steps, for some steps ahead. JAX runs up to 100 steps in one compiled loop and
-            yields after each such loop, the others after each step.
+            of shape (steps, batch), from NumPy or from `Backend.index`. Each row of `index` has the indices of one
+            mini-batch in the arrays of `data`. ``draw(batch)`` draws the dropout masks of one step, a dict of NumPy
+            arrays. The masks are drawn in the order of the steps, for several steps in advance. JAX runs up to 100
+            steps in one compiled loop and yields after each loop. The other libraries yield after each step.
         """
         compiled = self.compile(self.on_rows(step))
         keep_freed_memory()
@@ -320,17 +324,18 @@ class Backend:
     def adder(self, processes: Any) -> Callable[[Array], tuple[Array, HostArray | None]]:
         """A function that sums arrays of several processes.
 
-        It gives the sums, and the same sums on the host where they came by there. The array that it is given is used
-        up.
+        The function returns the sums, and a copy of the sums on the host if it exists, else None. Do not use the
+        argument of the function afterwards: its memory may be overwritten.
 
         Parameters
         ----------
         processes : OverMPI
+            The processes.
         """
         keep_freed_memory()
 
         def add(x: Array) -> tuple[Array, HostArray]:
-            host = self.to_numpy(x)  # the array's own memory, where that is the host's
+            host = self.to_numpy(x)  # shares memory with `x` if `x` is on the host
             if host.flags.writeable:
                 processes.comm.Allreduce(processes.MPI.IN_PLACE, host)
             else:
@@ -342,14 +347,15 @@ class Backend:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error in one line, or the name of its class where it has no message."""
+    """The message of an error in one line, or the name of its class if the message is empty."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep the memory that a step frees for the next step, rather than return it to the system each time.
+    """Make glibc keep the memory that a step frees for the next step, rather than return it to the system.
 
-    It keeps about twice the largest block, of up to 32 MiB, that it ever got back. This one is never written to, so
-    it takes no memory. Elsewhere it does nothing.
+    glibc keeps about twice the size of the largest block, of up to 32 MiB, that was ever freed. So this function
+    allocates and frees such a block. Nothing is written to the block, so it takes no memory. Without glibc, the
+    function does nothing.
     """
     np.empty(31 << 20, dtype=np.uint8)

@@ -28,10 +28,10 @@ Add: TypeAlias = Callable[[Array], tuple[Array, HostArray | None]]
 def on_arrays_device(function: Callable[P, R]) -> Callable[P, R]:
     """Run a function on the device of its arrays.
 
-    CuPy computes on its current device, and some of its kernels do not check that their arrays are there. So, on a
-    machine with several CUDA devices, the device of the first CuPy array among the arguments, else among their
-    attributes, is made current while the function runs. All other libraries, and CuPy with one device, compute where
-    the arrays are by themselves.
+    CuPy computes on its current device, and some of its kernels do not check whether their arrays are on this device.
+    So, on a machine with several CUDA devices, xpnet makes the device of the arrays current while the function runs.
+    It looks for the first CuPy array in the arguments, then in the attributes of the arguments. All other libraries,
+    and CuPy with one device, do this themselves.
     """
 
     @wraps(function)
@@ -74,11 +74,11 @@ class Cupy(Numpy):
     block_size = 1 << 26
 
     def why_unusable(self, error: str) -> str:
-        """The problem of a machine where CuPy makes no array."""
+        """The text of `problem` for a machine where CuPy cannot create an array."""
         return f"no usable CUDA device: {error}; it needs an NVIDIA GPU and its driver"
 
     def namespace(self) -> Namespace:
-        """The array-API namespace. It imports anywhere, but nothing in it works without a device."""
+        """The array-API namespace. The import works on every machine, but its functions need a device."""
         importlib.import_module("cupy").cuda.runtime.getDeviceCount()
         return super().namespace()
 
@@ -93,7 +93,7 @@ class Cupy(Numpy):
         return context
 
     def is_remote(self, device: Any) -> bool:
-        """Always: the arrays are on a GPU."""
+        """Always True: the arrays are on a GPU."""
         return True
 
     def to_numpy(self, x: Array) -> HostArray:
@@ -102,7 +102,7 @@ class Cupy(Numpy):
         return host
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """One kernel of a function or bound method that `elementwise` marks; any other is returned as it is."""
+        """Make one kernel of a function or bound method marked by `elementwise`; return others unchanged."""
         return _kernel(function) if hasattr(function, "elementwise") else function
 
     @on_arrays_device
@@ -111,21 +111,21 @@ class Cupy(Numpy):
         return super().rows(x, index)
 
     def times_each(self, matrix: Array, matrices: Array) -> Array:
-        """The product of a matrix with each of several.
+        """The product of a matrix with each of several matrices.
 
-        CuPy would make tables of pointers for one and several, and makes none for several and several.
+        CuPy builds tables of pointers if one operand is a single matrix. If both operands are batches, it does not.
         """
         return namespace(matrix=matrix).broadcast_to(matrix, (matrices.shape[0], *matrix.shape)) @ matrices
 
     def adder(self, processes: Any) -> Add:
         """A function that sums arrays of several processes.
 
-        It uses NCCL where each process has a GPU of its own. Else it uses an MPI that reads GPU memory, where the
-        environment variable ``XPNET_CUDA_AWARE_MPI`` is 1, or the host's memory.
+        It uses NCCL if each process has its own GPU. Otherwise, it uses MPI on GPU memory if the environment variable
+        ``XPNET_CUDA_AWARE_MPI`` is 1, and a copy in the host's memory if not.
         """
         cupy = importlib.import_module("cupy")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there is no NCCL
+            warnings.simplefilter("ignore")  # about a missing NCCL
             nccl = importlib.import_module("cupy.cuda.nccl")
         found = processes.texts(f"{platform.node()} {cupy.cuda.Device().pci_bus_id}" if nccl.available else "")
         if all(found) and len(set(found)) == processes.size:
@@ -136,7 +136,7 @@ class Cupy(Numpy):
 
 
 def _adder_by_nccl(cupy: Any, nccl: Any, processes: Any) -> Add:
-    # The processes find each other by a name that the first one has made.
+    # The processes find each other by an id that the first process creates.
     name = processes.texts(nccl.get_unique_id().hex() if processes.rank == 0 else "")[0]
     ring = nccl.NcclCommunicator(processes.size, bytes.fromhex(name), processes.rank)
     kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
@@ -152,7 +152,7 @@ def _adder_by_nccl(cupy: Any, nccl: Any, processes: Any) -> Add:
 def _adder_by_mpi(cupy: Any, processes: Any) -> Add:
     def add(x: Array) -> tuple[Array, None]:
         sums = cupy.empty_like(x)
-        cupy.cuda.get_current_stream().synchronize()  # MPI does not know streams
+        cupy.cuda.get_current_stream().synchronize()  # MPI does not wait for CUDA streams
         processes.comm.Allreduce(x, sums)
         return sums, None
 
@@ -183,7 +183,7 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def traced(*args: Any) -> Any:
-        for arg in args:  # CuPy's stand-ins for arrays, by which it learns what the function computes
+        for arg in args:  # CuPy traces the function with placeholder objects
             _array._NAMESPACES.setdefault(type(arg), xp)
         return function(*args)
 

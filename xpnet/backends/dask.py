@@ -13,7 +13,7 @@ __all__ = ["Dask"]
 
 
 class Dask(Backend):
-    """Dask. Its arrays are graphs of pieces, which are computed when a value is read."""
+    """Dask. Its arrays are graphs of chunks, which are computed when a value is read."""
 
     name = "dask"
     module = "dask.array"
@@ -24,14 +24,14 @@ class Dask(Backend):
         return {"cpu": "cpu"}
 
     def to_numpy(self, x: Array) -> HostArray:
-        """The computed array."""
+        """Compute the graph and return the result."""
         return np.asarray(x)
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function with its results computed, or the graph would grow with every call."""
+        """The function, with its results computed. Otherwise, the graph would grow with every call."""
         persist = importlib.import_module("dask").persist
         return lambda *args: persist(function(*args))[0]
 
     def joined(self, x: Array) -> Array:
-        """`x` with the pieces of each sample made one."""
+        """`x` rechunked, so that no sample is divided among chunks."""
         return x.rechunk(dict.fromkeys(range(1, x.ndim), -1))

@@ -21,7 +21,7 @@ class Jax(Backend):
     install = "pip install 'xpnet[jax]'"
 
     def owns(self, kind: type) -> bool:
-        """Whether `kind` is a type of JAX's arrays; the compiled part of JAX is a package of its own."""
+        """Whether `kind` is a type of JAX's arrays. The types of the separate package `jaxlib` belong to JAX, too."""
         return kind.__module__.partition(".")[0] in ("jax", "jaxlib")
 
     def known_devices(self) -> dict[str, Any]:
@@ -31,11 +31,11 @@ class Jax(Backend):
         return {f"{p}:{d.id}": d for p in sorted(platforms, key="cpu".__eq__) for d in jax.devices(p)}
 
     def enable_float64(self) -> None:
-        """Switch JAX to 64 bits for this process."""
+        """Enable float64 in JAX for this process."""
         importlib.import_module("jax").config.update("jax_enable_x64", True)
 
     def is_of_memory(self, error: Exception) -> bool:
-        """Whether JAX raises `error` where memory is exhausted."""
+        """Whether `error` is JAX's error for exhausted memory."""
         return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
     def to_numpy(self, x: Array) -> HostArray:
@@ -45,17 +45,17 @@ class Jax(Backend):
     def read_all(self, values: list[Array]) -> HostArray:
         """Arrays of shape () or (n,) as one NumPy array.
 
-        To stack hundreds of arrays would compile for seconds; this waits for all of them once.
+        JAX would compile for seconds to stack hundreds of arrays. This method waits once for all of them.
         """
         return np.hstack(importlib.import_module("jax").device_get(values))
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, traced and compiled by `jax.jit`."""
+        """The function, compiled by `jax.jit`."""
         compiled: Callable[..., Any] = importlib.import_module("jax").jit(function)
         return compiled
 
     def index(self, numbers: HostArray, like: Array) -> Array:
-        """Numbers of samples as they are: the compiled loop of `repeat` moves them."""
+        """The indices, unchanged: the compiled loop of `repeat` moves them to the device."""
         return numbers
 
     def convolution(self) -> Functions:

@@ -18,7 +18,7 @@ class Numpy(Backend):
     module = "numpy"
     install = "pip install numpy"
     gradcheck_elements: int | None = None
-    block_size = 1 << 18  # they stay in a core's cache
+    block_size = 1 << 18  # a block fits into the cache of a core
 
     def to_numpy(self, x: Array) -> HostArray:
         """The array itself."""
@@ -27,19 +27,20 @@ class Numpy(Backend):
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.
 
-        The `take` of `array_api_compat` goes through Python code that takes longer than a few small rows.
+        This is faster than `take` of `array_api_compat`, whose Python code takes longer than the copy of a few small
+        rows.
         """
         return x.take(index, axis=0)
 
     def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array:
-        """Windows that move over images as a view, shape (N, C, *size, *out)."""
+        """All windows of images as a view, shape (N, C, *size, *out)."""
         as_strided = importlib.import_module(f"{self.module}.lib.stride_tricks").as_strided
         *outer, down, right = x.strides
         inner = down * dilation[0], right * dilation[1], down * stride[0], right * stride[1]
         return as_strided(x, (*x.shape[:2], *size, *out), (*outer, *inner))
 
     def pad(self, x: Array, before: Any, after: Any, value: float) -> Array:
-        """`x` with rows and columns of `value` around it, in one new array."""
+        """Add rows and columns of `value` around `x`."""
         *outer, height, width = x.shape
         shape = *outer, before[0] + height + after[0], before[1] + width + after[1]
         padded = importlib.import_module(self.module).full(shape, value, dtype=x.dtype)

@@ -1,4 +1,4 @@
-"""The known backends by name: those of xpnet, and those that other packages add."""
+"""The known backends by name: the backends of xpnet, and the backends that other packages add."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "BackendUnavailable", "backend_of", "get_backend", "not_installed"]
 
 GROUP = "xpnet.backends"
-"""The group of the entry points by which a package adds backends."""
+"""The group of entry points with which a package adds backends."""
 
 _OWN = {backend.name: backend for backend in (Numpy(), Cupy(), Torch(), Jax(), Dask(), Strict())}
 
 
 class BackendUnavailable(RuntimeError):
-    """A known backend cannot be used on this machine; the message says why and how to get it."""
+    """Raised if a known backend cannot be used on this machine. The message says why, and what to do."""
 
 
 class _Broken(Backend):
@@ -45,7 +45,7 @@ class _Broken(Backend):
 class _Known(Mapping[str, Backend]):
     """Every known backend by its name.
 
-    The backends of other packages are looked for when a name is not one of xpnet's, or when all are listed.
+    Backends of other packages are loaded only if a name is not a backend of xpnet, or if all backends are listed.
 
     Examples
     --------
@@ -70,7 +70,7 @@ BACKENDS: Mapping[str, Backend] = _Known()
 @cache
 def _added() -> dict[str, Backend]:
     """The backends that other packages add."""
-    from importlib.metadata import entry_points  # takes a tenth of the time of importing xpnet
+    from importlib.metadata import entry_points  # imported late: it takes a tenth of the import time of xpnet
 
     return {entry.name: _load(entry) for entry in entry_points(group=GROUP) if entry.name not in _OWN}
 
@@ -92,14 +92,14 @@ def _load(entry: "EntryPoint") -> Backend:
 
 
 def get_backend(name: BackendName | str) -> Backend:
-    """The backend of that name.
+    """The backend with this name.
 
     Raises
     ------
     ValueError
         If no such backend is known.
     BackendUnavailable
-        If it is known and cannot be used here.
+        If the backend is known, but cannot be used on this machine.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def get_backend(name: BackendName | str) -> Backend:
 
 
 def backend_of(x: Array) -> Backend:
-    """The backend of an array; `Backend` itself runs a library that no backend is known for."""
+    """The backend of an array. For an unknown library, it is an object of the base class `Backend`."""
     return _backend_of(x.__class__)
 
 
@@ -128,6 +128,6 @@ def _backend_of(kind: type) -> Backend:
 
 
 def not_installed(module: str, error: ModuleNotFoundError) -> ImportError:
-    """The error of one of xpnet's modules whose library is missing, with the way to get it."""
+    """The error for a module of xpnet that needs a missing library, with the command that installs it."""
     hint = f"xpnet.{module} needs {error.name}; get it with: pip install 'xpnet[{module}]'"
     return ImportError(hint, name=error.name)

@@ -1,4 +1,4 @@
-"""array-api-strict: the standard and nothing else, for tests."""
+"""array-api-strict: a library for tests, which has only the functions of the array API standard."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ __all__ = ["Strict"]
 
 
 class Strict(Backend):
-    """array-api-strict. Its devices are imagined, and all are of one kind."""
+    """array-api-strict. Its devices are simulated, and all are of one kind."""
 
     name = "strict"
     module = "array_api_strict"
     install = "pip install array-api-strict"
 
     def known_devices(self) -> dict[str, Any]:
-        """The imagined devices, by name."""
+        """The simulated devices, by name."""
         names = {str(d._device): d for d in self.namespace().__array_namespace_info__().devices()}
         return {"cpu" if name == "CPU_DEVICE" else name: d for name, d in names.items()}
 

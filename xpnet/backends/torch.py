@@ -10,14 +10,14 @@ __all__ = ["Torch"]
 
 
 class Torch(Backend):
-    """PyTorch, on the processor, on NVIDIA GPUs or on Apple's."""
+    """PyTorch, on the CPU, on NVIDIA GPUs or on Apple GPUs."""
 
     name = "torch"
     module = "torch"
     install = "pip install 'xpnet[torch]'"
 
     def known_devices(self) -> dict[str, Any]:
-        """The processor and the accelerators here, by name."""
+        """The CPU and the accelerators of this machine, by name."""
         torch = importlib.import_module("torch")
         names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         if torch.backends.mps.is_available():
@@ -25,11 +25,11 @@ class Torch(Backend):
         return {name: torch.device(name) for name in names}
 
     def is_remote(self, device: Any) -> bool:
-        """Whether `device` is not the processor."""
+        """Whether `device` is not the CPU."""
         return bool(device.type != "cpu")
 
     def is_of_memory(self, error: Exception) -> bool:
-        """Whether PyTorch raises `error` where memory is exhausted."""
+        """Whether `error` is PyTorch's error for exhausted memory."""
         kinds = (MemoryError, importlib.import_module("torch").OutOfMemoryError)
         return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
@@ -41,7 +41,8 @@ class Torch(Backend):
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.
 
-        The `take` of `array_api_compat` would first look for negative numbers, which costs as much again.
+        This is faster than `take` of `array_api_compat`, which first looks for negative indices. That takes as long
+        as the copy itself.
         """
         return x.index_select(0, index)
 

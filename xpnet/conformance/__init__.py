@@ -1,6 +1,6 @@
-"""What is true of xpnet on the libraries at hand: every function and layer measured, and ONNX's test vectors.
+"""Measure the errors of every function and layer on the installed libraries, and run ONNX's test vectors.
 
-``xpnet conformance`` on the command line. See `run`.
+On the command line, this is ``xpnet conformance``. See `run`.
 """
 
 from .report import Report

@@ -26,35 +26,37 @@ def run(backends: Sequence[str] | None = None, *, device: str | None = None, pro
     Parameters
     ----------
     backends : sequence of str, optional
-        Names in `BACKENDS`; all that are usable here where not given. Each is run on the first device of each kind,
-        in float32 and float64 as far as it has them there: JAX has float64 after
-        ``jax.config.update("jax_enable_x64", True)``.
+        The names of backends in `BACKENDS`. Default: all usable backends. Each backend is measured on the first
+        device of each kind, in float32 and float64. A dtype that is missing on a device is left out. JAX has float64
+        after ``jax.config.update("jax_enable_x64", True)``.
     device : str, optional
-        The only device to run on, such as "cuda" or "cuda:1", see `xpnet backends`.
+        The only device to measure on, such as "cuda" or "cuda:1", see `xpnet backends`.
     progress : bool, default False
-        Whether to print a line after each column of the table, with a bar on a terminal.
+        Whether to print a line after each column of the table, and to show a progress bar on a terminal.
 
     Returns
     -------
     Report
-        Its `ok` says whether all is as it should be, ``print`` shows the tables, `save` writes them as a page.
+        The result. ``report.ok`` is True if nothing is wrong, ``print(report)`` shows the tables, and ``report.save``
+        writes them to a file.
 
     Raises
     ------
     ValueError, BackendUnavailable
-        If a backend that is named is not known, or cannot be used here, or has no such device.
+        If a backend is unknown or cannot be used on this machine, or if it does not have the device.
 
     Notes
     -----
-    Error: that of the result, against the definition written a second time in float64, both on the numbers as they
-    are in the dtype; the largest difference over the largest number, in units of the rounding eps of the dtype.
+    Error: the result is compared with the definition, which is written a second time in float64. Both get the same
+    numbers, rounded to the dtype. The error is the largest difference, divided by the largest number, in units of
+    eps, the machine epsilon of the dtype.
 
-    Error of the gradient: by what the gradient from `backward` says of a small move in a direction drawn at random,
-    against the derivative of that definition, taken without differences by a step into the complex plane; relative to
-    the sum of its terms without their signs, in eps.
+    Error of the gradient: the derivative in a random direction, from the gradient of `backward`, is compared with the
+    derivative of the definition. The latter is computed by a complex step, without differences. The error is relative
+    to the sum of the absolute values of the terms, in eps.
 
-    Taylor order: f(x + h v) - f(x) - h <gradient, v>, by the backend alone, vanishes as h² if the gradient is that of
-    the function, and as h if it is not, whatever the definition says.
+    Taylor order: f(x + h v) - f(x) - h <gradient, v> decreases like h² if the gradient is that of the computed
+    function, and like h if not. The definition is not used.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""Datasets: by name, a reader of the IDX format, MNIST with its files, and datasets that stay on disk.
+"""Datasets: MNIST, datasets by name, a reader of the IDX format, and datasets that stay on disk.
 
-NumPy only: data is read on the host, and moved to a backend by whoever trains. `scale_images` alone is
-written for every library.
+Data is read with NumPy on the host; `train` moves it to a backend. Only `scale_images` works on the arrays of every
+library.
 """
 
 from xpnet.datasets.idx import read_idx

@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST and its kin: a header of type and shape, then the elements, big-endian.
+"""IDX, the file format of MNIST and similar datasets: a header with type and shape, then the elements, big-endian.
 
     byte 0, 1    zero
     byte 2       the type of the elements (`IDX_DTYPES`)
@@ -6,8 +6,8 @@
     then         each dimension, an unsigned 32-bit number
     then         the elements, the last dimension fastest
 
-A file may come from anywhere, so nothing it says is believed before it is checked, and memory grows with the
-bytes that are there, never with the bytes that are announced.
+A file may come from anywhere, so the header is checked before it is used. The reader allocates memory for the bytes
+that are in the file, not for the bytes that the header announces.
 """
 
 import gzip
@@ -33,17 +33,17 @@ IDX_DTYPES: dict[int, np.dtype[Any]] = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
-"""The type codes of the format, and the types as they lie in the file."""
+"""The type codes of the format, and the dtypes in the file."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_MAX_NDIM = 64  # NumPy's own
-_MAX_DEFLATE_RATIO = 1032  # deflate spends at least 2 bits on 258 bytes
+_MAX_NDIM = 64  # the limit of NumPy
+_MAX_DEFLATE_RATIO = 1032  # deflate needs at least 2 bits for 258 bytes
 _CHUNK = 1 << 18
 _AGAIN = "download or copy it again"
 
 
 def _read_up_to(source: BinaryIO, size: int) -> bytearray:
-    """`size` bytes, or all there are if fewer."""
+    """Read `size` bytes, or fewer if the file ends."""
     data = bytearray()
     while len(data) < size:
         chunk = source.read(min(size - len(data), _CHUNK))
@@ -58,7 +58,7 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _read_header(source: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """The dtype (as in the file) and the shape."""
+    """The dtype in the file, and the shape."""
     magic = bytes(_read_up_to(source, 4))
     if not magic:
         raise ValueError(f"read_idx: {path} is empty, expected an IDX header: {_AGAIN}")
@@ -88,7 +88,7 @@ def _read_header(source: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int
 def _check(
     source: BinaryIO, path: Path, least: int, most: int, ndim: int | None, dtype: np.dtype[Any] | None
 ) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """The dtype (as in the file) and the shape, if a file of `least` to `most` bytes, header included, has them."""
+    """The dtype in the file, and the shape; an error if they do not fit a file of `least` to `most` bytes."""
     stored, shape = _read_header(source, path)
     native = stored.newbyteorder("=")
     if dtype is not None and native != dtype:
@@ -130,7 +130,7 @@ def _too_long(path: Path, stored: np.dtype[Any], shape: tuple[int, ...]) -> Valu
 
 @contextmanager
 def inflating(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
-    """What a gzipped file holds; damage that shows while it is read is an error that names the file."""
+    """Open a gzipped file to read its contents. If the file is damaged, the error names the file."""
     try:
         yield cast(BinaryIO, gzip.GzipFile(fileobj=file))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -141,14 +141,14 @@ def inflating(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
 def open_idx(
     path: Path, *, ndim: int | None = None, dtype: np.dtype[Any] | None = None
 ) -> Iterator[tuple[BinaryIO, np.dtype[Any], tuple[int, ...]]]:
-    """What follows the header of an IDX file, inflated if need be, its dtype in the file and its shape."""
+    """Open an IDX file, gzipped or not, after its header. Yields the file, the dtype in the file, and the shape."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"read_idx: there is no file {path}, expected an IDX file, plain or gzipped: check the path"
         ) from None
-    if not stat.S_ISREG(mode):  # before it is opened: a pipe would block
+    if not stat.S_ISREG(mode):  # checked before the file is opened, because opening a pipe blocks
         kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
         raise ValueError(
             f"read_idx: {path} is {kind}, expected an IDX file, plain or gzipped: pass the path of a file"
@@ -169,34 +169,32 @@ def read_idx(
 ) -> npt.NDArray[Any]:
     """Read an array from a file in the IDX format, plain or gzipped.
 
-    Whether the file is gzipped is seen from its contents, not from its name. Header, length and (gzip)
-    checksum are checked: what is returned is exactly what was stored. A file cannot make this function take
-    much more memory than the bytes that it really holds, and no more is inflated than the header announces, plus a
-    buffer.
+    The contents of the file, not its name, decide whether it is read as gzipped. Header, length and the checksum of
+    gzip are checked, so the result is exactly the stored array. A damaged or malicious file cannot make this function
+    use much more memory than the data in the file needs.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     ndim : int, optional
-        The number of dimensions the file must have; any if left out.
+        The number of dimensions that the file must have. Default: any number.
     dtype : dtype, optional
-        The type the file must hold, in any byte order: uint8, int8, int16, int32, float32 or float64; any if
-        left out. Nothing is ever converted.
+        The dtype that the file must have, in any byte order: uint8, int8, int16, int32, float32 or float64. Default:
+        any of these. Values are never converted.
 
     Returns
     -------
     numpy.ndarray
-        The array, of the shape and type that the header tells, in native byte order, writeable and
-        C-contiguous.
+        The array, with the shape and dtype of the header, in native byte order, writeable and C-contiguous.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If the file does not exist.
     ValueError
-        `path` is a directory or no regular file; or the file is empty, no IDX file, truncated, longer than
-        announced, a damaged gzip file, or its dtype or number of dimensions is not the one asked for.
+        If `path` is a directory or is not a regular file; if the file is empty, damaged, truncated, too long or not
+        an IDX file; or if it does not have the requested dtype or number of dimensions.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Images of digits from files, made to look as those of MNIST: light on dark, in the middle, 20 of 28 high or wide.
+"""Read images of digits from files, and prepare them like MNIST: light on dark, centred, 20 of 28 pixels large.
 
 Needs Pillow: the extra `images`.
 """
@@ -19,29 +19,29 @@ Host: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 def read_digit(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Host:
-    """The image in a file as a sample of `shape`.
+    """Read the image of a digit from a file, as a sample of shape `shape`.
 
     Parameters
     ----------
     path : path
-        Of any format that Pillow reads, dark on light or light on dark, on paper or on nothing: what is transparent
-        is taken as paper. The light must be even: a shadow across a photo is read as ink.
+        An image file of any format that Pillow reads. The digit may be dark on light or light on dark. Transparent
+        pixels count as background. The light must be even: a shadow in a photo looks like ink.
     shape : tuple of int
-        (D,), where D is a square number, or (1, H, W).
+        The shape of a sample: (1, H, W), or (D,), where D is a square number.
 
     Returns
     -------
     numpy.ndarray of float32, from 0 to 1
-        An image that has the size already stays as it is, but for being turned light on dark. Others are cut to what
-        is drawn on them, scaled and centred by its mass, as MNIST's were.
+        The image, light on dark. An image of the size of `shape` is not changed otherwise. Any other image is cropped
+        to the digit, scaled, and centred by its centre of mass, like the images of MNIST.
 
     Raises
     ------
     ValueError
-        If the file is no image, not a whole one or too large a one, nothing is drawn on it, or `shape` is that of no
-        grey image.
+        If the file is not an image, or is truncated, too large or blank. Also if `shape` is not the shape of a grey
+        image.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _light_on_dark(path: str | os.PathLike[str]) -> Host:
-    """What is drawn, on white paper where the image has no ground of its own, or on black where it is white."""
+    """The image, light on dark. Transparent pixels become white, or black if the drawing is white."""
     grey, opaque = _grey(path)
     for paper in (1, 0):
         page: Host = opaque * grey + (1 - opaque) * paper
@@ -86,7 +86,7 @@ def _light_on_dark(path: str | os.PathLike[str]) -> Host:
 
 
 def _grey(path: str | os.PathLike[str]) -> tuple[Host, Host]:
-    """An image, the right way up, and how opaque it is; numbers from 0 to 1."""
+    """The grey values and the opacity of an image, turned the right way up; numbers from 0 to 1."""
     try:
         image, ops = (importlib.import_module(f"PIL.{name}") for name in ("Image", "ImageOps"))
     except ModuleNotFoundError as error:
@@ -95,19 +95,19 @@ def _grey(path: str | os.PathLike[str]) -> tuple[Host, Host]:
         warnings.simplefilter("error", image.DecompressionBombWarning)
         try:
             found = ops.exif_transpose(image.open(file))
-            if found.mode.startswith("I"):  # 16 bits, which convert would clip to 8
+            if found.mode.startswith("I"):  # 16 bits; `convert` would clip them to 8 bits
                 grey = np.clip(np.asarray(found, dtype="float32") / 65535, 0, 1)
                 return grey, np.ones_like(grey)
             grey, opaque = np.moveaxis(np.asarray(found.convert("RGBA").convert("LA"), dtype="float32") / 255, -1, 0)
             return grey, opaque
         except image.UnidentifiedImageError:
             raise ValueError(f"{os.fspath(path)}: no image that Pillow reads") from None
-        except Exception as error:  # whatever a decoder makes of bytes that are not as they should be
+        except Exception as error:  # a decoder may raise any error for damaged data
             raise ValueError(f"{os.fspath(path)}: cannot be read as an image ({error})") from error
 
 
 def _centred(grey: Host, height: int, width: int) -> Host:
-    """What is drawn, 20 of 28 of the sides, with its mass in the middle."""
+    """The drawing, scaled to 20/28 of the height or width, with its centre of mass in the middle."""
     image = importlib.import_module("PIL.Image")
     paper = np.median(grey)
     grey = np.clip((grey - paper) / (grey.max() - paper), 0, 1)

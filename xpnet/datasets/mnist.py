@@ -1,4 +1,4 @@
-"""MNIST, and whatever comes in the same four files (Fashion-MNIST, KMNIST)."""
+"""MNIST, and datasets in the same four files, such as Fashion-MNIST and KMNIST."""
 
 import os
 from importlib import resources
@@ -12,36 +12,34 @@ from xpnet._array import device, find_dtype, is_floating, is_integral, namespace
 from xpnet.datasets.idx import read_idx
 
 ENVIRONMENT_VARIABLE = "XPNET_MNIST"
-"""Names a folder to read instead of the packaged data."""
+"""The environment variable with the folder to read instead of the packaged data."""
 
 _Set = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
 def scale_images(x: Any, dtype: Any) -> Any:
-    """Turn grey values of 0 to 255 into numbers of 0 to 1, in any array library.
+    """Scale images from integers of 0 to 255 to numbers of 0 to 1, in any array library.
 
-    This is what `load_mnist` does with ``normalize=True``: convert to `dtype`, then divide by 255 in that
-    dtype. Images that stay integers until their mini-batch is drawn take a quarter of the memory, and come
-    out the same. (To the last bit where the library divides; JAX, whose compiler multiplies by 1/255
-    instead, differs from that in the last place.)
+    `load_mnist` does the same with ``normalize=True``: convert to `dtype`, then divide by 255 in that dtype. Integer
+    images take a quarter of the memory, if they are scaled one mini-batch at a time. The result is the same to the
+    last bit. On JAX, the last digit may differ, because its compiler multiplies by 1/255.
 
     Parameters
     ----------
     x : array of integers, any shape
-        Grey values; MNIST's are uint8.
-    dtype : dtype of the library of `x`, or the name of one, such as "float32"
-        A real floating-point dtype.
+        The grey values. MNIST's are uint8.
+    dtype : dtype of the library of `x`, or its name, such as "float32"
+        A real floating dtype.
 
     Returns
     -------
     array of `dtype`, shape of `x`
-        The images, in the library and on the device of `x`, which is left as it was.
+        The scaled images, in the library and on the device of `x`. `x` is not changed.
 
     Raises
     ------
     TypeError
-        `x` is not of an integer dtype (floating-point images are scaled already), or `dtype` is not a real
-        floating-point dtype.
+        If `x` does not have an integer dtype, or if `dtype` is not a real floating dtype.
 
     Examples
     --------
@@ -65,13 +63,13 @@ def scale_images(x: Any, dtype: Any) -> Any:
             f"scale_images: dtype is {dtype!r}, expected a real floating-point dtype of the library of x: "
             f"pass {xp.float32!r}, for example"
         )
-    scaled = xp.astype(x, real)  # a new array, so it may be written into: a second one costs time, in large batches
+    scaled = xp.astype(x, real)  # a new array, so it may be written into; another one would cost time
     scaled /= 255
     return scaled
 
 
 def _read(folder: Any, kind: str, form: str, ndim: int) -> npt.NDArray[np.uint8]:
-    """One of the four files; `folder` is a path, or the packaged data (wherever the package lies)."""
+    """Read one of the four files. `folder` is a path or the packaged data, which may be in a zip file."""
     names = [f"{kind}{mark}{form}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
     for name in names:
         file = folder / name
@@ -102,7 +100,7 @@ def _read_set(folder: Any, kind: str, normalize: bool) -> _Set:
             f"load_mnist: {folder} holds {x.shape[0]} {kind} images, shape {x.shape}, but {t.shape[0]} "
             f"{kind} labels, shape {t.shape}: take both files from the same data set"
         )
-    if normalize:  # x.astype(float32) / 255, without the array in between
+    if normalize:  # x.astype(float32) / 255, without a temporary array
         x = np.divide(x, np.float32(255), dtype=np.float32)
     return x, t
 
@@ -114,7 +112,7 @@ def _one_hot(t: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.float32]:
 
 
 def _folder(path: str | os.PathLike[str] | None) -> Any:
-    """Where to read: the argument, else the environment, else the packaged data."""
+    """The folder to read: the argument, else the environment variable, else the packaged data."""
     named = "path"
     if path is None:
         named, path = ENVIRONMENT_VARIABLE, os.environ.get(ENVIRONMENT_VARIABLE)
@@ -151,34 +149,33 @@ def load_mnist(
     Parameters
     ----------
     path : str or path-like, optional
-        A folder with other files in the same format, such as Fashion-MNIST or KMNIST, of any image size:
-        ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
-        ``t10k-labels-idx1-ubyte``, each plain or with ``.gz``; ``train-images.idx3-ubyte`` and so on will do
-        too. Left out: the folder that the environment variable ``XPNET_MNIST`` names if it is set (and not
-        empty), else the packaged data.
+        A folder with a dataset in the same format, such as Fashion-MNIST or KMNIST, with images of any size. The
+        files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
+        ``t10k-labels-idx1-ubyte``, each plain or gzipped with ``.gz``. A dot in the name, as in
+        ``train-images.idx3-ubyte``, is accepted, too. Default: the folder in the environment variable
+        ``XPNET_MNIST``, if it is set and not empty; otherwise the packaged data.
     normalize : bool
-        Whether to turn the grey values into numbers of 0 to 1 (see `scale_images`).
+        Whether to scale the grey values to numbers of 0 to 1 (see `scale_images`).
     flatten : bool
-        Whether to make each image one row.
+        Whether to flatten each image to one row.
     one_hot_label : bool
-        Whether to turn each label into a row of zeros with a one at its place.
+        Whether to convert the labels to one-hot rows.
 
     Returns
     -------
     (x_train, t_train), (x_test, t_test) : pairs of numpy.ndarray
-        Images: shape (N, 784) if `flatten`, else (N, 1, 28, 28); float32 of 0 to 1 if `normalize`, else uint8
-        of 0 to 255. Labels: shape (N,), uint8; with `one_hot_label` (N, K), float32, where K is 10, or more
-        if the training labels go beyond 9.
+        Images have shape (N, 784) if `flatten`, else (N, 1, 28, 28). They are float32 of 0 to 1 if `normalize`, else
+        uint8 of 0 to 255. Labels have shape (N,) and dtype uint8. With `one_hot_label`, they have shape (N, K) and
+        dtype float32. K is 10, or more if the training labels contain numbers above 9.
 
     Raises
     ------
     FileNotFoundError
-        The folder or one of the four files is missing.
+        If the folder or one of the four files is missing.
     ValueError
-        A file is damaged or is no IDX file of uint8 (see `read_idx`); holds labels instead of images, or the
-        other way round; is empty; or the files do not fit each other: their number of images and of labels,
-        the size of the training and the test images, or (one-hot) a test label that is beyond all training
-        labels.
+        If a file is empty, damaged or not an IDX file of uint8 (see `read_idx`). If images and labels are exchanged,
+        or have different numbers. If training and test images have different sizes. With `one_hot_label`, if a test
+        label is larger than all training labels.
 
     Examples
     --------

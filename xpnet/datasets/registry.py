@@ -1,4 +1,4 @@
-"""Datasets by name: a loader is registered once, and `train` and the command line load it by its name."""
+"""Datasets by name: after a loader is registered, `train` and the command line load the dataset by its name."""
 
 import importlib
 import os
@@ -27,10 +27,11 @@ def register(name: str, loader: L | None = None) -> Any:
     Parameters
     ----------
     name : str
+        The name of the dataset.
     loader : callable, optional
-        ``loader()`` returns ``(x_train, t_train)`` or ``((x_train, t_train), (x_test, t_test))``, NumPy arrays or
-        `Shards`, samples along the first axis, images as (C, H, W). `train` scales integer images to numbers of 0 to
-        1. Without a loader, `register` is a decorator.
+        ``loader()`` returns ``(x_train, t_train)`` or ``((x_train, t_train), (x_test, t_test))``, as NumPy arrays or
+        `Shards`. Samples are along the first axis, and an image has shape (C, H, W). `train` scales integer images to
+        numbers of 0 to 1. Without the argument `loader`, `register` is a decorator.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def register(name: str, loader: L | None = None) -> Any:
 
 
 def names() -> list[str]:
-    """The names of the datasets that are registered.
+    """The names of all registered datasets.
 
     Examples
     --------
@@ -78,12 +79,12 @@ def _import_all() -> None:
 
 
 def load(dataset: str | os.PathLike[str]) -> Any:
-    """The dataset of a name, or in a folder with the four files of MNIST's format.
+    """Load a dataset by its name, or from a folder with the four files of MNIST's format.
 
     Raises
     ------
     ValueError
-        If there is no such name and no such folder.
+        If no dataset has this name, and there is no such folder.
 
     Examples
     --------

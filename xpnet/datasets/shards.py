@@ -1,7 +1,7 @@
-"""Sets on disk: samples and their targets in arrays and files, read a bounded part at a time.
+"""Datasets on disk: samples and targets in arrays and files, of which a bounded part is read at a time.
 
-What is read and shuffled is a *piece*, a run of neighbouring rows: large enough that a disk or a chunked array is
-read at its own pace, small enough that a buffer holds many, which is what mixes the samples.
+Samples are read and shuffled in *blocks* (`pieces` in the code). A block is a number of neighbouring rows. It is
+large enough for fast reading, and small enough that a buffer contains many blocks, so that the samples are mixed.
 """
 
 import glob
@@ -28,22 +28,22 @@ T = TypeVar("T")
 Host: TypeAlias = npt.NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
 Runs: TypeAlias = list[tuple[int, int]]
-"""First rows, and the rows after the last, of neighbouring rows that are read at once."""
+"""Ranges of neighbouring rows that are read together: the first row, and the row after the last."""
 
 _BUFFER = 32 << 20
-"""Bytes of a buffer, where no size is given."""
+"""The default size of a buffer in bytes."""
 
 _PIECES = 16
-"""About how many pieces a buffer holds."""
+"""The approximate number of blocks in a buffer."""
 
 _NPY_MAGIC, _GZIP_MAGIC = b"\x93NUMPY", b"\x1f\x8b"
 
 _SCRATCH = 1 << 20
-"""Bytes that are read at a time where they are not yet what goes into the array."""
+"""The number of bytes read at a time, if they have to be converted."""
 
 
 def _parts(runs: Runs, out: Host) -> Iterator[tuple[int, int, Host]]:
-    """Each run, and the rows of `out` where it belongs."""
+    """Each range of rows, and the part of `out` for it."""
     row = 0
     for first, last in runs:
         yield first, last, out[row : row + last - first]
@@ -51,13 +51,13 @@ def _parts(runs: Runs, out: Host) -> Iterator[tuple[int, int, Host]]:
 
 
 def _npy_header(path: Path, length: int) -> tuple[Dtype, tuple[int, ...], int, bool]:
-    """The dtype, the shape, where the elements begin, and whether the first dimension is the fastest."""
+    """The dtype, the shape, the position of the first element, and whether the array is in Fortran order."""
     with path.open("rb") as file:
         try:
             version = npy.read_magic(file)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, fortran, dtype = read(file)
-        except Exception as error:  # whatever its parser makes of a damaged one
+        except Exception as error:  # NumPy's parser may raise any error for a damaged header
             raise ValueError(f"its header is damaged: {error}") from error
         offset = file.tell()
     if dtype.hasobject:
@@ -74,8 +74,8 @@ def _npy_header(path: Path, length: int) -> tuple[Dtype, tuple[int, ...], int, b
 class _File:
     """One .npy or IDX file.
 
-    Nothing stays open between reads, and (but for Fortran's order) nothing is mapped: a file that is cut short
-    meanwhile is an error, not the end of the process.
+    The file is closed between reads, and it is not memory-mapped, except for arrays in Fortran order. So a file that
+    is truncated during the run is an error, and does not crash the process.
     """
 
     def __init__(self, name: str, path: Path) -> None:
@@ -106,7 +106,7 @@ class _File:
         self.chunk = max(self.shape[0], 1) if self.zipped else 1
 
     def read(self, runs: Runs, out: Host) -> None:
-        """Runs of rows, one after the other, into `out`, of as many rows."""
+        """Read ranges of rows, one after the other, into `out`, which has the same number of rows."""
         row = math.prod(self.shape[1:]) * self.stored.itemsize
         try:
             with self.path.open("rb") as file:
@@ -124,7 +124,7 @@ class _File:
                             self._convert(source, part)
                         else:
                             self._fill(source, part)
-                        if self.zipped and last == self.shape[0] and source.read(1):  # what checks the sum at the end
+                        if self.zipped and last == self.shape[0] and source.read(1):  # checks gzip's sum
                             raise ValueError(self._changed())
         except FileNotFoundError:
             raise FileNotFoundError(
@@ -134,7 +134,7 @@ class _File:
             raise ValueError(f"Shards: {error}") from error
 
     def _convert(self, source: BinaryIO, out: Host) -> None:
-        """Fill `out` through a small array of what is stored."""
+        """Fill `out` with converted data, through a small array of the stored dtype."""
         count = max(1, _SCRATCH * len(out) // (out.size * self.stored.itemsize))
         scratch = np.empty((min(count, len(out)), *out.shape[1:]), self.stored)
         for i in range(0, len(out), len(scratch)):
@@ -159,7 +159,7 @@ class _File:
 
 
 class _Array:
-    """An array, in memory or on disk, that gives rows by slices."""
+    """An array, in memory or on disk, whose slices are rows."""
 
     def __init__(self, name: str, array: Any) -> None:
         self.name, self.array = name, array
@@ -172,18 +172,18 @@ class _Array:
             ) from None
         chunks = getattr(array, "chunks", None)
         self.chunk = chunks[0] if chunks and isinstance(chunks[0], int) else 1
-        # Zarr's, whose store is a folder of this machine: what comes over a network is better awaited.
+        # Only for Zarr arrays in a folder of this machine; a store on a network is read in Zarr's own way.
         folder = getattr(getattr(array, "store", None), "root", None)
         self.at_once = isinstance(folder, Path) and hasattr(array, "async_array")
 
     def read(self, runs: Runs, out: Host) -> None:
-        """Runs of rows, one after the other, into `out`, of as many rows."""
+        """Read ranges of rows, one after the other, into `out`, which has the same number of rows."""
         if self.at_once and not _in_loop():
             _run_here(self._await(runs, out))
             return
         direct = getattr(self.array, "read_direct", None) if out.flags.c_contiguous else None
         for first, last, part in _parts(runs, out):
-            if direct:  # HDF5, without an array in between
+            if direct:  # HDF5 reads into `out` without a temporary array
                 direct(part, np.s_[first:last])
             else:
                 self._put(self.array[first:last], part)
@@ -199,7 +199,7 @@ class _Array:
 
 
 def _in_loop() -> bool:
-    """Whether this thread runs an event loop, as a notebook does: a second one is refused there."""
+    """Whether this thread runs an event loop, as in a notebook. A second event loop in it would be an error."""
     import asyncio
 
     try:
@@ -210,10 +210,10 @@ def _in_loop() -> bool:
 
 
 def _run_here(work: Coroutine[Any, Any, None]) -> None:
-    """Do asynchronous work in this thread, with what it would do in other threads.
+    """Run a coroutine in this thread only, with the work that it would give to other threads.
 
-    Zarr changes threads several times for each chunk, and each change waits for the thread that trains, or makes it
-    wait.
+    Zarr changes threads several times for each chunk. At each change, Zarr waits for the thread that trains, or the
+    thread that trains waits for Zarr.
     """
     import asyncio
 
@@ -234,12 +234,12 @@ def _run_here(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
-    """What sorts x-2 before x-10."""
+    """A key that sorts x-2 before x-10."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", str(path)))], str(path)
 
 
 def _open(name: str, source: Any) -> Iterator[_File | _Array]:
-    """The shards of what was passed as `name`."""
+    """The shards of `source`, the value of the argument `name`."""
     if isinstance(source, (list, tuple)):
         for i, item in enumerate(source):
             yield from _open(f"{name}[{i}]", item)
@@ -287,11 +287,11 @@ class _Rows:
         self.dtype = shards[0].stored.newbyteorder("=")
 
     def at(self, row: int) -> int:
-        """The number of the shard that has this row."""
+        """The index of the shard that contains this row."""
         return int(np.searchsorted(self.starts, row, side="right")) - 1
 
     def read(self, edges: Host, pieces: Host, out: Host) -> None:
-        """Pieces, each from one edge to the next, into `out`; those that follow each other in one shard at once."""
+        """Read blocks into `out`. Block i is the rows from edge i to the next edge; neighbours are read together."""
         firsts, lasts = edges[pieces], edges[pieces + 1]
         at = np.searchsorted(self.starts, firsts, side="right") - 1
         new = np.r_[True, at[1:] != at[:-1]][: len(pieces)]  # another shard
@@ -312,44 +312,51 @@ def _kind(shard: _File | _Array) -> str:
 
 
 class Shards:
-    """Samples and their targets that stay on disk and are read a part at a time, for `fit`, `train` and `evaluate`.
+    """A dataset that stays on disk and is read one buffer at a time, for `fit`, `train` and `evaluate`.
 
     Parameters
     ----------
     x, t : array, path, or list of these
-        Samples, shape (N, ...), and their targets, shape (N,) or (N, K), integers or floating-point numbers. Each is
-        an array that gives rows by slices: a `numpy.memmap`, an HDF5 dataset, a Zarr array; or the path of a .npy or
-        IDX file; or that of a folder, for all files in it; or a pattern such as ``"folder/x-*.npy"``; or a list, for
-        several one after the other. Files of a folder or pattern are taken in the order of their names, numbers in
-        them by size. Samples and targets need not be divided in the same way. A gzipped IDX file of samples is read
-        whole.
+        Samples, shape (N, ...), and targets, shape (N,) or (N, K), integers or floating-point numbers. `x` and `t`
+        are each one of these:
+
+        - an array whose slices are rows: a `numpy.memmap`, an HDF5 dataset or a Zarr array;
+        - the path of a .npy or IDX file;
+        - the path of a folder, for all files in the folder;
+        - a pattern such as ``"folder/x-*.npy"``;
+        - a list of these, one after the other.
+
+        Files of a folder or pattern are sorted by name, and numbers in names by value. Samples and targets may be
+        divided differently. A gzipped IDX file of samples is read as a whole.
     buffer : int, optional
-        How many samples are held, and shuffled, at a time. As many as take 32 MiB on disk where not given, or what
-        must be read together if that is more. Training holds two buffers: one in use, one being read.
+        The number of samples that are in memory and shuffled at a time. Default: the number that takes 32 MiB on
+        disk, or more if more samples must be read together. Training holds two buffers: one is in use while the other
+        is read.
 
     Attributes
     ----------
     x_shape, t_shape : tuple of int
-        (N, ...).
+        The shapes of all samples and of all targets, (N, ...).
     x_dtype, t_dtype : numpy.dtype
-        As stored, in native byte order.
+        The stored dtypes, in native byte order.
     buffer : int
-        No more than N.
+        The number of samples in a buffer, at most N.
     sizes : numpy.ndarray of int
-        How many samples each piece has. A piece is a run of neighbouring samples, about a sixteenth of a buffer and
-        whole chunks of a chunked array: what is read at a time.
+        The number of samples in each block. A block is a number of neighbouring samples that are read together, about
+        a sixteenth of a buffer. Blocks of an array with chunks consist of whole chunks.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file, folder, or file for a pattern.
+        If a file or folder does not exist, or if no file matches a pattern.
     TypeError, ValueError
-        An argument does not fit, or a file is damaged or not of its format. Nothing is ever unpickled.
+        If an argument has a wrong type or shape, or if a file is damaged or has an unknown format. Nothing is ever
+        unpickled.
 
     Notes
     -----
-    A new epoch takes the pieces in a new order, fills a buffer with those that follow each other, and shuffles the
-    samples in it.
+    In each epoch, the blocks are shuffled. Each buffer is filled with the next blocks, and the samples in the buffer
+    are shuffled.
 
     Examples
     --------
@@ -398,7 +405,7 @@ class Shards:
         self.buffer = max(self.buffer, largest)
 
     def _cut(self, target: int) -> Host:
-        """The rows where pieces of about `target` samples begin, and N: each in one shard of x and one of t."""
+        """The first rows of blocks of about `target` samples, and N. Each block is in one shard of x and one of t."""
         cuts = []
         for first, last in pairwise(np.union1d(self._x.starts, self._t.starts).tolist()):
             i = self._x.at(first)
@@ -414,17 +421,17 @@ class Shards:
         return self.x_shape[0]
 
     def windows(self, pieces: Host) -> list[Host]:
-        """Cut pieces, in the order given, into groups that a buffer holds.
+        """Divide blocks, in the given order, into groups that fit into a buffer.
 
         Parameters
         ----------
         pieces : numpy.ndarray of int
-            Their numbers, 0 to ``len(sizes) - 1``.
+            The indices of the blocks, from 0 to ``len(sizes) - 1``.
 
         Returns
         -------
         list of numpy.ndarray of int
-            One after the other they are `pieces`; each has at least one, and at most `buffer` samples.
+            The groups: `pieces`, divided. Each group has at least one block, and at most `buffer` samples.
         """
         cuts, held = [], 0
         for i, size in enumerate(self.sizes[pieces].tolist()):
@@ -435,32 +442,33 @@ class Shards:
         return np.split(pieces, cuts) if len(pieces) else []
 
     def read(self, pieces: Host, x: Host, t: Host, start: int = 0) -> int:
-        """Read pieces, in the order given, into rows of arrays, from row `start` on.
+        """Read blocks, in the given order, into the rows of two arrays, beginning at row `start`.
 
         Parameters
         ----------
         pieces : numpy.ndarray of int
-            Their numbers.
+            The indices of the blocks.
         x, t : numpy.ndarray
-            What is written into, converted to its dtype.
+            The arrays to write into. Values are converted to their dtypes.
         start : int, default 0
+            The first row to write.
 
         Returns
         -------
         int
-            The row after the last.
+            The row after the last row that was written.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            A file is gone, or is not as it was when this was made.
+            If a file was deleted or changed after the `Shards` object was created.
         """
         end = start + int(self.sizes[pieces].sum())
         for name, rows, out in (("x", self._x, x), ("t", self._t, t)):
             if len(out) < end or out.shape[1:] != rows.shape[1:]:
                 raise ValueError(
                     f"Shards: {name} has shape {out.shape}, expected at least {(end, *rows.shape[1:])} for these "
-                    f"pieces from row {start} on"
+                    f"blocks from row {start} on"
                 )
             rows.read(self._edges, pieces, out[start:end])
         return end
@@ -474,10 +482,10 @@ class Shards:
 
 
 def ahead(makers: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """What callables make, in order, each made in one other thread while the one before it is in use.
+    """The results of callables, in order. While one result is in use, a second thread computes the next one.
 
-    Never more than one is made ahead. An error of a callable is raised where its result would have come. If the
-    iterator is closed early, the thread ends with the callable that it is at, and nobody waits for it.
+    At most one result is computed in advance. An error in a callable is raised in place of its result. If the
+    iterator is closed early, the thread ends after its current callable, and `close` does not wait for the thread.
     """
     waiting = iter(makers)
     pool = ThreadPoolExecutor(1, thread_name_prefix="xpnet-ahead")
@@ -487,6 +495,6 @@ def ahead(makers: Iterable[Callable[[], T]]) -> Iterator[T]:
             made = making.pop().result()
             making += [pool.submit(maker) for maker in islice(waiting, 1)]
             yield made
-            del made  # it may be large, and the next is not there yet
+            del made  # the result may be large, so free it before waiting for the next one
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

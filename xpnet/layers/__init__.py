@@ -1,8 +1,8 @@
 """Layers with their backpropagation written out.
 
-A layer object is used for one forward and one backward pass, then discarded: build it from its parameters, call
-`forward`, call `backward` with the derivative of the loss by the layer's output, and read the derivatives by its
-parameters (`dW`, `db`). It never writes into an argument.
+A layer object is used for one forward and one backward pass, then discarded. Build the layer from its parameters and
+call `forward`. Then call `backward` with the derivative of the loss with respect to the layer's output, and read the
+derivatives with respect to the parameters (`dW`, `db`). A layer never changes its arguments.
 
 In the derivations L is the loss, ``dout`` is dL/d(output), and `backward` returns dL/d(input).
 """

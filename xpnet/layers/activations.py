@@ -1,4 +1,4 @@
-"""Activations: layers without parameters, element by element, and softmax, along an axis."""
+"""Activations: layers without parameters. All work element by element, except softmax, which works along an axis."""
 
 import math
 
@@ -13,11 +13,12 @@ __all__ = ["Gelu", "LeakyRelu", "Relu", "Sigmoid", "Silu", "Softmax", "Tanh"]
 
 
 class Relu(Layer):
-    """Rectified linear unit, y = x where x > 0, else 0.
+    """Rectified linear unit, y = max(x, 0).
 
     Notes
     -----
-    dy/dx is 1 where x > 0 and 0 elsewhere, at 0 too; y > 0 says where, so the output alone is kept.
+    dy/dx is 1 for x > 0, and 0 otherwise (also at x = 0). x > 0 and y > 0 are the same condition, so the layer stores
+    only its output for `backward`.
 
     References
     ----------
@@ -43,7 +44,7 @@ class Relu(Layer):
         return self.y
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         return _back_where_positive(self.y, dout)
 
 
@@ -57,7 +58,7 @@ class Sigmoid(Layer):
 
     Notes
     -----
-    dy/dx = exp(-x) / (1 + exp(-x))² = y (1 - y): the output alone is kept.
+    dy/dx = exp(-x) / (1 + exp(-x))² = y (1 - y). The layer stores only its output for `backward`.
 
     References
     ----------
@@ -79,7 +80,7 @@ class Sigmoid(Layer):
         return self.y
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         return _sigmoid_back(self.y, dout)
 
 
@@ -89,12 +90,12 @@ def _sigmoid_back(y: Array, dout: Array) -> Array:
 
 
 class LeakyRelu(Layer):
-    """Rectified linear unit with a leak, y = x where x > 0, else slope x.
+    """Leaky rectified linear unit: y = x for x > 0, and y = slope · x otherwise.
 
     Parameters
     ----------
     slope : float, default 0.01
-        The slope below 0, finite. With one that is not 0 no unit is ever cut off from learning.
+        The slope for negative `x`, a finite number. With a slope other than 0, the derivative of a unit is never 0.
 
     Raises
     ------
@@ -103,7 +104,7 @@ class LeakyRelu(Layer):
 
     Notes
     -----
-    dy/dx is 1 where x > 0 and the slope elsewhere, at 0 too.
+    dy/dx is 1 for x > 0, and the slope otherwise (also at x = 0).
 
     References
     ----------
@@ -123,13 +124,13 @@ class LeakyRelu(Layer):
         self.slope = check_number("LeakyRelu: slope", slope)
 
     def forward(self, x: Array, /) -> Array:
-        """The leakily rectified `x`, in its shape and floating dtype."""
+        """The output of the leaky ReLU for `x`, in the shape and dtype of `x`."""
         check_floating(namespace(x=x), "LeakyRelu", x=x)
         self.x = x
         return _leaky(x, x, self.slope)
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         return _leaky(dout, self.x, self.slope)
 
 
@@ -143,7 +144,7 @@ class Tanh(Layer):
 
     Notes
     -----
-    dy/dx = 1 - y²: the output alone is kept.
+    dy/dx = 1 - y². The layer stores only its output for `backward`.
 
     Examples
     --------
@@ -163,7 +164,7 @@ class Tanh(Layer):
         return self.y
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         return _tanh_back(self.y, dout)
 
 
@@ -173,18 +174,19 @@ def _tanh_back(y: Array, dout: Array) -> Array:
 
 
 class Gelu(Layer):
-    """Gaussian error linear unit: `x` times the chance that a standard normal number is below it, nearly.
+    """Gaussian error linear unit (GELU), in its approximation by tanh.
 
-    y = x/2 (1 + tanh(u)) with u = sqrt(2/π) (x + 0.044715 x³). The array API has no erf, so this is the
-    approximation by tanh, off by less than 5e-4; PyTorch calls it ``gelu(x, approximate="tanh")``.
+    y = x/2 (1 + tanh(u)) with u = sqrt(2/π) (x + 0.044715 x³). This approximates x Φ(x), where Φ is the distribution
+    function of the standard normal distribution. The error is less than 5e-4. The exact function needs erf, which the
+    array API does not have. In PyTorch, the function is ``gelu(x, approximate="tanh")``.
 
     Notes
     -----
     With t = tanh(u), dt/du = 1 - t² and du/dx = sqrt(2/π) (1 + 3 · 0.044715 x²), the product rule gives
     dy/dx = (1 + t)/2 + x/2 (1 - t²) du/dx.
 
-    Beyond -10 and 10, t is -1 and 1 to the last digit: u is computed from z, which is x held between them, so that
-    x³ cannot overflow. There the second term is 0, whether it is written with x or z.
+    Below -10 and above 10, t rounds to -1 and 1. So that x³ cannot overflow, u is computed from z, which is x clipped
+    to [-10, 10]. Where x is clipped, the second term is 0, so z can replace x in the second term, too.
 
     References
     ----------
@@ -201,13 +203,13 @@ class Gelu(Layer):
     """
 
     def forward(self, x: Array, /) -> Array:
-        """The unit's output for `x`, in its shape and floating dtype."""
+        """The output of the activation for `x`, in the shape and dtype of `x`."""
         check_floating(namespace(x=x), "Gelu", x=x)
         y, self.z, self.t = _gelu(x)
         return y
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         return _gelu_back(self.z, self.t, dout)
 
 
@@ -251,13 +253,13 @@ class Silu(Layer):
     """
 
     def forward(self, x: Array, /) -> Array:
-        """The unit's output for `x`, in its shape and floating dtype."""
+        """The output of the activation for `x`, in the shape and dtype of `x`."""
         check_floating(namespace(x=x), "Silu", x=x)
         self.x, self.s = x, sigmoid(x)
         return x * self.s
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         return _silu_back(self.x, self.s, dout)
 
 
@@ -269,7 +271,7 @@ def _silu_back(x: Array, s: Array, dout: Array) -> Array:
 class Softmax(Layer):
     """Exponentials scaled to sum to one along an axis, y_k = exp(x_k) / Σ_j exp(x_j).
 
-    For training on classes, `SoftmaxWithLoss` does this and the loss in one.
+    To train a classifier, use `SoftmaxWithLoss`, which computes softmax and the loss together.
 
     Parameters
     ----------
@@ -279,11 +281,11 @@ class Softmax(Layer):
     Raises
     ------
     TypeError, ValueError
-        If the axis is not an integer, or `x` has no such axis or is not a real floating array.
+        If the axis is not an integer, if `x` has no such axis, or if `x` is not a real floating array.
 
     Notes
     -----
-    dy_k/dx_j = y_k (1 - y_j) where j = k, and -y_k y_j elsewhere. With dout_k = dL/dy_k therefore
+    dy_k/dx_j = y_k (1 - y_j) for j = k, and -y_k y_j otherwise. With dout_k = dL/dy_k,
     dL/dx_j = Σ_k dout_k dy_k/dx_j = y_j (dout_j - Σ_k dout_k y_k).
 
     References
@@ -314,6 +316,6 @@ class Softmax(Layer):
         return self.y
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         xp = namespace(y=self.y, dout=dout)
         return self.y * (dout - xp.sum(dout * self.y, axis=self.axis, keepdims=True))

@@ -1,4 +1,4 @@
-"""The affine layer, where every output depends on every input, and the flattening before it."""
+"""The affine (fully connected) layer, and the layer that flattens samples."""
 
 import math
 
@@ -10,7 +10,7 @@ __all__ = ["Affine", "Flatten"]
 
 
 class Affine(Layer):
-    """Matrix product and bias, y = x W + b.
+    """Affine (fully connected) layer, y = x W + b.
 
     Parameters
     ----------
@@ -22,16 +22,18 @@ class Affine(Layer):
     Attributes
     ----------
     dW, db : array
-        dL/dW and dL/db, shaped as `W` and `b`; there after `backward` or `backward_params`.
+        dL/dW and dL/db, in the shapes of `W` and `b`. Available after `backward` or `backward_params`.
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes or shapes do not fit.
+    TypeError
+        If `x`, `W` and `b` do not have the same real floating dtype.
+    ValueError
+        If `W` and `b` do not have shapes (D, M) and (M,), or if a sample of `x` does not have D elements.
 
     Notes
     -----
-    From y_nm = Σ_d x_nd W_dm + b_m follow by the chain rule, with dout_nm = dL/dy_nm:
+    With y_nm = Σ_d x_nd W_dm + b_m and dout_nm = dL/dy_nm, the chain rule gives:
 
     - dL/dx_nd = Σ_m dout_nm W_dm, that is ``dout @ W.T``;
     - dL/dW_dm = Σ_n x_nd dout_nm, that is ``x.T @ dout``;
@@ -84,13 +86,13 @@ class Affine(Layer):
         return y if x.ndim > 1 else y[0, :]
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`, in the shape of `x`; sets `dW` and `db` on the way."""
+        """The derivative of the loss with respect to `x`, in the shape of `x`; sets `dW` and `db`, too."""
         self.backward_params(dout)
         dx = dout @ self.W.T
         return dx if dx.shape == self.shape else namespace(dx=dx).reshape(dx, self.shape)
 
     def backward_params(self, dout: Array, /) -> None:
-        """Set `dW` and `db` alone: all that the first layer of a network needs, at half the work."""
+        """Set `dW` and `db` only. The first layer of a network needs no derivative with respect to its input."""
         xp = namespace(dout=dout, x=self.x)
         dout = dout if dout.ndim == 2 else dout[None, :]
         self.dW = self.x.T @ dout
@@ -102,12 +104,12 @@ class Affine(Layer):
 
 
 class Flatten(Layer):
-    """Each sample in one row: (N, ...) becomes (N, D), D being the elements of a sample.
+    """Flatten each sample to one row: shape (N, ...) becomes (N, D), where D is the number of elements of a sample.
 
     Notes
     -----
-    The elements stay what they are: ``dout`` comes back in the shape of the input. `Affine` flattens by itself; this
-    is for what else wants rows, such as softmax.
+    The values do not change, so dL/dx is ``dout`` in the shape of the input. `Affine` flattens its input itself.
+    Use `Flatten` before other layers that need rows, such as softmax.
 
     Examples
     --------
@@ -120,11 +122,11 @@ class Flatten(Layer):
     """
 
     def forward(self, x: Array, /) -> Array:
-        """The rows of `x`, of any dtype; one sample (D,) stays as it is."""
+        """The rows of `x`, which can have any dtype; one sample (D,) is returned unchanged."""
         xp = namespace(x=x)
         self.shape = x.shape
         return xp.reshape(x, (-1, math.prod(x.shape[1:]))) if x.ndim > 2 else x
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`: `dout` in the shape of `x`."""
+        """The derivative of the loss with respect to `x`: `dout` in the shape of `x`."""
         return namespace(dout=dout).reshape(dout, self.shape)

@@ -11,7 +11,7 @@ class MulLayer(Layer):
 
     Notes
     -----
-    dz/dx = y and dz/dy = x: each input gets ``dout`` times the other.
+    dz/dx = y and dz/dy = x, so dL/dx = ``dout`` y and dL/dy = ``dout`` x.
 
     References
     ----------
@@ -34,7 +34,7 @@ class MulLayer(Layer):
         return x * y
 
     def backward(self, dout: Array, /) -> tuple[Array, Array]:
-        """The derivatives by `x` and by `y`."""
+        """The derivatives of the loss with respect to `x` and `y`."""
         return dout * self.y, dout * self.x
 
 
@@ -43,7 +43,7 @@ class AddLayer(Layer):
 
     Notes
     -----
-    dz/dx = dz/dy = 1: both inputs get ``dout`` as it is.
+    dz/dx = dz/dy = 1, so dL/dx = dL/dy = ``dout``.
 
     References
     ----------
@@ -63,5 +63,5 @@ class AddLayer(Layer):
         return x + y
 
     def backward(self, dout: Array, /) -> tuple[Array, Array]:
-        """The derivatives by `x` and by `y`."""
+        """The derivatives of the loss with respect to `x` and `y`."""
         return dout, dout

@@ -1,4 +1,4 @@
-"""What a network asks of its layers and of its loss."""
+"""The base classes of layers and losses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +12,15 @@ __all__ = ["Layer", "Loss"]
 class Layer:
     """A layer of a network. A layer object is used for one forward and one backward pass, then discarded.
 
-    A layer of your own is a subclass with `forward` and `backward`. A layer with parameters also defines `gradients`,
-    a layer that carries arrays from one update to the next sets `state`. Both passes run on the device of the layer's
-    arrays, whichever device is current.
+    A layer of your own is a subclass with `forward` and `backward`. A layer with parameters also defines `gradients`.
+    A layer with state, such as running means, also sets `state`. Both passes run on the device of the layer's arrays,
+    whichever device is current.
 
     Attributes
     ----------
     state : tuple of arrays
-        After `forward`, the arrays for the next update, such as running means, in the order in which the description
-        names them; ``()`` for a layer without state.
+        The new state after `forward`: arrays that the next update starts from, such as running means. The order is
+        that of the names in the layer's description. ``()`` for a layer without state.
 
     Examples
     --------
@@ -39,19 +39,22 @@ class Layer:
     forward: Callable[..., Any]
     """Return the output for an input."""
     backward: Callable[..., Any]
-    """Return the derivative of the loss by the input, for the derivative by the output."""
+    """Return the derivative of the loss by the input, for the derivative with respect to the output."""
 
     state: tuple[Array, ...] = ()
 
     def backward_params(self, dout: Array, /) -> None:
-        """Compute the derivatives by the parameters alone; the default calls `backward`.
+        """Compute only the derivatives with respect to the parameters; the default calls `backward`.
 
-        The first layer of a network needs no derivative by its input.
+        The first layer of a network needs no derivative with respect to its input.
         """
         self.backward(dout)
 
     def gradients(self) -> tuple[Array, ...]:
-        """Return the derivatives by the parameters, in their order, after `backward` or `backward_params`."""
+        """Return the derivatives with respect to the parameters, in the order in which the layer takes them.
+
+        Call `gradients` after `backward` or `backward_params`.
+        """
         return ()
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -62,28 +65,30 @@ class Layer:
 
 
 class Loss(Layer):
-    """The loss of a network: from scores and targets to one number.
+    """The loss of a network: one number, computed from scores (logits) and targets.
 
     A loss of your own is a subclass with ``forward(scores, targets)``, which returns an array of shape (), and
-    ``backward()``, which returns the derivative by the scores. A network builds its loss as ``MyLoss(weight)``.
+    ``backward()``, which returns the derivative with respect to the scores. A network builds its loss as
+    ``MyLoss(weight)``.
 
     Parameters
     ----------
     weight : array, shape (N,), optional
-        The weight of each sample; default: each counts 1.
+        The weight of each sample (default: 1 for each sample).
 
     Attributes
     ----------
     classifies : bool
-        Whether the scores are of classes, so that `probabilities` and `accuracy` are defined.
+        Whether this is a loss for classification. If so, `probabilities` and `accuracy` are defined.
     takes_labels : bool
         Whether targets may be integer labels, one for each sample.
     ignore : int or None
-        The label of samples that do not count.
+        The label of the samples that the loss ignores, or None.
     plain : bool
-        Whether each sample counts 1 if there are no weights.
+        Whether each sample has the weight 1 if `weight` is not given.
     total : int, array of shape (), or None
-        After `forward`, the sum of the weights of the samples, by which the loss is divided; None: their number.
+        After `forward`, the sum of the weights of the samples. The loss is divided by this sum. None means the number
+        of samples.
 
     Examples
     --------
@@ -112,15 +117,15 @@ class Loss(Layer):
         self.weight = weight
 
     def probabilities(self, scores: Array, /) -> Array:
-        """Return the probabilities that the scores stand for; TypeError if the loss does not classify."""
+        """Return the probabilities computed from the scores; TypeError if the loss does not classify."""
         raise self._does_not_classify("probabilities")
 
     def accuracy(self, scores: Array, targets: Array, /) -> Array:
-        """Return the fraction of right answers, an array of shape (); TypeError if the loss does not classify."""
+        """Return the fraction of correct predictions, shape (); TypeError if the loss does not classify."""
         raise self._does_not_classify("accuracy")
 
     def counted(self, samples: int) -> Any:
-        """Return what `samples` samples count together, after `forward`: `total`, or their number."""
+        """Return the sum of the sample weights after `forward`: `total`, or `samples` if `total` is None."""
         return samples if self.total is None else self.total
 
     def _does_not_classify(self, what: str) -> TypeError:

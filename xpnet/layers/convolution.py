@@ -14,7 +14,7 @@ __all__ = ["Convolution"]
 
 
 class Convolution(Layer):
-    """Filters that move over images: each output is the inner product of a filter with the window below it, plus b.
+    """Convolution of images with filters: each output is the inner product of a filter and a window, plus a bias.
 
     Parameters
     ----------
@@ -23,36 +23,40 @@ class Convolution(Layer):
     b : array, shape (filters,), dtype of `W`
         Biases.
     stride : int or (int, int), default 1
-        How far the window moves, down and to the right.
+        The step of the window: down, and to the right.
     padding : int or (int, int), default 0
-        Rows of zeros above and below, columns of zeros left and right.
+        The number of rows of zeros above and below, and of columns of zeros left and right.
     dilation : int or (int, int), default 1
-        The distance of neighbours in a window.
+        The distance between neighbouring elements of a window.
     groups : int, default 1
-        Channels and filters are cut into so many groups; a filter sees the channels of its group.
+        The number of groups into which channels and filters are divided. A filter uses only the channels of its
+        group.
 
     Attributes
     ----------
     dW, db : array
-        dL/dW and dL/db, after `backward` or `backward_params`.
+        dL/dW and dL/db. Available after `backward` or `backward_params`.
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes or shapes do not fit.
+    TypeError
+        If `x`, `W` and `b` do not have the same real floating dtype.
+    ValueError
+        If the shapes of `W` and `b` are not as above, if `x` has another number of channels, or if the window is
+        larger than the padded image.
 
     Notes
     -----
-    With the windows as the columns of a matrix X (one for each position, one row for each weight of a filter) and the
-    filters as the rows of W, this is an affine layer for every position: Y = W X + b. So
+    Let the windows be the columns of a matrix X, with one column for each position and one row for each weight of a
+    filter. Let the filters be the rows of W. Then convolution is an affine layer at every position, Y = W X + b. So
 
-    - dL/dW = Σ_n dout_n X_nᵀ, and dL/db sums ``dout`` over samples and positions;
-    - x_p meets weight w_k at the output in position p - k: dL/dx_p = Σ_k w_k dout_{p-k}, a convolution too, of
-      ``dout`` with the filters turned by half a circle, and filters and channels changing places. Where the window
-      moved by more than 1, the positions it jumped over have no output: zeros stand in for them.
+    - dL/dW = Σ_n dout_n X_nᵀ, and dL/db is the sum of ``dout`` over samples and positions;
+    - x_p is multiplied by the weight w_k in the output at position p - k, so dL/dx_p = Σ_k w_k dout_{p-k}. This is a
+      convolution, too: of ``dout`` with the filters rotated by 180 degrees, and with the axes of filters and channels
+      exchanged. With a stride above 1, the skipped positions have no output, and ``dout`` is 0 there.
 
-    The three products are `convolve`, `by_images` and `by_filters` of this module. PyTorch's and JAX's arrays go
-    through those of their own library, which computes the same and is faster.
+    The three products are the functions `convolve`, `by_images` and `by_filters` of this module. For arrays of
+    PyTorch and JAX, xpnet calls the functions of these libraries, which compute the same and are faster.
 
     References
     ----------
@@ -100,7 +104,7 @@ class Convolution(Layer):
         self.functions = backend_of(W).convolution() or Functions(convolve, by_images, by_filters)
 
     def forward(self, x: Array, /) -> Array:
-        """The filtered images.
+        """The convolution of the images with the filters.
 
         Parameters
         ----------
@@ -125,17 +129,17 @@ class Convolution(Layer):
         return self.functions.convolve(x, self.W, self.b, **self.options)
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`; sets `dW` and `db` on the way."""
+        """The derivative of the loss with respect to `x`; sets `dW` and `db`, too."""
         self.backward_params(dout)
         return self.functions.by_images(self.x.shape, self.W, dout, **self.options)
 
     def backward_params(self, dout: Array, /) -> None:
-        """Set `dW` and `db` alone: all that the first layer of a network needs, at half the work."""
+        """Set `dW` and `db` only. The first layer of a network needs no derivative with respect to its input."""
         self.dW = self.functions.by_filters(self.x, self.W.shape, dout, **self.options)
         self.db = namespace(dout=dout).sum(dout, axis=(0, 2, 3))
 
     def gradients(self) -> tuple[Array, Array]:
-        """The derivatives by the parameters, after `backward`."""
+        """The derivatives with respect to the parameters, after `backward`."""
         return self.dW, self.db
 
 
@@ -155,7 +159,7 @@ def convolve(x: Array, W: Array, b: Array, *, stride: Pair, padding: Pair, dilat
 def by_images(
     shape: Any, W: Array, dout: Array, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Array:
-    """dL/dx for images of `shape`: ``dout``, spread by the stride, meets the filters turned."""
+    """dL/dx for images of `shape`: the convolution of ``dout``, spread by the stride, with the rotated filters."""
     xp, (filters, channels, *size), (_, _, *sides) = namespace(dout=dout, W=W), W.shape, shape
     turned = xp.flip(xp.reshape(W, (groups, filters // groups, channels, *size)), axis=(3, 4))
     rows = xp.reshape(xp.permute_dims(turned, (0, 2, 1, 3, 4)), (groups, channels, -1))
@@ -176,7 +180,7 @@ def by_filters(
     dout = xp.reshape(dout, (n, groups, filters // groups, -1))
     padded = pad(xp, x, down, down, right, right)
     blocks = _columns(padded, (kh, kw), stride, dilation, (out[0], out[1]), groups)
-    # (X doutᵀ)ᵀ takes OpenBLAS two thirds of the time of dout Xᵀ.
+    # OpenBLAS computes (X doutᵀ)ᵀ in two thirds of the time of dout Xᵀ.
     sums = [xp.sum(X @ xp.matrix_transpose(dout[part, ...]), axis=0) for X, part in blocks]
     dW = sum(sums[1:], start=sums[0])
     return xp.reshape(xp.matrix_transpose(dW), tuple(shape))
@@ -185,13 +189,16 @@ def by_filters(
 def _columns(
     x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair, groups: int
 ) -> Iterator[tuple[Array, slice]]:
-    """The windows as the columns of matrices, shape (n, groups, C / groups · window, positions), and of which images.
+    """Yield matrices of windows, shape (n, groups, C / groups · window, positions), and the slice of their images.
 
-    They hold each number as many times as windows see it, so they are made for some images at a time.
+    The windows are the columns.
+
+    A pixel is copied into the column of every window that contains it. To save memory, the matrices are made for a
+    few images at a time.
     """
     xp, backend, (count, channels, *_) = namespace(x=x), backend_of(x), x.shape
     at_once = max(1, backend.block_size // (channels * size[0] * size[1] * out[0] * out[1]))
-    starts = range(0, count, at_once) if count else [0]  # a traced batch may not know its size: all at a time
+    starts = range(0, count, at_once) if count else [0]  # a traced batch may have no size: take all
     for start in starts:
         part = slice(start, min(start + at_once, count)) if count else slice(None)
         seen = windows(x[part, ...], size, stride, dilation, out)

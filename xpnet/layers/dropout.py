@@ -1,4 +1,4 @@
-"""Dropout: units left out at random while training, so that none relies on another."""
+"""Dropout: units are set to zero at random during training, so that no unit depends on one other unit."""
 
 from typing import Any
 
@@ -12,27 +12,28 @@ __all__ = ["Dropout", "dropout_mask"]
 
 
 class Dropout(Layer):
-    """Zero where a unit is left out, x / (1 - rate) where it is kept; the identity without a mask.
+    """Dropout: units that the mask drops become 0, the others become x / (1 - rate).
 
     Parameters
     ----------
     rate : float
-        The share of units that are left out, from 0 and below 1.
+        The probability that a unit is dropped, from 0 to below 1.
     mask : array of bool, shape of the input, optional
-        True where a unit is kept. It is drawn by the caller, such as with `dropout_mask` or from a JAX key. Without
-        one, as after training, the layer passes everything on.
+        The dropout mask: True for each unit that is kept. The caller draws the mask, such as with `dropout_mask` or
+        from a JAX key. Without a mask, as after training, the layer returns its input unchanged.
 
     Raises
     ------
     TypeError, ValueError
-        If the rate is out of range, or the mask is not of bool or not of the input's shape.
+        If the rate is out of range, or if the mask does not have dtype bool or the shape of the input.
 
     Notes
     -----
-    Kept units are scaled up, so that the expected output is the input, (1 - rate) · x / (1 - rate), and nothing is to
-    be scaled after training ("inverted" dropout; the book's layer scales the units down then instead).
+    Units that are kept are divided by 1 - rate, so the expected output is the input: (1 - rate) · x / (1 - rate) = x.
+    After training, nothing has to be scaled. This is called inverted dropout. The book's layer does not scale during
+    training, and multiplies the units by 1 - rate after training.
 
-    dy/dx is 1 / (1 - rate) where the unit is kept and 0 elsewhere: ``dout`` goes the way of ``x``.
+    dy/dx is 1 / (1 - rate) for a unit that is kept, and 0 for a unit that is dropped.
 
     References
     ----------
@@ -68,7 +69,7 @@ class Dropout(Layer):
         return self._keep(x)
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         return self._keep(dout)
 
     def _keep(self, x: Array) -> Array:
@@ -81,20 +82,21 @@ def _keep(x: Array, mask: Array, share: float) -> Array:
 
 
 def dropout_mask(rng: Any, rate: float, shape: Shape) -> Array:
-    """Draw on the host which units `Dropout` keeps.
+    """Draw a mask for `Dropout`, on the host.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Draws one float32 an element.
+        The generator. It draws one float32 for each element.
     rate : float
-        The share of units that are left out, from 0 and below 1: each with that chance, independently.
+        The probability that a unit is dropped, from 0 to below 1. Units are dropped independently of each other.
     shape : tuple of int
+        The shape of the input of the layer.
 
     Returns
     -------
     NumPy array of bool, of `shape`
-        True where a unit is kept; to be moved to the library of the layer's input, with its ``asarray``.
+        True for each unit that is kept. Convert the mask to the library of the layer's input with ``xp.asarray``.
 
     Raises
     ------

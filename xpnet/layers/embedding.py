@@ -1,4 +1,4 @@
-"""Embedding: a row of learned numbers for each of a set of words, or of anything that is counted."""
+"""Embedding: a trainable vector for each integer id, such as the id of a word."""
 
 from .._array import check_floating, device, index_dtype, is_integral, namespace
 from .._typing import Array
@@ -9,29 +9,31 @@ __all__ = ["Embedding"]
 
 
 class Embedding(Layer):
-    """The rows of a table that integer ids name: an `Affine` layer on one-hot ids, without the product.
+    """Embedding table: returns the row of `W` for each integer id.
 
     Parameters
     ----------
     W : array of real floating dtype, shape (V, D)
-        A row of D numbers for each of V ids.
+        The table: a row of D numbers for each of the V ids.
 
     Attributes
     ----------
     dW : array, shape (V, D)
-        dL/dW; there after `backward` or `backward_params`.
+        dL/dW. Available after `backward` or `backward_params`.
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes or shapes do not fit.
+    TypeError
+        If `W` is not a real floating array, or if the ids are not integers.
+    ValueError
+        If `W` does not have shape (V, D).
 
     Notes
     -----
-    With the ids as one-hot rows, H_nv = 1 where v is the id of n, the output is y = H W. As in `Affine`,
-    dL/dW = Hᵀ dout: the row of an id gets the sum of ``dout`` over all places where it occurs. Forward only looks the
-    rows up. Backward does form H, in the dtype of ``dout``: V numbers for each id of the batch, since the array API
-    has no sum by index. Ids are counted, not measured: there is no derivative by them.
+    Let H contain the ids as one-hot rows: H_nv is 1 if v is the n-th id, else 0. The output is y = H W. As in
+    `Affine`, dL/dW = Hᵀ dout: the row of an id is the sum of ``dout`` over all positions of that id. `forward` only
+    looks up rows. `backward` creates H in the dtype of ``dout``, with V numbers for each id of the batch, because the
+    array API has no sum by index. Ids are integers, so there is no derivative with respect to the ids.
 
     References
     ----------
@@ -63,7 +65,8 @@ class Embedding(Layer):
         Parameters
         ----------
         ids : array of integer dtype, shape (...)
-            From 0 to V - 1. Values are not checked here: what an id out of range does is up to the library.
+            Ids from 0 to V - 1. The layer does not check values: the result for an id out of range depends on the
+            library.
 
         Returns
         -------
@@ -81,7 +84,7 @@ class Embedding(Layer):
         return xp.reshape(xp.take(self.W, self.ids, axis=0), (*batch, self.W.shape[1]))
 
     def backward(self, dout: Array, /) -> None:
-        """Set `dW`. There is no derivative by the ids: None is returned."""
+        """Set `dW`. Returns None, because there is no derivative with respect to the ids."""
         self.backward_params(dout)
 
     def backward_params(self, dout: Array, /) -> None:

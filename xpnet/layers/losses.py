@@ -1,4 +1,4 @@
-"""Losses: the last layer of a network, from outputs and targets to one number."""
+"""Losses: the last layer of a network, which computes one number from outputs and targets."""
 
 import math
 from collections.abc import Sequence
@@ -15,32 +15,34 @@ __all__ = ["ExponentialWithLoss", "HuberLoss", "IdentityWithLoss", "SigmoidWithL
 
 
 class SoftmaxWithLoss(Loss):
-    """Softmax and cross-entropy in one: the mean of -Σ t log softmax(x) over the batch.
+    """Softmax with cross-entropy loss: the mean of -Σ t log softmax(x) over the batch.
 
     Parameters
     ----------
     weight : array of the dtype of the scores, shape (N,), optional
-        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+        The weight w of each sample. The loss is then Σ w loss / Σ w, or 0 if all weights are 0.
     class_weight : array of the dtype of the scores, shape (K,), or sequence of K floats, optional
-        What each class counts, such as more for one that is rare.
+        The weight of each class. A rare class can get a larger weight, for example.
     smoothing : float, default 0.0
-        How much of each target is spread evenly over the classes, at least 0 and below 1.
+        Label smoothing: the fraction of each target that is distributed evenly over the classes, from 0 to below 1.
     ignore : int, optional
-        A label, of a class or of none (such as -1 or 255), whose samples count nothing.
+        A label to ignore: samples with this label have the weight 0. The label may be a class, or a number that is no
+        class, such as -1 or 255.
 
     Attributes
     ----------
     y : array, shape of the scores
         Probabilities, after `forward`.
     total : int, or array of shape ()
-        What the samples count together, after `forward`: N, or Σ_n w_n c_n of the weights below.
+        The sum of the weights of the samples, after `forward`: N, or Σ_n w_n c_n with the weights of the Notes.
     plain : bool
-        Whether each counts 1, without `weight`: that none of the options is given.
+        Whether each sample has the weight 1 if `weight` is not given. True if no other option is given.
 
     Raises
     ------
     TypeError, ValueError
-        If an option is not as above; in `forward`, if dtypes or shapes do not fit.
+        If an option is out of range or has a wrong type or shape. In `forward`, if the scores are not a real floating
+        array, or if the targets do not have a shape and dtype as listed there.
 
     Notes
     -----
@@ -48,13 +50,13 @@ class SoftmaxWithLoss(Loss):
     probabilities, where Σ_j t_j = 1, this is y_k - t_k.
 
     With weights c of the classes and smoothing s, the loss of a sample is -Σ_k u_k log y_k, where
-    u_k = c_k ((1 - s) t_k + s / K). That is m = Σ_k u_k times the loss for the targets u / m, which sum to 1: the
-    options change the targets and the shares of the samples, and the derivative above holds. The mean is
-    Σ_n w_n loss_n / Σ_n w_n c_n, where c_n = Σ_k c_k t_nk is what the sample's class counts.
+    u_k = c_k ((1 - s) t_k + s / K). With m = Σ_k u_k, this is m times the loss for the targets u / m, which sum to 1.
+    So the options only change the targets and the weights of the samples, and the derivative above still holds. The
+    mean is Σ_n w_n loss_n / Σ_n w_n c_n, where c_n = Σ_k c_k t_nk is the weight of the sample's class.
 
-    For labels this is PyTorch's ``cross_entropy``, but where nothing counts, such as in a batch of ignored samples:
-    there the loss and its derivative are 0, not NaN. For one-hot and probability targets PyTorch divides by N even
-    where there are class weights; here one-hot targets give what their labels give.
+    For labels, this is PyTorch's ``cross_entropy``, with one exception: if all weights are 0, such as in a batch of
+    ignored samples, the loss and its derivative are 0, not NaN. For one-hot and probability targets, PyTorch divides
+    by N even with class weights. Here, one-hot targets and labels give the same loss.
 
     References
     ----------
@@ -70,7 +72,7 @@ class SoftmaxWithLoss(Loss):
     >>> layer.backward()
     array([[ 0.5, -0.5]])
 
-    The third sample is ignored, and the first counts three times as much as the second:
+    The third sample is ignored, and the weight of the first sample is three times the weight of the second:
 
     >>> layer = SoftmaxWithLoss(class_weight=np.asarray([1.0, 3.0]), ignore=-1)
     >>> print(layer.forward(np.zeros((3, 2)), np.asarray([1, 0, -1])).round(6))
@@ -106,9 +108,9 @@ class SoftmaxWithLoss(Loss):
         Parameters
         ----------
         x : array of real floating dtype, shape (N, K) or (K,)
-            Scores, finite.
+            Scores (logits). All of them must be finite.
         t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
-            With `ignore`, labels.
+            With `ignore`, targets must be labels.
         """
         self.class_weight = _as_array(self.class_weight, x)
         xp = namespace(x=x, t=t, weight=self.weight, class_weight=self.class_weight)
@@ -126,7 +128,7 @@ class SoftmaxWithLoss(Loss):
         return xp.sum(losses)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
-        """The derivative by the scores, in their shape."""
+        """The derivative of the loss with respect to the scores, in the same shape."""
         y = self.y if self.mass is None else self.mass * self.y
         return _difference(y, self.t, dout * self.share)
 
@@ -135,11 +137,11 @@ class SoftmaxWithLoss(Loss):
         return softmax(scores)
 
     def accuracy(self, scores: Array, targets: Array, /) -> Array:
-        """The fraction of samples whose largest score is that of the right class, an array of shape ()."""
+        """The fraction of samples whose largest score is at the class of the target, an array of shape ()."""
         return accuracy(scores, targets)
 
     def _weighed(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
-        """The targets and the shares of the samples, with all options, and the share of the batch that counts."""
+        """The targets and the weights of the samples with all options, and the sum of the weights."""
         check_floating(xp, "SoftmaxWithLoss", x=x, class_weight=self.class_weight)
         share, c, classes = self.share, self.class_weight, x.shape[-1]
         if c is None:
@@ -154,7 +156,7 @@ class SoftmaxWithLoss(Loss):
         return _ratio(xp, u, m), _ratio(xp, share * m, total), total
 
     def _counts(self, xp: Namespace, x: Array, t: Array, ignore: int) -> Array:
-        """1 for a sample that counts, 0 for one that is ignored, shape (N, 1)."""
+        """0 for samples that are ignored, and 1 for the others, shape (N, 1)."""
         if t.ndim == x.ndim:
             raise ValueError(
                 f"SoftmaxWithLoss: ignore={ignore} is a label, but t is one-hot, shape {tuple(t.shape)}; "
@@ -166,14 +168,14 @@ class SoftmaxWithLoss(Loss):
         if not low <= ignore <= high:
             raise ValueError(
                 f"SoftmaxWithLoss: ignore={ignore}, but labels t of {t.dtype} go from {low} to {high}; "
-                "pass what it has become there (-1 in uint8 is 255), or labels of another dtype"
+                "pass the value that it has in this dtype (-1 in uint8 is 255), or labels of another dtype"
             )
         return xp.astype(xp.astype(t, index, copy=False) != ignore, x.dtype)[..., None]
 
 
 @elementwise
 def _exponentials(x: Array, largest: Array) -> tuple[Array, Array]:
-    shifted = x - largest  # so that large scores are safe
+    shifted = x - largest  # so that the exponentials of large scores do not overflow
     return shifted, namespace(x=x).exp(shifted)
 
 
@@ -188,17 +190,17 @@ def _difference(y: Array, t: Array, share: Array) -> Array:
 
 
 class SigmoidWithLoss(Loss):
-    """Sigmoid and binary cross-entropy in one: the mean of -Σ (t log y + (1 - t) log(1 - y)) over the batch.
+    """Sigmoid with binary cross-entropy loss: the mean of -Σ (t log y + (1 - t) log(1 - y)) over the batch.
 
-    For outputs that are each a yes or a no, whatever the others are.
+    Use this loss for binary or multi-label classification: each output is a yes or a no, independent of the others.
 
     Parameters
     ----------
     weight : array of the dtype of the scores, shape (N,), optional
-        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+        The weight w of each sample. The loss is then Σ w loss / Σ w, or 0 if all weights are 0.
     positive_weight : array of the dtype of the scores, shape (K,), or sequence of K floats, optional
-        What a yes of each output counts, p, where a no counts 1: the loss is then the mean of
-        -Σ (p t log y + (1 - t) log(1 - y)).
+        The weight p of the positive class of each output; the negative class has the weight 1. The loss is then the
+        mean of -Σ (p t log y + (1 - t) log(1 - y)).
 
     Attributes
     ----------
@@ -208,18 +210,18 @@ class SigmoidWithLoss(Loss):
     Raises
     ------
     TypeError, ValueError
-        In `forward`, if dtypes or shapes do not fit.
+        In `forward`, if the scores are not a real floating array, or if targets or weights have a wrong shape.
 
     Notes
     -----
-    With y = 1 / (1 + exp(-x)), -log y = log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-abs(x))), and -log(1 - y) is the
-    same of -x: only exponentials of negative numbers are taken, and no score is too large.
+    With y = 1 / (1 + exp(-x)), -log y = log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-abs(x))). -log(1 - y) is the
+    same function of -x. Only exponentials of negative numbers are computed, so large scores do not overflow.
 
-    From dy/dx = y (1 - y) follows dL/dx = -p t (1 - y) + (1 - t) y = (p t + 1 - t) y - p t, which is y - t where no
-    positive weights are given.
+    With dy/dx = y (1 - y), dL/dx = -p t (1 - y) + (1 - t) y = (p t + 1 - t) y - p t. Without `positive_weight`, this
+    is y - t.
 
-    Summed over the outputs and averaged over the batch, as all losses here: K times PyTorch's ``BCEWithLogitsLoss``,
-    which averages over the outputs too.
+    As in all losses of xpnet, the loss is summed over the outputs and averaged over the batch. It is K times
+    PyTorch's ``BCEWithLogitsLoss``, which averages over the outputs, too.
 
     References
     ----------
@@ -249,7 +251,7 @@ class SigmoidWithLoss(Loss):
         Parameters
         ----------
         x : array of real floating dtype, shape (N, K) or (K,)
-            Scores; of a single output (N, 1).
+            Scores (logits). With a single output, the shape is (N, 1).
         t : array, shape of `x`
             Targets from 0 to 1; cast to the dtype of `x`.
         """
@@ -268,27 +270,27 @@ class SigmoidWithLoss(Loss):
         return xp.sum((self.yes * xp.maximum(-x, 0.0) + no * xp.maximum(x, 0.0) + self.both * tail) * self.share)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
-        """The derivative by the scores, in their shape."""
+        """The derivative of the loss with respect to the scores, in the same shape."""
         return (self.both * self.y - self.yes) * (dout * self.share)
 
     def probabilities(self, scores: Array, /) -> Array:
-        """The probability of a yes for each output, `sigmoid` of the scores, shape of `scores`."""
+        """The probability of the positive class for each output: `sigmoid` of the scores, in the same shape."""
         return sigmoid(scores)
 
     def accuracy(self, scores: Array, targets: Array, /) -> Array:
-        """The fraction of outputs that are right, an array of shape (): a yes has a positive score."""
+        """The fraction of outputs that are correct, an array of shape (). A positive score predicts a yes."""
         xp = namespace(scores=scores, targets=targets)
         yes = _targets(xp, "SigmoidWithLoss", scores, targets) > 0.5
         return xp.mean(xp.astype((scores > 0) == yes, scores.dtype))
 
 
 class IdentityWithLoss(Loss):
-    """Identity and squared error in one, for regression: the mean of 1/2 Σ (x - t)² over the batch.
+    """Squared error loss for regression: the mean of 1/2 Σ (x - t)² over the batch.
 
     Parameters
     ----------
     weight : array of the dtype of the outputs, shape (N,), optional
-        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+        The weight w of each sample. The loss is then Σ w loss / Σ w, or 0 if all weights are 0.
 
     Attributes
     ----------
@@ -297,7 +299,7 @@ class IdentityWithLoss(Loss):
 
     Notes
     -----
-    dL/dx = x - t, as plain as softmax with cross-entropy: that is why these pairs go together.
+    dL/dx = x - t. The derivative has the same simple form as that of `SoftmaxWithLoss`, y - t.
 
     References
     ----------
@@ -322,17 +324,17 @@ class IdentityWithLoss(Loss):
         return 0.5 * xp.sum(self.error * self.error * self.share)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
-        """The derivative by the outputs, in their shape."""
+        """The derivative of the loss with respect to the outputs, in the same shape."""
         return self.error * (dout * self.share)
 
 
 class ExponentialWithLoss(Loss):
-    """Exponential and Poisson deviance in one, for counts: the mean of Σ (t log(t/y) - t + y) over the batch.
+    """Poisson loss for counts, with y = exp(x): the mean of Σ (t log(t/y) - t + y) over the batch.
 
     Parameters
     ----------
     weight : array of the dtype of the scores, shape (N,), optional
-        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+        The weight w of each sample. The loss is then Σ w loss / Σ w, or 0 if all weights are 0.
 
     Attributes
     ----------
@@ -341,11 +343,10 @@ class ExponentialWithLoss(Loss):
 
     Notes
     -----
-    With log y = x, dL/dx = -t + exp(x) = y - t, as for the other pairs. The loss is 0 where y = t, and t log t is 0
-    where t is 0.
+    With log y = x, dL/dx = -t + exp(x) = y - t. The loss is 0 if y = t. For t = 0, t log t is 0.
 
-    PyTorch's ``PoissonNLLLoss`` is the same without t log t - t, which no derivative sees. scikit-learn calls it half
-    the Poisson deviance.
+    PyTorch's ``PoissonNLLLoss`` does not have the terms t log t - t, which do not depend on x. scikit-learn calls
+    this loss half the Poisson deviance.
 
     References
     ----------
@@ -367,9 +368,9 @@ class ExponentialWithLoss(Loss):
         Parameters
         ----------
         x : array of real floating dtype, shape (N, K) or (K,)
-            Logarithms of the expected counts; of a single output (N, 1).
+            Logarithms of the expected counts. With a single output, the shape is (N, 1).
         t : array, shape of `x`
-            Counts, not negative; cast to the dtype of `x`.
+            Counts, at least 0; cast to the dtype of `x`.
         """
         xp = namespace(x=x, t=t, weight=self.weight)
         self.share = _share(xp, "ExponentialWithLoss", x, self.weight)
@@ -380,22 +381,22 @@ class ExponentialWithLoss(Loss):
         return xp.sum((t * surprise + self.error) * self.share)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
-        """The derivative by the scores, in their shape."""
+        """The derivative of the loss with respect to the scores, in the same shape."""
         return self.error * (dout * self.share)
 
 
 class HuberLoss(Loss):
-    """Identity and Huber's loss in one, for regression that forgives outliers; the mean over the batch.
+    """Huber loss for regression with outliers; the mean over the batch.
 
-    The loss of an error e = x - t is e² / 2 as far as δ on either side of 0 and δ (abs(e) - δ / 2) beyond, where it
-    grows no faster than the error; summed over the outputs.
+    The loss of an error e = x - t is e² / 2 for abs(e) up to δ, and δ (abs(e) - δ / 2) above δ. So the loss of a
+    large error grows linearly. The loss is summed over the outputs.
 
     Parameters
     ----------
     weight : array of the dtype of the outputs, shape (N,), optional
-        What each sample counts; the loss is then Σ w loss / Σ w, or 0 if all are 0.
+        The weight w of each sample. The loss is then Σ w loss / Σ w, or 0 if all weights are 0.
     delta : float, default 1.0
-        The error from which the loss is linear, δ; positive.
+        The error δ above which the loss is linear; a positive number.
 
     Attributes
     ----------
@@ -405,15 +406,16 @@ class HuberLoss(Loss):
     Raises
     ------
     TypeError, ValueError
-        If `delta` is not positive; in `forward`, if dtypes or shapes do not fit.
+        If `delta` is not a positive number. In `forward`, if the outputs are not a real floating array, or if targets
+        or weights have a wrong shape.
 
     Notes
     -----
-    Let c be the error cut to [-δ, δ]. The loss is c (e - c / 2) on both sides of δ, and its derivative by x is c:
-    where e is not cut, that of e² / 2, and where it is, the constant ±δ.
+    Let c be the error clipped to [-δ, δ]. Then the loss is c (e - c / 2) for small and large errors, and its
+    derivative with respect to x is c.
 
-    Summed over the outputs and averaged over the batch, as all losses here: K times PyTorch's ``HuberLoss``, which
-    averages over the outputs too.
+    As in all losses of xpnet, the loss is summed over the outputs and averaged over the batch. It is K times
+    PyTorch's ``HuberLoss``, which averages over the outputs, too.
 
     References
     ----------
@@ -443,12 +445,12 @@ class HuberLoss(Loss):
         return xp.sum(self.cut * (error - 0.5 * self.cut) * self.share)
 
     def backward(self, dout: Array = 1.0, /) -> Array:
-        """The derivative by the outputs, in their shape."""
+        """The derivative of the loss with respect to the outputs, in the same shape."""
         return self.cut * (dout * self.share)
 
 
 def _share(xp: Namespace, where: str, x: Array, weight: Array | None) -> Array:
-    """The share of each sample in the loss: 1/N, or its weight over the sum of the weights, shape (N, 1)."""
+    """The factor of each sample in the loss: 1/N, or its weight divided by the sum of the weights, shape (N, 1)."""
     check_floating(xp, where, x=x, weight=weight)
     check_batch(where, "x", x)
     if weight is None:
@@ -462,12 +464,12 @@ def _share(xp: Namespace, where: str, x: Array, weight: Array | None) -> Array:
 
 
 def _ratio(xp: Namespace, parts: Array, total: Array) -> Array:
-    """The parts of a total, and 0 where the total is 0: nothing counts there."""
+    """`parts` divided by `total`, or 0 if the total is 0."""
     return parts / xp.where(total == 0, math.inf, total)
 
 
 def _as_array(numbers: Any, x: Array) -> Array | None:
-    """Numbers as an array beside the scores `x`; an array stays as it is."""
+    """Numbers as an array with the library, device and dtype of the scores `x`; an array is returned unchanged."""
     if not isinstance(numbers, (tuple, list)):
         return numbers
     return namespace(x=x).asarray(numbers, dtype=x.dtype, device=device(x))
@@ -482,7 +484,7 @@ def _check_outputs(where: str, name: str, array: Array, x: Array) -> None:
 
 
 def _targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
-    """`t` in the dtype of the outputs `x`, whose shape it must have."""
+    """`t` in the dtype of the outputs `x`; an error if the shapes of `t` and `x` differ."""
     if tuple(t.shape) != tuple(x.shape):
         raise ValueError(f"{where}: t has shape {tuple(t.shape)}, expected that of the outputs, {tuple(x.shape)}")
     return t if t.dtype == x.dtype else xp.astype(t, x.dtype)

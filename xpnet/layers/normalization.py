@@ -1,4 +1,4 @@
-"""Normalization: numbers brought to mean 0 and variance 1, over the batch or within each sample."""
+"""Batch normalization and layer normalization."""
 
 from .._array import check_floating, namespace, size
 from .._typing import Array
@@ -10,51 +10,55 @@ __all__ = ["BatchNormalization", "LayerNormalization"]
 
 
 class BatchNormalization(Layer):
-    """Each feature shifted and scaled to mean 0 and variance 1 over the batch; then y = gamma x̂ + beta.
+    """Batch normalization: normalize each feature over the batch to mean 0 and variance 1, then y = gamma x̂ + beta.
 
     Parameters
     ----------
     gamma, beta : array of real floating dtype, shape (D,)
-        The scale and shift that are learned, one of each for a feature, or for a channel of images.
+        The trainable scale and shift of each feature, or of each channel of images.
     mean, var : array, shape (D,), dtype of `gamma`, optional
-        Running mean and variance so far, both or neither.
+        The running mean and variance. Pass both or neither.
     training : bool, default True
-        Normalise by the statistics of the batch; otherwise by `mean` and `var`, which are then needed.
+        True: normalize with the mean and variance of the batch. False: normalize with `mean` and `var`, which are
+        then required.
     momentum : float, default 0.9
-        What the running statistics keep of themselves at each batch, from 0 to 1. PyTorch's momentum is what they
-        take of the batch instead, 1 - `momentum`.
+        The weight of the old value when a running statistic is updated, from 0 to 1. PyTorch's momentum is the weight
+        of the batch, 1 - `momentum`.
     eps : float, default 1e-5
-        Added to the variance, positive, so that a constant feature can be divided by its deviation.
+        A positive number that is added to the variance to avoid a division by 0.
 
     Attributes
     ----------
     state : tuple of arrays
-        After `forward`, the next running statistics: ``(mean, var)``, new arrays when training and the given ones
-        otherwise; ``()`` where none were given.
+        The running statistics after `forward`, ``(mean, var)``: new arrays in training, otherwise the arrays that
+        were passed. ``()`` if no running statistics were passed.
     dgamma, dbeta : array, shape (D,)
-        dL/dgamma and dL/dbeta; there after `backward` or `backward_params`.
+        dL/dgamma and dL/dbeta. Available after `backward` or `backward_params`.
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes, shapes or options do not fit; when training, if there is only one value for each feature.
+    TypeError
+        If `x` and the arrays of the layer do not have the same real floating dtype.
+    ValueError
+        If an option is out of range, if the shapes are not as above, or if `mean` and `var` are missing for
+        ``training=False``. In training, also if there is only one value for each feature.
 
     Notes
     -----
-    Let a feature have m values (N, or N·H·W in images), μ be their mean, v the mean of (x - μ)² and
-    s = 1 / sqrt(v + eps), so that x̂ = s (x - μ). Then dbeta = Σ dout and dgamma = Σ dout x̂, and with
-    g = gamma dout = dL/dx̂ the input acts on the loss in three ways:
+    Let a feature have m values (N, or N·H·W in images). Let μ be their mean, v the mean of (x - μ)², and
+    s = 1 / sqrt(v + eps), so x̂ = s (x - μ). Then dbeta = Σ dout and dgamma = Σ dout x̂. With g = gamma dout =
+    dL/dx̂, dL/dx is the sum of three terms:
 
     - directly, dx̂/dx = s: s g_i;
     - through the mean, dx̂_j/dx_i = -s/m for each j: -s/m Σ_j g_j = -s gamma dbeta/m;
     - through the variance, where dv/dx_i = 2 (x_i - μ)/m and dx̂_j/dv = -x̂_j s²/2, together
       dx̂_j/dx_i = -s x̂_j x̂_i/m: -s x̂_i/m Σ_j g_j x̂_j = -s x̂_i gamma dgamma/m.
 
-    Altogether dL/dx = gamma s (dout - dbeta/m - x̂ dgamma/m). By running statistics, which do not depend on x, it is
-    the first of the three alone: gamma s dout.
+    The sum is dL/dx = gamma s (dout - dbeta/m - x̂ dgamma/m). Running statistics do not depend on x, so with
+    ``training=False`` only the first term remains: gamma s dout.
 
-    The batch is normalised by v, the mean over m values; the running variance takes the unbiased m v/(m - 1), the
-    better estimate of what is to come. So it is in PyTorch.
+    The batch is normalized with v, the mean over m values. The running variance is updated with the unbiased estimate
+    m v/(m - 1). PyTorch does the same.
 
     References
     ----------
@@ -105,11 +109,12 @@ class BatchNormalization(Layer):
         self.eps = check_number("BatchNormalization: eps", eps, "positive and finite")
 
     def forward(self, x: Array, /) -> Array:
-        """`x` normalised, scaled and shifted; sets `state`.
+        """Normalize, scale and shift `x`; sets `state`.
 
         Parameters
         ----------
-        x : array, shape (N, D), (N, D, ...) such as images (N, C, H, W), or, unless training, one sample (D,)
+        x : array, shape (N, D), or (N, D, ...) such as images (N, C, H, W)
+            With ``training=False``, also one sample, shape (D,).
 
         Returns
         -------
@@ -145,7 +150,7 @@ class BatchNormalization(Layer):
         return after
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`, in the shape of `x`; sets `dgamma` and `dbeta` on the way."""
+        """The derivative of the loss with respect to `x`, in the shape of `x`; sets `dgamma` and `dbeta`, too."""
         self.backward_params(dout)
         gamma, s, dgamma, dbeta = (_of_features(v, dout) for v in (self.gamma, self.s, self.dgamma, self.dbeta))
         if self.training:
@@ -153,7 +158,7 @@ class BatchNormalization(Layer):
         return _product(dout, gamma, s)
 
     def backward_params(self, dout: Array, /) -> None:
-        """Set `dgamma` and `dbeta` alone."""
+        """Set `dgamma` and `dbeta` only."""
         xp = namespace(dout=dout, gamma=self.gamma)
         dout = dout if dout.ndim > 1 else dout[None, :]
         self.dgamma = xp.sum(dout * self.normalized, axis=self.axes)
@@ -165,36 +170,39 @@ class BatchNormalization(Layer):
 
 
 class LayerNormalization(Layer):
-    """Each sample shifted and scaled to mean 0 and variance 1 by itself; then y = gamma x̂ + beta.
+    """Layer normalization: normalize each sample by itself to mean 0 and variance 1, then y = gamma x̂ + beta.
 
     Parameters
     ----------
-    gamma, beta : array of real floating dtype, both of one shape, (D,) or more axes
-        The scale and shift that are learned, one of each for an element. As many of the last axes of the input as
-        `gamma` has are normalised together.
+    gamma, beta : array of real floating dtype, both of the same shape, (D,) or more axes
+        The trainable scale and shift of each element of a sample. If `gamma` has n axes, the mean and the variance
+        are computed over the last n axes of the input.
     eps : float, default 1e-5
-        Added to the variance, positive, so that a constant sample can be divided by its deviation.
+        A positive number that is added to the variance to avoid a division by 0.
 
     Attributes
     ----------
     dgamma, dbeta : array, shape of `gamma`
-        dL/dgamma and dL/dbeta; there after `backward` or `backward_params`.
+        dL/dgamma and dL/dbeta. Available after `backward` or `backward_params`.
 
     Raises
     ------
-    TypeError, ValueError
-        If dtypes, shapes or options do not fit.
+    TypeError
+        If `x`, `gamma` and `beta` do not have the same real floating dtype.
+    ValueError
+        If `eps` is not positive, if `gamma` and `beta` have different shapes, or if `x` does not end with that shape.
 
     Notes
     -----
     With the mean μ and the variance v over the m elements of a sample, s = 1 / sqrt(v + eps) and x̂ = s (x - μ), the
-    derivative is that of `BatchNormalization` with the roles of samples and elements exchanged. There gamma was one
-    number in each sum; here it is another for each element, so it stays inside, in g = gamma dout = dL/dx̂:
+    derivative is that of `BatchNormalization` with the roles of samples and elements exchanged. In batch
+    normalization, gamma is constant within each sum. Here, each element has its own gamma, so gamma stays inside the
+    sums, in g = gamma dout = dL/dx̂:
 
     dL/dx_i = s (g_i - Σ_j g_j/m - x̂_i Σ_j g_j x̂_j/m).
 
-    Both sums over m are means. Samples do not depend on each other: a batch of one is as good as any, and there is no
-    difference between training and use.
+    Samples do not depend on each other. So a batch may consist of one sample, and the layer computes the same in
+    training and in inference.
 
     References
     ----------
@@ -223,7 +231,7 @@ class LayerNormalization(Layer):
         self.axes = tuple(range(-gamma.ndim, 0))
 
     def forward(self, x: Array, /) -> Array:
-        """`x` normalised, scaled and shifted.
+        """Normalize, scale and shift `x`.
 
         Parameters
         ----------
@@ -247,7 +255,7 @@ class LayerNormalization(Layer):
         return y
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`, in the shape of `x`; sets `dgamma` and `dbeta` on the way."""
+        """The derivative of the loss with respect to `x`, in the shape of `x`; sets `dgamma` and `dbeta`, too."""
         xp = namespace(dout=dout, gamma=self.gamma)
         self.backward_params(dout)
         g, products = _weighed(dout, self.gamma, self.normalized)
@@ -255,7 +263,7 @@ class LayerNormalization(Layer):
         return _sample_back(g, self.normalized, self.s, mean, along)
 
     def backward_params(self, dout: Array, /) -> None:
-        """Set `dgamma` and `dbeta` alone."""
+        """Set `dgamma` and `dbeta` only."""
         xp = namespace(dout=dout, gamma=self.gamma)
         samples = (-1, *self.gamma.shape)
         self.dgamma = xp.sum(xp.reshape(dout * self.normalized, samples), axis=0)
@@ -312,7 +320,7 @@ def _sample_back(g: Array, normalized: Array, s: Array, mean: Array, along: Arra
 
 
 def _of_features(v: Array, x: Array) -> Array:
-    """One number for each feature, shape (D,), shaped to meet the features of `x`, its axis 1."""
+    """Reshape one number for each feature, shape (D,), so that it broadcasts along axis 1 of `x`."""
     return v if x.ndim < 3 else namespace(v=v).reshape(v, (-1,) + (1,) * (x.ndim - 2))
 
 

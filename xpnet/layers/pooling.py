@@ -10,7 +10,7 @@ __all__ = ["AveragePooling", "MaxPooling"]
 
 
 class _Pooling(Layer):
-    """What both poolings share: their options, and the way back from windows to images."""
+    """The base class of both pooling layers: their options, and the gradient from windows back to images."""
 
     def __init__(self, size: int | Pair, /, *, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         name = type(self).__name__
@@ -20,20 +20,21 @@ class _Pooling(Layer):
         if any(2 * p > k for p, k in zip(self.padding, self.size, strict=True)):
             raise ValueError(
                 f"{name}: padding {padding!r} is more than half of the window {size!r}: some windows "
-                "would see nothing; choose less"
+                "would contain only padding; choose a smaller padding"
             )
 
     def _window(self, xp: Namespace, x: Array, value: float) -> tuple[Array, Pair, Pair, Pair, Pair]:
-        """What `windows` and `slices` are given, where the padding holds `value`."""
+        """The padded images and the arguments of `windows` and `slices`; `value` is the value of the padding."""
         out = output_size(type(self).__name__, x.shape[2:], self.size, self.stride, self.padding)
         self.shape, (down, right) = x.shape, self.padding
         return pad(xp, x, down, down, right, right, value), self.size, self.stride, (1, 1), out
 
     def _back(self, xp: Namespace, shares: list[Array]) -> Array:
-        """Images of the sums of `shares`, each added where a place of the window saw it: `windows` backwards.
+        """Add the gradients of all windows to the pixels that they came from: the reverse of `windows`.
 
-        With place i = q stride + r, the r tell rows apart that never meet: shares of one r are shifted by q and
-        added, and the sums for r = 0, 1, ... then stand row by row between each other.
+        `shares` has one array of gradients for each position i in the window. Let i = q stride + r. Gradients with
+        different r belong to different rows of the image. So the gradients with the same r are shifted by q and
+        added, and the sums for r = 0, 1, ... are interleaved row by row.
         """
         (kh, kw), (sh, sw) = self.size, self.stride
         qh, qw = -(-kh // sh), -(-kw // sw)
@@ -47,7 +48,7 @@ class _Pooling(Layer):
                     for qj in range(qw)
                     if qi * sh + ri < kh and qj * sw + rj < kw
                 ]
-                shifted = shifted or [pad(xp, 0 * shares[0], 0, qh - 1, 0, qw - 1)]  # rows that no window sees
+                shifted = shifted or [pad(xp, 0 * shares[0], 0, qh - 1, 0, qw - 1)]  # rows that are in no window
                 by_column.append(sum(shifted[1:], start=shifted[0]))
             by_row.append(xp.stack(by_column, axis=-1))
         n, c, height, width = self.shape
@@ -66,14 +67,16 @@ class MaxPooling(_Pooling):
     size : int or (int, int)
         Height and width of the window.
     stride : int or (int, int), optional
-        How far the window moves; by its own size where not given.
+        The step of the window. Default: the size of the window.
     padding : int or (int, int), default 0
-        Rows and columns around the images, of minus infinity: padding never wins. At most half the window.
+        The number of rows and columns of padding around the images, at most half the window. The padding is minus
+        infinity, so it is never the maximum.
 
     Notes
     -----
-    A small change of the largest value changes the output as much, one of the others does nothing: ``dout`` goes back
-    to where the maximum was, to the first of equals, row by row. Where windows overlap, what goes back adds up.
+    The derivative of the output is 1 for the largest value of the window, and 0 for the others. So ``dout`` goes to
+    the position of the maximum; of equal values, to the first one, row by row. A pixel of several windows gets the
+    sum.
 
     References
     ----------
@@ -105,7 +108,7 @@ class MaxPooling(_Pooling):
         return self.y
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         xp, shares = namespace(dout=dout, y=self.y), []
         for i in range(self.seen.shape[0]):
             share, dout = _shared(dout, self.y, self.seen[i, ...])
@@ -115,27 +118,28 @@ class MaxPooling(_Pooling):
 
 @elementwise
 def _shared(dout: Array, y: Array, seen: Array) -> tuple[Array, Array]:
-    """What goes back to one place of the window, and what is left for the next of equals."""
+    """The gradient of one position in the window, and the gradient that remains for the positions after it."""
     share = dout * namespace(dout=dout, y=y).astype(seen == y, dout.dtype)
     return share, dout - share
 
 
 class AveragePooling(_Pooling):
-    """The mean of each window; padding does not count.
+    """The mean of each window, without the padding.
 
     Parameters
     ----------
     size : int or (int, int)
         Height and width of the window.
     stride : int or (int, int), optional
-        How far the window moves; by its own size where not given.
+        The step of the window. Default: the size of the window.
     padding : int or (int, int), default 0
-        Rows and columns around the images that a window may reach over; they are left out of the mean. At most half
-        the window.
+        The number of rows and columns of padding around the images, at most half the window. Padding is not part of
+        the mean.
 
     Notes
     -----
-    Each of n values has a share of 1/n in the mean, and gets ``dout / n`` back from each window that saw it.
+    The mean of n values has the derivative 1/n with respect to each of them. So each value gets ``dout / n`` from
+    each window that contains it.
 
     Examples
     --------
@@ -166,7 +170,7 @@ class AveragePooling(_Pooling):
         return sum(places[1:], start=places[0]) / self.count
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         xp = namespace(dout=dout)
         share = dout / self.count
         return self._back(xp, [share] * (self.size[0] * self.size[1]))

@@ -1,4 +1,4 @@
-"""The residual connection: layers that learn what to add to their input."""
+"""The residual connection: the output of some layers is added to their input."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ class Residual(Layer):
     Parameters
     ----------
     layers : sequence of layers
-        Those of f, in their order.
+        The layers of f, in the order of their application.
     shortcut : sequence of layers, default ()
-        Those of g; without any, g(x) = x.
+        The layers of g. Without layers, g(x) = x.
 
     Notes
     -----
-    x goes both ways, so both ways' derivatives add up: dL/dx = f'(x) dout + g'(x) dout. Without a shortcut the second
-    is ``dout`` itself, however deep the network.
+    x is the input of f and of g, so the two derivatives are added: dL/dx = f'(x) dout + g'(x) dout. Without a
+    shortcut, the second term is ``dout`` itself, however deep the network is.
 
     References
     ----------
@@ -58,7 +58,7 @@ class Residual(Layer):
         return out + short
 
     def backward(self, dout: Array, /) -> Array:
-        """The derivative by `x`."""
+        """The derivative of the loss with respect to `x`."""
         through = short = dout
         for layer in reversed(self.layers):
             through = layer.backward(through)
@@ -67,7 +67,7 @@ class Residual(Layer):
         return through + short
 
     def gradients(self) -> tuple[Array, ...]:
-        """The derivatives by the parameters of its layers, then of the shortcut's; after `backward`."""
+        """The derivatives with respect to the parameters of `layers`, then of `shortcut`; after `backward`."""
         return tuple(g for layer in self._both() for g in layer.gradients())
 
     def _both(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Windows that move over images, arrays of shape (N, C, H, W): what convolution and pooling are made of."""
+"""Helpers of convolution and pooling: windows that move over images, arrays of shape (N, C, H, W)."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ def pair(where: str, name: str, value: Any, least: int) -> Pair:
 def output_size(
     where: str, sides: Sequence[int], size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
 ) -> Pair:
-    """Height and width of what comes out where a window of `size` moves over an image of height and width `sides`."""
+    """The height and width of the output if a window of `size` moves over an image of height and width `sides`."""
     options = (("size", size, 1), ("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))
     k, s, p, d = (pair(where, name, value, least) for name, value, least in options)
     out = [1 + (sides[i] + 2 * p[i] - d[i] * (k[i] - 1) - 1) // s[i] for i in (0, 1)]
@@ -45,7 +45,7 @@ def check_images(xp: Namespace, where: str, x: Array) -> None:
 
 
 def pad(xp: Namespace, x: Array, top: int, bottom: int, left: int, right: int, value: float = 0.0) -> Array:
-    """Add rows and columns of `value` around images; negative numbers take some away."""
+    """Add rows and columns of `value` around images; negative numbers remove rows and columns."""
     x = x[..., max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
     top, bottom, left, right = (max(width, 0) for width in (top, bottom, left, right))
     backend = backend_of(x)
@@ -72,7 +72,7 @@ def spread(xp: Namespace, x: Array, stride: Pair) -> Array:
 
 
 def windows(x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair) -> Array:
-    """What the window sees as it moves, shape (N, C, *size, *out): a view of `x`, or a copy."""
+    """All windows of the images, shape (N, C, *size, *out): a view of `x`, or a copy."""
     backend = backend_of(x)
     seen = backend.windows(x, size, stride, dilation, out)
     if seen is None:
@@ -82,7 +82,7 @@ def windows(x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair) -> Ar
 
 
 def slices(x: Array, size: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[Array]:
-    """For each place in a window, row by row, what it sees as the window moves: slices of shape (N, C, *out)."""
+    """For each position in the window, row by row, the values at this position in all windows, shape (N, C, *out)."""
     return [
         x[
             ...,

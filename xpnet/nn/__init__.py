@@ -1,6 +1,7 @@
 """Networks: descriptions of layers and of losses, `Sequential` that puts them together, and networks of them.
 
-A description has the field's name, such as ``nn.Dense(50)``. It builds the one-pass layer, `xpnet.layers.Affine`.
+A description, such as ``nn.Dense(50)``, has the name that PyTorch and Keras users know. For each pass, it builds a
+layer object under the book's name, such as `xpnet.layers.Affine`.
 """
 
 from . import (
@@ -69,7 +70,7 @@ _OTHERS = {
     "Residual": "Skip",
     "Silu": "SiLU Swish",
 }
-"""Our names, and what other libraries and the book call the same."""
+"""The names in xpnet, and the names of the same layers and losses in other libraries and in the book."""
 
 
 def __getattr__(name: str) -> object:

@@ -16,16 +16,16 @@ __all__ = ["ActivationDescription", "Gelu", "LeakyRelu", "Relu", "Sigmoid", "Sil
 
 @dataclass(frozen=True, repr=False)
 class ActivationDescription(Description):
-    """The description of an activation. One of your own is a subclass that names its layer's class.
+    """The description of an activation. To add your own, write a subclass that names the class of its layer.
 
-    Its options are fields, which the layer takes by keyword.
+    The options of the activation are fields of the dataclass. They are passed to the layer by keyword.
 
     Attributes
     ----------
     layer_class : type
         The class of the layer, a subclass of `Layer`.
     suits : callable
-        The initializer for the weights before it; default: `He`.
+        The initializer of the weights of the layer before the activation (default: `He`).
 
     Examples
     --------
@@ -51,7 +51,7 @@ class ActivationDescription(Description):
 
 @dataclass(frozen=True, repr=False)
 class Relu(ActivationDescription):
-    """Description of a `layers.Relu` layer: x where it is positive, else 0.
+    """Description of a `layers.Relu` layer: max(x, 0).
 
     Examples
     --------
@@ -65,11 +65,12 @@ class Relu(ActivationDescription):
 
 @dataclass(frozen=True, repr=False)
 class LeakyRelu(ActivationDescription):
-    """Description of a `layers.LeakyRelu` layer: x where it is positive, else slope x.
+    """Description of a `layers.LeakyRelu` layer: x for positive x, otherwise slope · x.
 
     Parameters
     ----------
     slope : float, default 0.01
+        The slope for negative x.
 
     Examples
     --------
@@ -131,7 +132,7 @@ class Gelu(ActivationDescription):
 
 @dataclass(frozen=True, repr=False)
 class Silu(ActivationDescription):
-    """Description of a `layers.Silu` layer: x times its logistic function.
+    """Description of a `layers.Silu` layer (SiLU, swish): x times sigmoid(x).
 
     Examples
     --------
@@ -147,11 +148,12 @@ class Silu(ActivationDescription):
 class Softmax(ActivationDescription):
     """Description of a `layers.Softmax` layer: probabilities along an axis.
 
-    The loss `CrossEntropy` includes softmax already: a network that it trains ends without one.
+    Do not use `Softmax` as the last layer of a network with the loss `CrossEntropy`: this loss includes softmax.
 
     Parameters
     ----------
     axis : int, default -1
+        The axis of the classes.
 
     Examples
     --------
@@ -176,11 +178,11 @@ ACTIVATIONS: dict[str, Callable[[], Description]] = {
     "gelu": Gelu,
     "silu": Silu,
 }
-"""The hidden activations by the names that options give them."""
+"""The activations of hidden layers, by the names that arguments and command-line options take."""
 
 
 def activation_of(given: Any) -> Description:
-    """The description of an activation that is given by its name, or as it is."""
+    """The description of an activation, for a name such as "relu" or for a description."""
     if isinstance(given, str) and given in ACTIVATIONS:
         return ACTIVATIONS[given]()
     if isinstance(given, Description) and not given.params:

@@ -1,4 +1,4 @@
-"""Descriptions of the layers that connect every input with every output, and of flattening."""
+"""Descriptions of fully connected layers and of flattening."""
 
 import math
 from collections.abc import Sequence
@@ -16,15 +16,16 @@ __all__ = ["Dense", "Flatten"]
 
 @dataclass(frozen=True, repr=False)
 class Dense(Description):
-    """Description of an `Affine` layer: every output depends on every input.
+    """Description of an `Affine` layer: a fully connected layer.
 
     Parameters
     ----------
     units : int
         The number of outputs.
     weight_init : callable, optional
-        Takes a `numpy.random.Generator` and a shape, returns the initial weights. Default: chosen by the activation
-        that follows, `Xavier` for Sigmoid, Tanh and Softmax, else `He`. Biases start at 0.
+        A function that takes a `numpy.random.Generator` and a shape, and returns the initial weights. The default
+        depends on the activation that follows: `Xavier` for Sigmoid, Tanh and Softmax, and `He` otherwise. The
+        initial biases are 0.
 
     Examples
     --------
@@ -59,7 +60,7 @@ class Dense(Description):
 
 @dataclass(frozen=True, repr=False)
 class Flatten(Description):
-    """Description of a `layers.Flatten` layer; `Dense` flattens by itself.
+    """Description of a `layers.Flatten` layer. It is not needed before `Dense`, which flattens its input itself.
 
     Examples
     --------

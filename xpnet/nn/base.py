@@ -1,6 +1,7 @@
-"""Descriptions: what a network asks of the description of a layer, and of that of a loss.
+"""The base classes of the descriptions of layers and losses.
 
-A description holds options, never arrays. It is a frozen dataclass, so that two with the same options are equal.
+A description holds options, never arrays. A description is a frozen dataclass, so two descriptions with the same
+options are equal.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +21,13 @@ Initializer: TypeAlias = Callable[[Any, Shape], Array]
 
 
 class Options:
-    """Options, printed as they are typed: those that have a default only where they differ from it."""
+    """The repr of a description: the call that builds it, without options that have their default value."""
 
     def __repr__(self) -> str:
         return self.text()
 
     def text(self, *without: str) -> str:
-        """The call that builds it, without some of its options."""
+        """The call that builds this description, without the options named in `without`."""
         this: Any = self
         shown = []
         for field in fields(this) if is_dataclass(this) else ():
@@ -38,30 +39,32 @@ class Options:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def _set(self, **options: Any) -> None:
-        """Replace options by their checked values, when the frozen dataclass is built."""
+        """Replace options by their checked values; works in ``__post_init__`` of a frozen dataclass."""
         for name, value in options.items():
             object.__setattr__(self, name, value)
 
 
 class Description(Options):
-    """The description of a layer. One of your own is a subclass, and a frozen dataclass if it has options.
+    """The description of a layer. To add your own, write a subclass; a frozen dataclass if it has options.
 
     Attributes
     ----------
     kind : str
-        The layer's name, to which its number is added: "Affine" becomes "Affine1".
+        The name of the layer. The network adds a number: "Affine" becomes "Affine1".
     takes_floats : bool
-        False if samples are ids to look up.
+        False if the input of the layer is integer ids, as for an embedding.
     id_count : int or None
-        The number of ids that can be looked up, from 0; None if samples are numbers, or if any id is valid.
+        The number of ids, for a layer that takes ids from 0 to ``id_count - 1``. None if the layer takes numbers, or
+        if any id is valid.
     params, state, masks : tuple of str
-        The names of its parameters, of the arrays that it carries from one update to the next, and of its random
-        masks in training. A number is added to each: "W" becomes "W1".
+        The names of the layer's parameters, of its state (arrays such as running means, which an update changes), and
+        of its random masks in training, such as dropout masks. The network adds a number to each name: "W" becomes
+        "W1".
     weight_init : callable or None
-        An option of layers with weights: their initializer, which takes a `numpy.random.Generator` and a shape. If it
-        is None, the network chooses one by the activation that follows.
+        For layers with weights: the initializer of the weights, which takes a `numpy.random.Generator` and a shape.
+        If `weight_init` is None, the network chooses an initializer that suits the next activation.
     suits : callable or None
-        Of an activation: the initializer for the weights before it.
+        For activations: the initializer of the weights of the layer before the activation.
 
     Examples
     --------
@@ -90,23 +93,23 @@ class Description(Options):
     suits: ClassVar[Any] = None
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The shape of an output for samples of `shape`, without the batch; ValueError if `shape` does not fit."""
+        """The output shape for samples of `shape`, without the batch; ValueError if the layer cannot take `shape`."""
         return shape
 
     def param_shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        """The shapes of its parameters for samples of `shape`; default: the shapes that `init` draws."""
+        """The shapes of the layer's parameters for samples of `shape` (default: the shapes that `init` draws)."""
         return tuple(tuple(array.shape) for array in self.init(generator(0), shape))
 
     def init(self, rng: Any, shape: Shape) -> Arrays:
-        """The initial parameters for samples of `shape`: NumPy, float64."""
+        """The initial parameters for samples of `shape`: NumPy arrays, float64."""
         return ()
 
     def init_state(self, shape: Shape) -> Arrays:
-        """The state before the first update: NumPy, float64."""
+        """The state before the first update: NumPy arrays, float64."""
         return ()
 
     def draw(self, rng: Any, shape: Shape) -> Arrays:
-        """Its masks for a mini-batch of `shape`, the batch included: NumPy, bool."""
+        """The layer's random masks for a mini-batch of `shape`, with the batch axis: NumPy arrays, bool."""
         return ()
 
     def least_batch(self, shape: Shape) -> int:
@@ -114,16 +117,17 @@ class Description(Options):
         return 1
 
     def layer(self, arrays: Sequence[Array], training: bool) -> Any:
-        """The one-pass layer with its parameters, state and masks, in this order.
+        """Build the layer object, a `Layer`, for one pass.
 
-        A subclass of `Layer`. Masks are None in inference. The layer's `gradients()` are in the order of `params`.
-        Its `state` after `forward` is in that of `state`.
+        `arrays` are the parameters, the state and the masks of the layer, in this order. Masks are None in inference.
+        The layer's `gradients()` must have the order of `params`. The layer's `state` after `forward` must have the
+        order of `state`.
         """
         raise NotImplementedError
 
 
 class LossDescription(Options):
-    """The description of a loss. One of your own is a frozen dataclass with the options of your loss.
+    """The description of a loss. To add your own, write a subclass, a frozen dataclass with the options of the loss.
 
     A loss without options needs no description: ``Sequential(..., loss=MyLoss)`` takes a subclass of `Loss`.
 
@@ -151,7 +155,7 @@ class LossDescription(Options):
     """
 
     def layer(self, weight: Array | None = None) -> Loss:
-        """The one-pass loss for samples of that `weight`, a subclass of `Loss`."""
+        """Build the loss object, a `Loss`, for one pass. `weight` is the weight of each sample."""
         raise NotImplementedError
 
 
@@ -179,7 +183,7 @@ def check_image(where: str, shape: Shape) -> Shape:
 
 
 def check_descriptions(where: str, descriptions: Sequence[Any], *, inside: bool = False) -> None:
-    """Raise if one of the layers is not a description, or looks ids up and is not the first of a network."""
+    """Raise an error if a layer is not a description, or if a layer that takes ids is not the first of a network."""
     for i, description in enumerate(descriptions, 1):
         if not isinstance(description, Description):
             raise TypeError(
@@ -192,7 +196,7 @@ def check_descriptions(where: str, descriptions: Sequence[Any], *, inside: bool 
 
 
 def told(thing: Any) -> str:
-    """What was passed in the place of a description."""
+    """The words of an error message for an object that is not a description."""
     if isinstance(thing, Layer):
         return f"a layer object, {type(thing).__name__}(...) of xpnet.layers"
     if isinstance(thing, type) and issubclass(thing, Description):
@@ -203,7 +207,7 @@ def told(thing: Any) -> str:
 
 
 def choose_weights(descriptions: Sequence[Description]) -> list[Description]:
-    """The same descriptions; an initializer of weights that is None is chosen by the activation that follows."""
+    """The descriptions, with a `weight_init` of None replaced by the initializer that suits the next activation."""
     chosen: list[Description] = []
     following: Initializer = He()
     for description in reversed(descriptions):

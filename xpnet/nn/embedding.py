@@ -15,7 +15,7 @@ __all__ = ["Embedding"]
 
 @dataclass(frozen=True, repr=False)
 class Embedding(Description):
-    """Description of a `layers.Embedding` layer: a vector for each id; the first layer of a network.
+    """Description of a `layers.Embedding` layer: a vector for each id. It must be the first layer of a network.
 
     Parameters
     ----------

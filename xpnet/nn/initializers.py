@@ -41,9 +41,9 @@ class Normal:
 
 @dataclass(frozen=True)
 class He:
-    """Weights from the normal distribution with standard deviation sqrt(2 / n), n being the inputs of a unit.
+    """He initialization: normally distributed weights, standard deviation sqrt(2 / n), for n inputs of a unit.
 
-    Signals then keep their size through layers with ReLU, however many there are.
+    In networks with ReLU, the outputs of all layers then have similar sizes, however many layers there are.
 
     References
     ----------
@@ -63,10 +63,11 @@ class He:
 
 @dataclass(frozen=True)
 class Xavier:
-    """Weights from the normal distribution with standard deviation sqrt(1 / n), n being the inputs of a unit.
+    """Xavier initialization: normally distributed weights, standard deviation sqrt(1 / n), for n inputs of a unit.
 
-    Signals then keep their size through layers with a sigmoid or tanh, which are nearly linear around 0. This is the
-    book's form; Glorot and Bengio's own, sqrt(2 / (n + units)), looks at the way back too.
+    Sigmoid and tanh are nearly linear around 0, so the outputs of all layers then have similar sizes. This is the
+    formula of the book. The formula of Glorot and Bengio, sqrt(2 / (n + units)), takes the backward pass into
+    account, too.
 
     References
     ----------
@@ -87,7 +88,7 @@ class Xavier:
 
 @dataclass(frozen=True)
 class Zeros:
-    """Weights of 0: right for biases. Units of a layer with weights of 0 stay alike for ever.
+    """Zeros, for biases. Do not use `Zeros` for weights: all units of a layer would stay equal during training.
 
     Examples
     --------
@@ -102,15 +103,15 @@ class Zeros:
 
 @dataclass(frozen=True)
 class Orthogonal:
-    """Weights whose columns (or rows, where these are fewer) are orthogonal and of length `gain`.
+    """Weights with orthogonal columns of length `gain`, or orthogonal rows if there are fewer rows than columns.
 
-    A signal's length is then kept exactly, as far as the number of units allows. Filters are taken as a matrix with a
-    row for each.
+    A layer with as many units as inputs then keeps the length of its input vector. Filters are a matrix with one row
+    for each filter.
 
     Parameters
     ----------
     gain : float, default 1.0
-        sqrt(2) suits ReLU.
+        The length of the columns or rows. For ReLU, use sqrt(2).
 
     References
     ----------
@@ -135,22 +136,22 @@ class Orthogonal:
             raise ValueError(f"Orthogonal: weights must have two dimensions or more, got shape {shape}")
         rows, columns = shape[0], math.prod(shape[1:])
         q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
-        q = q * np.sign(np.diag(r))  # or the directions would not be drawn evenly
+        q = q * np.sign(np.diag(r))  # without this, the matrices would not be uniformly distributed
         return self.gain * (q if rows >= columns else q.T).reshape(shape)
 
 
 def inputs(shape: tuple[int, ...]) -> int:
-    """How many inputs a unit has, with weights of `shape` (n, units) or (filters, channels, height, width)."""
+    """The number of inputs of a unit, for weights of `shape` (n, units) or (filters, channels, height, width)."""
     return shape[0] if len(shape) == 2 else math.prod(shape[1:])
 
 
 def generator(seed: int | np.random.Generator) -> np.random.Generator:
-    """The generator that `seed` names: `seed` itself where it is one.
+    """The random generator for an integer `seed`; a generator is returned unchanged.
 
     Raises
     ------
     TypeError
-        If `seed` is None or no integer: an unseeded run cannot be repeated.
+        If `seed` is None or is not an integer. A run without a seed could not be repeated.
     """
     if isinstance(seed, np.random.Generator):
         return seed

@@ -1,4 +1,4 @@
-"""Descriptions of losses: their options, and the one-pass loss that they build."""
+"""Descriptions of losses: they hold the options, and build a loss object for each pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,22 @@ from .base import LossDescription
 __all__ = ["BinaryCrossEntropy", "CrossEntropy", "Huber", "MeanSquaredError", "Poisson"]
 
 AnyLoss: TypeAlias = LossDescription | type[Loss] | str
-"""What networks take as their loss."""
+"""The types that the argument `loss` of a network takes."""
 
 
 @dataclass(frozen=True, repr=False)
 class CrossEntropy(LossDescription):
-    """Softmax and cross-entropy, for one class of several; built as a `SoftmaxWithLoss`.
+    """Cross-entropy loss with softmax, for classification. It builds a `SoftmaxWithLoss`.
 
     Parameters
     ----------
     class_weight : sequence of K floats, optional
-        The weight of each class, such as more for one that is rare.
+        The weight of each class. A rare class can get a larger weight, for example.
     label_smoothing : float, default 0.0
-        The fraction of each target that is spread evenly over the classes, from 0 to below 1.
+        The fraction of each target that is distributed evenly over the classes, from 0 to below 1.
     ignore_index : int, optional
-        A label, of a class or of none (such as -1 or 255), whose samples do not count.
+        A label to ignore: samples with this label have the weight 0. The label may be a class, or a number that is no
+        class, such as -1 or 255.
 
     Examples
     --------
@@ -56,7 +57,7 @@ class CrossEntropy(LossDescription):
 
 @dataclass(frozen=True, repr=False)
 class MeanSquaredError(LossDescription):
-    """Half the squared error, for regression; built as an `IdentityWithLoss`.
+    """Half the squared error, summed over the outputs, for regression. It builds an `IdentityWithLoss`.
 
     Examples
     --------
@@ -71,12 +72,12 @@ class MeanSquaredError(LossDescription):
 
 @dataclass(frozen=True, repr=False)
 class BinaryCrossEntropy(LossDescription):
-    """Sigmoid and binary cross-entropy, for outputs that are each a yes or a no; built as a `SigmoidWithLoss`.
+    """Binary cross-entropy loss with sigmoid, for binary or multi-label classification; builds a `SigmoidWithLoss`.
 
     Parameters
     ----------
     positive_weight : sequence of K floats, optional
-        The weight of a yes of each output; a no counts 1.
+        The weight of the positive class of each output. The negative class has the weight 1.
 
     Examples
     --------
@@ -96,12 +97,12 @@ class BinaryCrossEntropy(LossDescription):
 
 @dataclass(frozen=True, repr=False)
 class Huber(LossDescription):
-    """Huber's loss, for regression with outliers; built as a `HuberLoss`.
+    """Huber loss, for regression with outliers. It builds a `HuberLoss`.
 
     Parameters
     ----------
     delta : float, default 1.0
-        The error from which the loss is linear, positive.
+        The error above which the loss is linear; a positive number.
 
     Examples
     --------
@@ -121,7 +122,7 @@ class Huber(LossDescription):
 
 @dataclass(frozen=True, repr=False)
 class Poisson(LossDescription):
-    """The Poisson loss, for counts; built as an `ExponentialWithLoss`.
+    """The Poisson loss, for counts. It builds an `ExponentialWithLoss`.
 
     Examples
     --------
@@ -146,7 +147,7 @@ LOSSES: dict[str, type[LossDescription]] = {
 
 
 def loss_of(given: Any) -> LossDescription | type[Loss]:
-    """The description of a loss, or the subclass of `Loss`, that is given as it is or by its name."""
+    """The loss for a name such as "huber"; a description or a subclass of `Loss` is returned unchanged."""
     given = LOSSES[given] if isinstance(given, str) and given in LOSSES else given
     if isinstance(given, type) and issubclass(given, LossDescription):
         return given()

@@ -1,4 +1,4 @@
-"""Networks: a stack with its parameters, and the methods of the book's networks."""
+"""Networks: a `Sequential` with its parameters, and the methods of the book's networks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,30 +23,32 @@ __all__ = ["MultiLayerNet", "Network", "SimpleNet", "TwoLayerNet"]
 
 
 class Network:
-    """A stack with its parameters, and the book's methods.
+    """A network: a `Sequential` with its parameters, and the methods of the book's networks.
 
     Parameters
     ----------
     stack : Sequential
+        The layers and the loss.
     input_shape : tuple of int
-        The shape of one sample, without the batch.
+        The shape of one sample, without the batch axis.
     seed : int or numpy.random.Generator, default 0
-        Draws the initial weights, on the host, in float64: the same on every backend.
+        The seed of the initial weights. They are drawn on the host in float64, so they are the same on every backend.
     like : array, optional
-        An array whose library, device and floating dtype the parameters take; NumPy, float32 where not given.
+        The parameters get the library, device and floating dtype of this array. Default: NumPy, float32.
     dtype : str or dtype of `like`'s library, optional
-        The floating dtype of the parameters, where it is not that of `like`.
+        The floating dtype of the parameters. Default: the dtype of `like`.
 
     Attributes
     ----------
     params : dict of arrays
+        The parameters by name, such as ``net.params["W1"]``.
     state : dict of arrays
-        The arrays that layers carry from one update to the next, such as running means; empty in most networks.
+        The state of the layers, such as the running means of batch normalization; empty in most networks.
     layers : dict of layers
-        The layers of the last `gradient`, by name, as ``net.layers["Affine1"].dW``; empty before, and left
-        behind by copies.
+        The layers of the last call of `gradient` by name, such as ``net.layers["Affine1"].dW``. The dict is empty
+        before the first call, and in copies of the network.
     stack : Sequential
-        The pure function underneath.
+        The layers and the loss, as a pure function of the parameters.
     input_shape, output_shape : tuple of int
         The shapes of one sample and of its scores.
 
@@ -100,7 +102,7 @@ class Network:
 
     @property
     def classifies(self) -> bool:
-        """Whether the network has probabilities and an accuracy: its loss says so."""
+        """Whether the network has a loss for classification. Then `predict_proba` and `accuracy` are defined."""
         return self.stack.last.classifies
 
     def summary(self) -> str:
@@ -113,17 +115,17 @@ class Network:
         Parameters
         ----------
         x : array, shape (N, D), (N, ...) with D elements a sample, or one sample (D,)
-            In the library, device and dtype of `params`. Images come as floats, scaled as in training.
+            The samples, in the library, device and dtype of `params`. Images must be floats, scaled as in training.
 
         Raises
         ------
         TypeError, ValueError
-            If library, dtype, device or shape do not fit.
+            If the library, device or dtype of `x` is not that of `params`, or if `x` has a wrong shape.
         """
         return self.stack.predict(self.params, x, state=self.state)
 
     def predict_proba(self, x: Array) -> Array:
-        """The probabilities for `x`, from the scores, as the loss defines them; shape as `predict`.
+        """The probabilities for `x`, in the shape of the scores; the loss defines how they are computed.
 
         Raises
         ------
@@ -137,7 +139,7 @@ class Network:
         return self.stack.loss(self.params, x, t, state=self.state)
 
     def accuracy(self, x: Array, t: Array) -> Array:
-        """The fraction of right answers, an array of shape (), as the loss defines it; `t` as in `loss`.
+        """The fraction of correct predictions, as the loss defines it: an array of shape (). `t` as in `loss`.
 
         Raises
         ------
@@ -147,18 +149,18 @@ class Network:
         return self.stack.last.accuracy(self.predict(x), t)
 
     def gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
-        """The gradient of the training loss by each parameter, by backpropagation.
+        """The gradient of the training loss with respect to each parameter, by backpropagation.
 
-        Keeps the pass in `layers`, and the next `state`. `noise` is for networks with random layers, see
-        `Sequential.draw`.
+        The call sets `layers` to the layers of this pass, and `state` to the new state. `noise` is the dict of
+        dropout masks from `Sequential.draw`, for a network with dropout.
         """
         _, gradients, state, layers, _ = self.stack.trace(self.params, x, t, state=self.state, noise=noise)
-        if all(type(gradients[name]) is type(p) for name, p in self.params.items()):  # traced arrays must not stay
+        if all(type(gradients[name]) is type(p) for name, p in self.params.items()):  # do not keep traced arrays
             self.layers, self.state = layers, state
         return gradients
 
     def numerical_gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
-        """The gradient of the training loss by each parameter, by central differences: slow, for checking."""
+        """The gradient with respect to each parameter, by central differences: slow; use it to check `gradient`."""
 
         def loss_at(name: str) -> Callable[[Array], Array]:
             return lambda p: self.stack.loss({**self.params, name: p}, x, t, noise=noise, training=True)
@@ -172,31 +174,31 @@ class TwoLayerNet(Network):
     Parameters
     ----------
     input_size : int
-        Features of a sample, D; 784 for MNIST.
+        The number of features of a sample, D; 784 for MNIST.
     hidden_size : int
-        Units of the hidden layer, H.
+        The number of units of the hidden layer, H.
     output_size : int
-        Classes, K.
+        The number of classes, K.
     weight_init_std : float, default 0.01
-        Standard deviation of the initial weights; biases start at 0.
+        The standard deviation of the initial weights. The initial biases are 0.
     activation : str or Description, default "relu"
-        Of the hidden layer: "relu" as in the book's chapter 5, "sigmoid" as in chapter 4, or another one, see
-        `MultiLayerNet`.
+        The activation of the hidden layer: "relu" as in chapter 5 of the book, "sigmoid" as in chapter 4, or another
+        one of the list in `MultiLayerNet`.
     seed : int or numpy.random.Generator, default 0
-        Draws the initial weights, on the host, in float64: the same on every backend.
+        The seed of the initial weights. They are drawn on the host in float64, so they are the same on every backend.
     like : array, optional
-        An array whose library, device and floating dtype the parameters take; NumPy, float32 where not given.
+        The parameters get the library, device and floating dtype of this array. Default: NumPy, float32.
     dtype : str or dtype of `like`'s library, optional
-        The floating dtype of the parameters, where it is not that of `like`.
+        The floating dtype of the parameters. Default: the dtype of `like`.
 
     Attributes
     ----------
     params : dict of arrays
         'W1' (D, H), 'b1' (H,), 'W2' (H, K), 'b2' (K,).
     layers : dict of layers
-        'Affine1', 'Relu1' (or 'Sigmoid1'), 'Affine2' of the last `gradient`.
+        'Affine1', 'Relu1' (or 'Sigmoid1') and 'Affine2', of the last call of `gradient`.
     stack : Sequential
-        The pure function underneath.
+        The layers and the loss, as a pure function of the parameters.
     output_shape : tuple of int
         ``(K,)``
 
@@ -243,22 +245,22 @@ class TwoLayerNet(Network):
 
 
 class MultiLayerNet(Network):
-    """Affine layers of any number, each but the last followed by an activation.
+    """A network of any number of affine layers, with an activation after each affine layer except the last.
 
     Parameters
     ----------
     input_size : int
-        Features of a sample, D.
+        The number of features of a sample, D.
     hidden_sizes : sequence of int
-        Units of each hidden layer, such as ``[100, 100, 100]``.
+        The number of units of each hidden layer, such as ``[100, 100, 100]``.
     output_size : int
-        Classes, or numbers to predict, K.
+        The number of classes, or of values to predict, K.
     activation : str or Description, default "relu"
         "relu", "leaky_relu", "sigmoid", "tanh", "gelu" or "silu"; or a description, such as ``nn.LeakyRelu(0.2)``.
     weight_init : callable, optional
-        As in `nn.Dense`; default: chosen by the activation.
+        As in `nn.Dense`. Default: an initializer that suits the activation.
     batch_norm : bool, default False
-        Whether `nn.BatchNorm` stands before each activation.
+        Whether to add `nn.BatchNorm` before each activation.
     dropout : float, default 0.0
         The rate of `nn.Dropout` after each activation.
     loss : LossDescription, subclass of Loss, or str, default CrossEntropy()
@@ -318,20 +320,21 @@ class MultiLayerNet(Network):
 
 
 class SimpleNet:
-    """One matrix of weights from two features to three classes: the book's first gradient of a network.
+    """The book's first network: one matrix of weights, two features, three classes.
 
     Parameters
     ----------
     seed : int or numpy.random.Generator, default 0
-        Draws the weights from the standard normal distribution.
+        The seed of the weights, which are drawn from the standard normal distribution.
     like : array, optional
-        An array whose library, device and floating dtype the weights take; NumPy, float32 where not given.
+        The weights get the library, device and floating dtype of this array. Default: NumPy, float32.
     dtype : str or dtype of `like`'s library, optional
-        The floating dtype of the weights, where it is not that of `like`.
+        The floating dtype of the weights. Default: the dtype of `like`.
 
     Attributes
     ----------
     W : array, shape (2, 3)
+        The weights.
 
     References
     ----------
@@ -363,11 +366,11 @@ class SimpleNet:
         return x @ self.W
 
     def loss(self, x: Array, t: Array) -> Array:
-        """Softmax cross-entropy of the scores of `x`; `t` is one-hot or labels."""
+        """The softmax cross-entropy of the scores of `x`; `t` is one-hot rows or integer labels."""
         return softmax_cross_entropy(self.predict(x), t)
 
     def gradient(self, x: Array, t: Array) -> Array:
-        """The gradient of the loss by `W`, by central differences."""
+        """The gradient of the loss with respect to `W`, computed by central differences."""
         return numerical_gradient(lambda W: softmax_cross_entropy(x @ W, t), self.W)
 
 

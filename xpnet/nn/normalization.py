@@ -1,4 +1,4 @@
-"""Descriptions of normalization, over the mini-batch and over each sample."""
+"""Descriptions of batch normalization and layer normalization."""
 
 import math
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ __all__ = ["BatchNorm", "LayerNorm"]
 
 @dataclass(frozen=True, repr=False)
 class BatchNorm(Description):
-    """Description of a `BatchNormalization` layer: per feature, or per channel of images.
+    """Description of a `BatchNormalization` layer: it normalizes each feature, or each channel of images.
 
-    Its running mean and variance are state of the network. In training it uses the mean and variance of the
+    The running mean and variance are state of the network. In training, the layer uses the mean and variance of the
     mini-batch.
 
     Parameters
@@ -67,7 +67,7 @@ class BatchNorm(Description):
 
 @dataclass(frozen=True, repr=False)
 class LayerNorm(Description):
-    """Description of a `LayerNormalization` layer: over all features of a sample.
+    """Description of a `LayerNormalization` layer: it normalizes over all features of a sample.
 
     Parameters
     ----------

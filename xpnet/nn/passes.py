@@ -1,4 +1,4 @@
-"""One pass of a layer, a loss or a stack in a single form, from which other libraries' derivatives are built."""
+"""A pass of a layer, a loss or a `Sequential` as a pure function. The bridges to PyTorch and JAX are built on it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -12,19 +12,19 @@ Arrays: TypeAlias = tuple[Array, ...] | Params
 
 
 class Pass(NamedTuple):
-    """A pass that went forward.
+    """The result of a forward pass.
 
     Attributes
     ----------
     y : array
         The output.
     state : dict of arrays
-        What a stack carries to the next update; empty for a layer.
+        The new state of a `Sequential`; empty for a layer.
     layers : list of layers
-        Which recorded the pass.
+        The layers of the pass.
     back : callable
-        From dL/dy to the derivatives by the parameters, in the form that these were given in, and by the inputs, a
-        tuple; None for what has none.
+        Takes dL/dy. Returns the derivatives with respect to the parameters, in the same form as the parameters, and a
+        tuple of the derivatives with respect to the inputs. An input without a derivative has None.
     """
 
     y: Array
@@ -41,7 +41,7 @@ def pass_of(thing: Any, options: dict[str, Any]) -> Callable[..., Pass]:
     thing : Sequential or layer class
         Or any callable that builds a layer from its parameters.
     options : dict
-        What the class takes by keyword; for a stack `training`.
+        The keyword arguments of the class; for a `Sequential`, `training`.
     """
     return _of_stack(thing, **options) if isinstance(thing, Sequential) else _of_layer(thing, options)
 
@@ -78,5 +78,5 @@ def _of_stack(stack: Sequential, training: bool = False) -> Callable[..., Pass]:
 
 
 def _filled(values: tuple[Any, ...], count: int) -> tuple[Any, ...]:
-    """With None for those that have no derivative, which come last."""
+    """`values` as a tuple of length `count`, filled up with None for the last inputs, which have no derivative."""
     return (*values, *(None,) * (count - len(values)))

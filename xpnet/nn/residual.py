@@ -18,9 +18,10 @@ class Residual(Description):
     Parameters
     ----------
     *layers : Description
-        The layers whose output is added.
+        The layers. Their output is added to the input.
     shortcut : sequence of Description, default ()
-        Layers for the input, where its shape is not that of the output, such as ``[nn.Conv2d(32, 1, stride=2)]``.
+        Layers that the input passes before the sum. They are needed if input and output have different shapes, such
+        as ``[nn.Conv2d(32, 1, stride=2)]``.
 
     Examples
     --------
@@ -53,7 +54,7 @@ class Residual(Description):
         return f"Residual({way}, shortcut=[{short}])" if self.shortcut else f"Residual({way})"
 
     def _each(self, shape: Shape) -> Iterator[tuple[Description, Shape]]:
-        """Each description, its weights' initializer chosen, with the shape of its input."""
+        """Each description with the shape of its input; the initializer of its weights is chosen."""
         for way in (self.layers, self.shortcut):
             here = shape
             for description in choose_weights(way):

@@ -1,7 +1,6 @@
-"""The stack: layers one after the other and a loss, as a pure function of parameters, input and targets.
+"""`Sequential`: layers one after the other and a loss, as a pure function of parameters, input and targets.
 
-A `Sequential` describes; it holds no parameters. What it computes, anything may differentiate, trace, compile or
-distribute.
+A `Sequential` holds no parameters. Its methods are pure functions, so JAX can differentiate, trace and compile them.
 """
 
 import math
@@ -27,29 +26,32 @@ class Sequential:
     Parameters
     ----------
     *descriptions : Description
-        Such as ``nn.Dense(50), nn.Relu(), nn.Dense(10)``.
+        The layers, such as ``nn.Dense(50), nn.Relu(), nn.Dense(10)``.
     loss : LossDescription, subclass of Loss, or str, default CrossEntropy()
-        Such as ``nn.CrossEntropy(label_smoothing=0.1)`` or, for regression, ``nn.MeanSquaredError()``; the class of
-        your own loss; or "cross_entropy", "mean_squared_error" ("mse"), "binary_cross_entropy", "huber" or "poisson".
+        A description, such as ``nn.CrossEntropy(label_smoothing=0.1)`` or ``nn.MeanSquaredError()`` for regression;
+        the class of your own loss; or a name: "cross_entropy", "mean_squared_error" ("mse"), "binary_cross_entropy",
+        "huber" or "poisson".
 
     Attributes
     ----------
     descriptions : tuple of Description
+        The descriptions of the layers.
     names : list of str
-        Of the layers, such as "Affine1".
+        The names of the layers, such as "Affine1".
     loss_description : LossDescription or subclass of Loss
-        The loss as it was given.
+        The description or class of the loss.
     last : Loss
-        The loss layer without sample weights, which tells whether the network classifies and takes labels.
+        A loss object without sample weights. It tells whether the network classifies and takes labels.
     param_names, carried_names : list of tuple of str
-        For each layer, its parameters and what it carries on, such as ``("W1", "b1")`` and ``("mean1", "var1")``.
+        For each layer, the names of its parameters, such as ``("W1", "b1")``, and of its state, such as
+        ``("mean1", "var1")``.
     state_names, mask_names : list of str
-        What `loss_and_gradient` is given as `state` and `noise`.
+        The keys of the arguments `state` and `noise` of `loss_and_gradient`.
 
     Notes
     -----
-    Backpropagation is `forward` with the layers kept, then `backward` through them in reverse. Below the first
-    layer with parameters nobody needs a derivative, so it stops there.
+    Backpropagation calls `forward` of each layer, then `backward` of the same layer objects in reverse order. It
+    stops at the first layer with parameters, because no derivative is needed before this layer.
 
     Examples
     --------
@@ -113,19 +115,19 @@ class Sequential:
         return f"Sequential({', '.join([*map(repr, self.descriptions), f'loss={shown}'])})"
 
     def loss_layer(self, weight: Array | None = None) -> Loss:
-        """A new loss layer, for one pass; `weight` is the weight of each sample."""
+        """A new loss object for one pass; `weight` is the weight of each sample."""
         loss = self.loss_description
         return loss.layer(weight) if isinstance(loss, LossDescription) else loss(weight)
 
     # Shapes, and what is drawn on the host
 
     def shapes(self, input_shape: Shape, /) -> list[Shape]:
-        """The shape of a sample before the first layer and after each.
+        """The shape of a sample before the first layer and after each layer.
 
         Raises
         ------
         ValueError
-            If a layer does not fit what comes before it; names the layer by its position.
+            If a layer cannot take the output shape of the layer before it. The error has the position of the layer.
         """
         shapes = [check_shape(input_shape)]
         for i, (name, description, _) in enumerate(self._plan, 1):
@@ -153,7 +155,7 @@ class Sequential:
         ----------
         rng : numpy.random.Generator
         input_shape : tuple of int
-            The shape of one sample, without the batch.
+            The shape of one sample, without the batch axis.
 
         Returns
         -------
@@ -167,7 +169,7 @@ class Sequential:
         }
 
     def init_state(self, input_shape: Shape, /) -> Params:
-        """What layers carry into the first update, such as running means: a dict of NumPy arrays, float64."""
+        """The state before the first update, such as running means: a dict of NumPy arrays, float64."""
         return {
             name: array
             for i, description, shape in self._inputs(input_shape)
@@ -175,7 +177,7 @@ class Sequential:
         }
 
     def draw(self, rng: Any, batch_shape: Shape, /) -> Params:
-        """Draw what random layers are given with a mini-batch: a dict of NumPy arrays, bool.
+        """Draw the masks of random layers, such as dropout, for one mini-batch: a dict of NumPy arrays, bool.
 
         Parameters
         ----------
@@ -191,7 +193,7 @@ class Sequential:
         }
 
     def least_batch(self, input_shape: Shape, /) -> int:
-        """The fewest samples that a mini-batch must hold in training."""
+        """The smallest number of samples that a mini-batch may have in training."""
         return max((d.least_batch(shape) for _, d, shape in self._inputs(input_shape)), default=1)
 
     def summary(self, input_shape: Shape, /) -> str:
@@ -216,12 +218,12 @@ class Sequential:
 
     @property
     def takes_floats(self) -> bool:
-        """Whether samples are numbers to compute with, not ids to look up."""
+        """Whether samples are floats; False for a network that begins with an embedding and takes integer ids."""
         return not self.descriptions or self.descriptions[0].takes_floats
 
     @property
     def id_count(self) -> int | None:
-        """The number of ids that samples may have, for a stack that begins with an embedding; else None."""
+        """The number of valid ids, for a network that begins with an embedding; otherwise None."""
         return self.descriptions[0].id_count if self.descriptions else None
 
     # The pure functions
@@ -240,12 +242,12 @@ class Sequential:
                 arrays = arrays | given
             elif kind == "noise" and training:
                 raise ValueError(
-                    "Sequential: noise is missing, the masks of this stack's random layers; draw them with "
-                    "stack.draw(rng, x.shape), and bring them to the library of x"
+                    "Sequential: noise is missing, the masks of random layers such as dropout; draw the masks with "
+                    "stack.draw(rng, x.shape), and convert them to the library of x"
                 )
             elif kind == "state" and not training:
                 raise ValueError(
-                    "Sequential: state is missing, what training has carried on; loss_and_gradient returns it"
+                    "Sequential: state is missing; pass the state that loss_and_gradient returned in training"
                 )
             else:
                 arrays = arrays | dict.fromkeys(names)
@@ -263,7 +265,7 @@ class Sequential:
 
     @on_arrays_device
     def predict(self, params: Params, x: Array, *, state: Params | None = None) -> Array:
-        """The outputs for `x`, such as scores: dropout passes everything on, normalisation uses `state`."""
+        """The outputs for `x`, such as scores. Dropout does nothing; batch normalization uses `state`."""
         for layer in self.layers(params, state=state).values():
             x = layer.forward(x)
         return x
@@ -280,7 +282,7 @@ class Sequential:
         weight: Array | None = None,
         training: bool = False,
     ) -> Array:
-        """The loss, an array of shape (): of `predict`, or with `training` the one that `loss_and_gradient` gives."""
+        """The loss, an array of shape (). With `training`, dropout and batch normalization work as in training."""
         for layer in self.layers(params, state=state, noise=noise, training=training).values():
             x = layer.forward(x)
         return self.loss_layer(weight).forward(x, t)
@@ -295,29 +297,32 @@ class Sequential:
         noise: Params | None = None,
         weight: Array | None = None,
     ) -> tuple[Array, Params, Params]:
-        """The loss and its gradient in training, by backpropagation; a pure function.
+        """The training loss and its gradient, by backpropagation; a pure function.
 
         Parameters
         ----------
         params : dict of arrays
-            As `init` names them, in one library, dtype and device.
+            The parameters, with the names of `init`, all in the same library, dtype and device.
         x : array, shape (N, ...), or one sample
+            The samples.
         t : array
-            Targets, as the loss takes them.
+            The targets, in a form that the loss takes.
         state : dict of arrays, optional
-            What layers carry from one update to the next, as `init_state` names it. Without it, normalisation over
-            the batch works all the same, and nothing is carried on.
+            The state of the layers, with the names of `init_state`. Without `state`, batch normalization works, but
+            no running statistics are computed.
         noise : dict of arrays, optional
-            The masks of random layers, as `draw` names them; needed where the stack has such layers.
+            The dropout masks, with the names of `draw`. Required if the network has dropout.
         weight : array, shape (N,), optional
-            What each sample counts.
+            The weight of each sample.
 
         Returns
         -------
         loss : array, shape ()
-        gradients : dict of arrays, shaped as `params`
+            The loss.
+        gradients : dict of arrays, with the names and shapes of `params`
+            The gradient with respect to each parameter.
         state : dict of arrays
-            The next state.
+            The new state.
         """
         loss, gradients, state, *_ = self.trace(params, x, t, state=state, noise=noise, weight=weight)
         return loss, gradients, state
@@ -334,10 +339,10 @@ class Sequential:
         weight: Array | None = None,
         over: float | None = None,
     ) -> tuple[Array, Params, Params, dict[str, Any], Any]:
-        """Loss, gradients, the next state, and the layers and the loss layer that recorded the pass.
+        """The loss, the gradients, the new state, and the layer objects and the loss object of the pass.
 
-        The loss is the sum over the samples, divided by what they count together, which is how many there are, or the
-        loss layer's `total`; or, for samples that are a part of more, by `over`.
+        The loss is the weighted sum over the samples, divided by the sum of their weights. If the samples are a part
+        of a larger mini-batch, the sum is divided by `over`, the sum of all weights.
         """
         layers = self.layers(params, state=state, noise=noise, training=True)
         for layer in layers.values():
@@ -351,22 +356,23 @@ class Sequential:
         return loss, gradients, self.next_state(layers) if state else {}, layers, last
 
     def backward(self, layers: dict[str, Any], dout: Array, *, to_input: bool = True) -> tuple[Array | None, Params]:
-        """Backpropagation through layers that recorded a pass.
+        """Backpropagation through the layers of a forward pass.
 
         Parameters
         ----------
         layers : dict of layers
-            Of `layers`, after the `forward` of each.
+            The result of the method `layers`, after `forward` of each layer was called.
         dout : array
             dL/dy, in the shape of the outputs.
         to_input : bool, default True
-            Whether to go down to the input. Without, nothing is computed below the first layer with parameters.
+            Whether to compute dL/dx. If False, backpropagation stops at the first layer with parameters.
 
         Returns
         -------
         dx : array or None
-            dL/dx; None without `to_input`, and for integers that are looked up.
-        gradients : dict of arrays, shaped as the parameters
+            dL/dx. None if `to_input` is False, and if the input is integer ids.
+        gradients : dict of arrays
+            The gradient with respect to each parameter.
         """
         passed, dx = list(layers.values()), None
         for layer in reversed(passed[0 if to_input else self._first + 1 :]):
@@ -385,7 +391,7 @@ class Sequential:
         return dx, gradients
 
     def next_state(self, layers: dict[str, Any]) -> Params:
-        """What layers that recorded a pass, and were given their state, carry to the next update."""
+        """The new state of the layers after a pass in which they were given their state."""
         for keys, (name, layer) in zip(self.carried_names, layers.items(), strict=True):
             if len(layer.state) != len(keys):
                 raise ValueError(

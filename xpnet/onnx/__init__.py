@@ -1,6 +1,6 @@
 """Networks to ONNX and back: prediction and whole training steps.
 
-Needs ndonnx and onnx: the extra `onnx`, which brings onnxruntime too, in which models run.
+The package needs ndonnx and onnx: the extra `onnx`. The extra also installs onnxruntime, which runs the models.
 """
 
 from ..backends import not_installed

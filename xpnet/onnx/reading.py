@@ -1,4 +1,4 @@
-"""From ONNX: the layers of a model that another library wrote."""
+"""Read an ONNX model of another library as a network of xpnet."""
 
 import os
 from collections.abc import Sequence
@@ -25,28 +25,29 @@ class _Layer(NamedTuple):
 
 
 def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
-    """The network of an ONNX model that is made of layers that xpnet has.
+    """Read an ONNX model as a network. All layers of the model must exist in xpnet.
 
     Parameters
     ----------
     model : path or onnx.ModelProto
-        With one input, of samples along its first axis, whose other sides are known, and one output. Its layers
-        follow each other; ``Add`` of two ways is a `nn.Residual`. Known are Gemm and MatMul with Add, Conv, MaxPool,
-        AveragePool, BatchNormalization, LayerNormalization, Relu, LeakyRelu, Sigmoid, Tanh, Gelu (by tanh), Swish and
-        x · Sigmoid(x), Softmax, Flatten and Reshape to rows, Dropout, Identity, Gather (the first, an embedding).
+        A model with one input and one output. The samples are along the first axis of the input, and its other sides
+        must be known. The layers of the model follow each other; an ``Add`` of two paths becomes a `nn.Residual`.
+        These operators are supported: Gemm, MatMul with Add, Conv, MaxPool, AveragePool, BatchNormalization,
+        LayerNormalization, Relu, LeakyRelu, Sigmoid, Tanh, Gelu (by tanh), Swish and x · Sigmoid(x), Softmax,
+        Flatten, Reshape to rows, Dropout, Identity, and Gather as the first operator (an embedding).
     loss : LossDescription, subclass of Loss, or str, optional
         The loss of the network, as in `Sequential`.
 
     Returns
     -------
     Network
-        On NumPy, in the dtype of the weights. Its outputs are those of the model; where this ends with a Softmax, so
-        does the network.
+        The network, with NumPy arrays in the dtype of the weights. It has the outputs of the model. If the model ends
+        with a Softmax, the network ends with a Softmax, too.
 
     Raises
     ------
     ValueError
-        If something in the model is none of these; names the operator and what is expected.
+        If the model contains anything else. The error names the operator.
 
     Examples
     --------

@@ -23,27 +23,28 @@ Path: TypeAlias = str | os.PathLike[str]
 
 
 def to_onnx(network: Network, path: Path | None = None, *, probabilities: bool = False) -> onnx.ModelProto:
-    """A network's prediction as an ONNX model for batches of any size.
+    """Write the prediction of a network as an ONNX model, for batches of any size.
 
     Parameters
     ----------
     network : Network
-        On any library; of float32 or float64.
+        The network. Its parameters are float32 or float64 arrays of any library.
     path : path, optional
-        A file to write, ending in ``.onnx``; one that is there is replaced in one move, or stays as it was.
+        The file to write; its name ends in ``.onnx``. An existing file is replaced in one step, or stays unchanged if
+        writing fails.
     probabilities : bool, default False
         Whether the output is `Network.predict_proba`, not `predict`.
 
     Returns
     -------
     onnx.ModelProto
-        Takes ``x``, shape (N, ...), in the dtype of the parameters, or int64 where integers are looked up; gives
-        ``y``, shape (N, K).
+        The model. Its input ``x`` has shape (N, ...) and the dtype of the parameters, or int64 if the network begins
+        with an embedding. Its output ``y`` has shape (N, K).
 
     Notes
     -----
-    The arrays that go through `forward` here record what is done to them (ndonnx). So a model is made of simple
-    operators, not of those that ONNX has for whole layers, and `from_onnx` does not read it back.
+    `forward` runs on arrays of ndonnx, which record each operation. So the model consists of simple operators, not of
+    ONNX's operators for whole layers, and `from_onnx` cannot read the model.
 
     Examples
     --------
@@ -85,26 +86,27 @@ def _chain(descriptions: Sequence[Description], layers: Sequence[Any], x: Array,
 def training_to_onnx(
     network: Network, optimizer: Optimizer, path: Path | None = None, *, batch_size: int = 100
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]:
-    """A whole training step, forward, backward and update, as one ONNX model.
+    """Write a training step (forward pass, backward pass and update) as one ONNX model.
 
     Parameters
     ----------
     network : Network
-        On any library; of float32 or float64.
+        The network. Its parameters are float32 or float64 arrays of any library.
     optimizer : Optimizer
     path : path, optional
-        A file to write, ending in ``.onnx``; one that is there is replaced in one move, or stays as it was.
+        The file to write; its name ends in ``.onnx``. An existing file is replaced in one step, or stays unchanged if
+        writing fails.
     batch_size : int, default 100
-        Of the mini-batches that it takes.
+        The size of the mini-batches.
 
     Returns
     -------
     model : onnx.ModelProto
-        Takes the mini-batch, ``x`` and ``t`` (int64 labels, or for other losses outputs), the masks of dropout, as
-        `Sequential.draw` names them, and what one step hands to the next. Gives ``loss``, and then that anew, in the
-        same order, each name followed by ``_next``.
+        The model. Its inputs are the mini-batch, ``x`` and ``t`` (int64 labels, or numbers for other losses), the
+        dropout masks under the names of `Sequential.draw`, and the arrays of `start`. Its outputs are ``loss``, and
+        then the new values of the arrays of `start`, in the same order, with ``_next`` added to each name.
     start : dict of numpy.ndarray
-        What the first step is handed: parameters, the optimizer's state and that of the network.
+        The arrays for the first step: the parameters, the optimizer state and the state of the network.
 
     Examples
     --------

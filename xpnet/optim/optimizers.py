@@ -1,4 +1,4 @@
-"""Optimizers: parameters and gradients in, new parameters out; what they remember is handed in and out too."""
+"""Optimizers: pure functions that take parameters, gradients and the optimizer state, and return new ones."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,32 +16,33 @@ __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
-    """What all optimizers share: the rule is theirs, and clipping, weight decay and the learning rate are here.
+    """The base class of optimizers, with gradient clipping, weight decay and the learning rate.
 
-    An optimizer of your own gives `rule`, and in `memory` the names of what is remembered of each parameter. One that
-    has options is a frozen dataclass too, and checks its options by `check` in ``__post_init__``.
+    To add your own, write a subclass with `rule`, the update of one parameter. `memory` names the arrays of the
+    optimizer state. An optimizer with options is a frozen dataclass, and checks its options with `check` in
+    ``__post_init__``.
 
     Parameters
     ----------
     lr : float or schedule, default 0.1
-        The learning rate, positive; or a function from the number of updates made before to the learning rate,
-        such as `CosineDecay`.
+        The learning rate, a positive number. Or a schedule, such as `CosineDecay`: a function that takes the number
+        of updates so far and returns the learning rate.
     weight_decay : float, default 0.0
-        λ: the gradient becomes g + λ p, that of a loss with 1/2 λ ‖p‖² added. It is added after clipping. (`AdamW`
-        decays the parameters themselves.)
+        The weight decay λ: λ p is added to the gradient g. This is the gradient of the loss plus 1/2 λ ‖p‖². λ p is
+        added after clipping. (`AdamW` decays the parameters instead.)
     clip_norm : float, optional
-        The largest norm of the gradient, positive; a gradient of a greater norm, taken over all parameters
-        together, is scaled down to it. Not clipped where not given.
+        The largest norm of the gradient, a positive number. The norm is computed over all parameters together. A
+        gradient with a larger norm is scaled down to this norm. Default: no clipping.
 
     Notes
     -----
-    The state is a flat dict of arrays, in the library, dtype and device of the parameters, which can be carried
-    through `jax.lax.scan`, saved, and moved to another library: ``"v.W1"`` is what is called v in the formulas and
-    belongs to the parameter W1, and ``"step"``, an integer of shape (), is how many updates there have been. The
-    latter is there only for a schedule and for `Adam` and `AdamW`.
+    The optimizer state is a flat dict of arrays, in the library, dtype and device of the parameters. It can be passed
+    through `jax.lax.scan`, saved, and moved to another library. ``"v.W1"`` is the array v of the formulas for the
+    parameter W1. ``"step"``, an integer of shape (), is the number of updates so far. It exists only with a schedule,
+    and in `Adam` and `AdamW`.
 
-    Updates are those of `torch.optim` to rounding. `torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm before it
-    divides by it; this does not, and scales nothing where the norm is within bounds.
+    Updates are those of `torch.optim`, up to rounding. `torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm before
+    the division. xpnet does not, and leaves gradients unchanged whose norm is at most `clip_norm`.
 
     References
     ----------
@@ -66,9 +67,9 @@ class Optimizer(ABC):
     clip_norm: float | None = field(default=None, kw_only=True)
 
     memory: ClassVar[tuple[str, ...]] = ()
-    """The names of what is remembered of each parameter: arrays shaped as it is, zero at first."""
+    """The names of the arrays in the optimizer state for each parameter. They have its shape and start at zero."""
     counts: ClassVar[bool] = False
-    """Whether the number of the update is needed even where the learning rate is constant."""
+    """Whether the optimizer needs the number of updates even if the learning rate is constant."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lr", number_or_schedule(f"{type(self).__name__}: lr", self.lr))
@@ -77,7 +78,7 @@ class Optimizer(ABC):
             self.check("positive and finite", "clip_norm")
 
     def check(self, expected: str, *options: str) -> None:
-        """Make options plain floats, or raise where they are not as `expected`.
+        """Convert options to Python floats, or raise an error if a value is not as `expected`.
 
         Parameters
         ----------
@@ -85,7 +86,7 @@ class Optimizer(ABC):
             "finite", "positive and finite", "finite and not negative", "from 0 to below 1", "from 0 to 1" or "above 0
             and at most 1".
         *options : str
-            Names of attributes.
+            The names of the options.
         """
         for name in options:
             value = check_number(f"{type(self).__name__}: {name}", getattr(self, name), expected)
@@ -98,7 +99,7 @@ class Optimizer(ABC):
         Parameters
         ----------
         params : dict of arrays
-            In one library, real floating dtype and device.
+            The parameters, all in the same library, real floating dtype and device.
 
         Returns
         -------
@@ -107,7 +108,7 @@ class Optimizer(ABC):
         Raises
         ------
         TypeError, ValueError
-            If the parameters are not of one library, dtype and device, or there are none.
+            If the parameters do not have the same library, dtype and device, or if `params` is empty.
         """
         if not params:
             raise ValueError(f"{type(self).__name__}: params is empty; there is nothing to optimize")
@@ -122,20 +123,21 @@ class Optimizer(ABC):
 
     @on_arrays_device
     def update(self, params: Params, gradients: Params, state: Params, /) -> tuple[Params, Params]:
-        """One update; a pure function.
+        """Make one update; a pure function.
 
         Parameters
         ----------
         params : dict of arrays
+            The parameters.
         gradients : dict of arrays
-            dL/dp for each of them, in its shape.
+            dL/dp for each parameter p, in the shape of p.
         state : dict of arrays
-            As `init` or the update before gave it.
+            The optimizer state, from `init` or from the previous update.
 
         Returns
         -------
         params, state : dict of arrays
-            The new ones.
+            The new parameters and the new optimizer state.
         """
         step = state["step"] if self._counting else None
         first = next(iter(params.values()))
@@ -167,27 +169,27 @@ class Optimizer(ABC):
         return self.counts or callable(self.lr)
 
     def scales(self, step: Array) -> tuple[Array | float, ...]:
-        """The numbers that `rule` is given at this update, the learning rate first.
+        """The numbers that `rule` takes in this update; the learning rate is the first one.
 
-        `step` is how many updates there have been, None where it is not counted.
+        `step` is the number of updates so far, or None if updates are not counted.
         """
         return (self.lr(step) if callable(self.lr) else self.lr,)
 
     def decay(self, p: Array, g: Array, lr: Array | float) -> tuple[Array, Array]:
-        """A parameter and its gradient with the weight decay in them."""
+        """A parameter and its gradient after weight decay."""
         return p, g + self.weight_decay * p
 
     @abstractmethod
     def rule(self, *args: Any) -> tuple[Array, ...]:
         """The update of one parameter.
 
-        Takes the parameter, its gradient, the numbers that `scales` gives, and the arrays that `memory` names, in
-        this order. Returns the new parameter and the new arrays.
+        `rule` takes the parameter, its gradient, the numbers of `scales`, and the arrays that `memory` names, in this
+        order. It returns the new parameter and the new arrays.
         """
 
 
 def _clip(gradients: Params, most: float) -> Params:
-    """The gradients, scaled to the norm `most` where theirs, over all together, is greater."""
+    """The gradients; if their norm, over all parameters together, is above `most`, they are scaled to `most`."""
     xp = namespace(**{f"gradients[{name!r}]": g for name, g in gradients.items()})
     norm = xp.sqrt(sum(xp.sum(g * g) for g in gradients.values()))
     scale = most / xp.maximum(norm, most)
@@ -221,7 +223,7 @@ class SGD(Optimizer):
 
     @on_arrays_device
     def update(self, params: Params, gradients: Params, state: Params, /) -> tuple[Params, Params]:
-        """One step against the gradient; a pure function."""
+        """Make one update; a pure function."""
         if callable(self.lr) or self.weight_decay or self.clip_norm is not None:
             return super().update(params, gradients, state)
         rule = backend_of(next(iter(params.values()))).fuse(self.rule)
@@ -229,27 +231,27 @@ class SGD(Optimizer):
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float) -> tuple[Array]:
-        """The parameter, one step against the gradient."""
+        """The new parameter."""
         return (p - lr * g,)
 
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Gradient descent of a ball that rolls: v ← α v + g, p ← p - lr v, where g = dL/dp and v = 0 at first.
+    """Stochastic gradient descent with momentum: v ← α v + g, p ← p - lr v, where g = dL/dp and v starts at 0.
 
     Parameters
     ----------
     lr : float or schedule, default 0.01
         The learning rate, positive.
     momentum : float, default 0.9
-        α, from 0 to below 1: how much of the velocity is left at the next update.
+        The momentum α, from 0 to below 1: the fraction of the velocity v that is kept at each update.
     weight_decay, clip_norm
         See `Optimizer`.
 
     Notes
     -----
-    v is PyTorch's `momentum_buffer`. The book has the learning rate in the velocity, v ← α v - lr g and p ← p + v,
-    which gives the same parameters as long as the learning rate is constant.
+    v is PyTorch's `momentum_buffer`. In the book, the velocity contains the learning rate: v ← α v - lr g and p ← p +
+    v. With a constant learning rate, both give the same parameters.
 
     References
     ----------
@@ -280,33 +282,34 @@ class Momentum(Optimizer):
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, v: Array) -> tuple[Array, Array]:
-        """The parameter after rolling on, and its velocity."""
+        """The new parameter and its new velocity."""
         v = self.momentum * v + g
         return p - lr * v, v
 
 
 @dataclass(frozen=True)
 class Nesterov(Momentum):
-    """Momentum that looks ahead: v ← α v + g, p ← p - lr (g + α v), where g = dL/dp and v = 0 at first.
+    """Nesterov momentum: v ← α v + g, p ← p - lr (g + α v), where g = dL/dp and v starts at 0.
 
     Parameters
     ----------
     lr : float or schedule, default 0.01
         The learning rate, positive.
     momentum : float, default 0.9
-        α, from 0 to below 1: how much of the velocity is left at the next update.
+        The momentum α, from 0 to below 1: the fraction of the velocity v that is kept at each update.
     weight_decay, clip_norm
         See `Optimizer`.
 
     Notes
     -----
-    Nesterov takes the gradient where the velocity is about to lead. With q for his parameters: v ← α v + dL/dq at
-    q - lr α v, q ← q - lr v. The parameters here are that point ahead, p = q - lr α v, so that the gradient is taken
-    where they are: p changes by -lr v for q and by lr α v_before - lr α v for what lies ahead, in all by
-    -lr (g + α v), as v = α v_before + g.
+    Nesterov's method computes the gradient at the point to which the velocity leads. Let q be its parameters. An
+    update is v ← α v + dL/dq at q - lr α v, and q ← q - lr v. The parameters of this class are p = q - lr α v, the
+    point where the gradient is computed. In an update, q changes by -lr v, and the difference p - q changes by lr α
+    v_before - lr α v. With v = α v_before + g, the sum of both changes is -lr (g + α v).
 
-    This is PyTorch's form. The book's program, whose velocity has the learning rate in it, adds α² v - (1 + α) lr g.
-    That is the same where v is the velocity before the update; the program takes the one after it.
+    This is PyTorch's form. The velocity of the book's program contains the learning rate, and the program adds
+    α² v - (1 + α) lr g to the parameters. This is the same update if v is the velocity before the update. The book's
+    program uses the velocity after the update.
 
     References
     ----------
@@ -330,27 +333,27 @@ class Nesterov(Momentum):
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, v: Array) -> tuple[Array, Array]:
-        """The parameter after rolling on, and its velocity."""
+        """The new parameter and its new velocity."""
         v = self.momentum * v + g
         return p - lr * (g + self.momentum * v), v
 
 
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
-    """Smaller steps where gradients have been large: h ← h + g², p ← p - lr g / (√h + ε), where g = dL/dp.
+    """AdaGrad: h ← h + g², p ← p - lr g / (√h + ε), where g = dL/dp. Elements with large gradients get smaller steps.
 
     Parameters
     ----------
     lr : float or schedule, default 0.01
         The learning rate, positive.
     eps : float, default 1e-10
-        ε, positive: against division by 0.
+        A positive number ε that avoids a division by 0.
     weight_decay, clip_norm
         See `Optimizer`.
 
     Notes
     -----
-    h, 0 at first, is PyTorch's `sum`. The book has 1e-7 for ε.
+    h starts at 0. It is PyTorch's `sum`. In the book, ε is 1e-7.
 
     References
     ----------
@@ -377,7 +380,7 @@ class AdaGrad(Optimizer):
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, h: Array) -> tuple[Array, Array]:
-        """The parameter after the step, and the sum of its squared gradients."""
+        """The new parameter, and the sum of its squared gradients."""
         xp = namespace(p=p, g=g, h=h)
         h = h + g * g
         return p - lr * g / (xp.sqrt(h) + self.eps), h
@@ -385,23 +388,23 @@ class AdaGrad(Optimizer):
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """AdaGrad that forgets: h ← ρ h + (1 - ρ) g², p ← p - lr g / (√h + ε), where g = dL/dp and h = 0 at first.
+    """RMSProp: h ← ρ h + (1 - ρ) g², p ← p - lr g / (√h + ε), where g = dL/dp and h starts at 0.
 
     Parameters
     ----------
     lr : float or schedule, default 0.01
         The learning rate, positive.
     decay_rate : float, default 0.99
-        ρ, from 0 to below 1: how much of the mean is left at the next update.
+        The decay rate ρ, from 0 to below 1: the fraction of the mean h that is kept at each update.
     eps : float, default 1e-8
-        ε, positive: against division by 0.
+        A positive number ε that avoids a division by 0.
     weight_decay, clip_norm
         See `Optimizer`.
 
     Notes
     -----
-    h is PyTorch's `square_avg`, and ρ its `alpha`. The book's program has 1e-7 for ε; optax takes ε under the root
-    unless it is told ``eps_in_sqrt=False``.
+    h is PyTorch's `square_avg`, and ρ is PyTorch's `alpha`. In the book's program, ε is 1e-7. optax adds ε under the
+    root by default; with ``eps_in_sqrt=False``, its update is the same as here.
 
     References
     ----------
@@ -430,7 +433,7 @@ class RMSProp(Optimizer):
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float, h: Array) -> tuple[Array, Array]:
-        """The parameter after the step, and the mean of its squared gradients."""
+        """The new parameter, and the mean of its squared gradients."""
         xp = namespace(p=p, g=g, h=h)
         h = self.decay_rate * h + (1 - self.decay_rate) * g * g
         return p - lr * g / (xp.sqrt(h) + self.eps), h
@@ -438,9 +441,9 @@ class RMSProp(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Momentum with steps of a size of their own for each element.
+    """Adam: momentum, with a step size for each element.
 
-    With g = dL/dp, m = v = 0 at first, and t the number of the update, from 1:
+    With g = dL/dp, m and v that start at 0, and t the number of the update, from 1:
 
     - m ← β₁ m + (1 - β₁) g
     - v ← β₂ v + (1 - β₂) g²
@@ -451,20 +454,20 @@ class Adam(Optimizer):
     lr : float or schedule, default 0.001
         The learning rate, positive.
     beta1, beta2 : float, default 0.9 and 0.999
-        β₁ and β₂, from 0 to below 1: how much of each mean is left at the next update.
+        The decay rates β₁ and β₂, from 0 to below 1: the fraction of each mean that is kept at each update.
     eps : float, default 1e-8
-        ε, positive: against division by 0.
+        A positive number ε that avoids a division by 0.
     weight_decay, clip_norm
         See `Optimizer`.
 
     Notes
     -----
-    m and v start at 0 and so are too small by the factors 1 - βᵗ, the sum of the weights (1 - β) βⁱ of the gradients
-    so far; m̂ and v̂ make up for it. The factors are computed as -expm1(t log β), which is exact to rounding in
-    float32 too, where 1 - 0.999 is not.
+    m and v start at 0, so they are too small by the factor 1 - βᵗ. This factor is the sum of the weights (1 - β) βⁱ
+    of the gradients so far. The division in m̂ and v̂ corrects this bias. The factor is computed as -expm1(t log β),
+    which is exact to rounding even in float32. 1 - 0.999 is not.
 
-    m and v are PyTorch's `exp_avg` and `exp_avg_sq`. The book's program takes ε = 1e-7, and adds it to √v in place of
-    √v̂, which makes it 1e-7 / √(1 - β₂ᵗ) here, 3e-6 at first.
+    m and v are PyTorch's `exp_avg` and `exp_avg_sq`. In the book's program, ε is 1e-7 and is added to √v, not to √v̂.
+    In the formula above, this is ε = 1e-7 / √(1 - β₂ᵗ), which is 3e-6 in the first update.
 
     References
     ----------
@@ -494,7 +497,7 @@ class Adam(Optimizer):
         self.check("positive and finite", "eps")
 
     def scales(self, step: Array) -> tuple[Array | float, ...]:
-        """The learning rate, and by what m and √v are too small."""
+        """The learning rate, and the bias corrections of m and √v."""
         logs = (math.log(b) if b else -math.inf for b in (self.beta1, self.beta2))
         short_m, short_root = _short(real(step + 1), *logs)
         return *super().scales(step), short_m, short_root
@@ -503,7 +506,7 @@ class Adam(Optimizer):
     def rule(
         self, p: Array, g: Array, lr: Array | float, short_m: Array, short_root: Array, m: Array, v: Array
     ) -> tuple[Array, Array, Array]:
-        """The parameter after the step, and the means of its gradients and of their squares."""
+        """The new parameter, and the new means of its gradients and of their squares."""
         xp = namespace(p=p, g=g, m=m, v=v)
         m = self.beta1 * m + (1 - self.beta1) * g
         v = self.beta2 * v + (1 - self.beta2) * g * g
@@ -512,25 +515,26 @@ class Adam(Optimizer):
 
 @elementwise
 def _short(t: Array, log1: float, log2: float) -> tuple[Array, Array]:
-    """By what m and √v are too small."""
+    """The bias corrections of m and √v: the factors by which they are too small."""
     xp = namespace(t=t)
     return -xp.expm1(t * log1), xp.sqrt(-xp.expm1(t * log2))
 
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with weight decay beside the gradient, not in it: p ← (1 - lr λ) p, and then the update of `Adam`.
+    """Adam with decoupled weight decay: p ← (1 - lr λ) p, and then the update of `Adam` without weight decay.
 
     Parameters
     ----------
     lr : float or schedule, default 0.001
         The learning rate, positive.
     beta1, beta2 : float, default 0.9 and 0.999
-        β₁ and β₂, from 0 to below 1: how much of each mean is left at the next update.
+        The decay rates β₁ and β₂, from 0 to below 1: the fraction of each mean that is kept at each update.
     eps : float, default 1e-8
-        ε, positive: against division by 0.
+        A positive number ε that avoids a division by 0.
     weight_decay : float, default 0.01
-        λ. Scaled by the learning rate, and not by the size of past gradients as that of `Adam` is.
+        The weight decay λ. It is multiplied by the learning rate. Unlike the weight decay of `Adam`, it does not
+        depend on the size of past gradients.
     clip_norm
         See `Optimizer`.
 
@@ -552,5 +556,5 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
 
     def decay(self, p: Array, g: Array, lr: Array | float) -> tuple[Array, Array]:
-        """The parameter, drawn towards 0, and its gradient as it is."""
+        """The parameter after weight decay, and its unchanged gradient."""
         return (1 - lr * self.weight_decay) * p, g

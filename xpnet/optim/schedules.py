@@ -1,4 +1,4 @@
-"""Schedules: the learning rate as a function of how many updates there have been."""
+"""Schedules: the learning rate as a function of the number of updates so far."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from ..backends import on_arrays_device
 __all__ = ["CosineDecay", "StepDecay", "WarmUp"]
 
 _PYTHON = SimpleNamespace(maximum=max, minimum=min, sin=math.sin)
-"""What schedules need of a namespace, for Python numbers."""
+"""The functions of a namespace that schedules need, for Python numbers."""
 
 
 def _namespace(step: Array | int) -> Namespace:
@@ -25,8 +25,8 @@ def _namespace(step: Array | int) -> Namespace:
 def real(step: Array | int) -> Array | float:
     """The integer `step` as a real number.
 
-    An array becomes float64 where its library and device have that, whatever the dtype of the parameters: what is
-    computed of it is then exact for float64 parameters, and is rounded once for the others.
+    An array becomes float64 if its library and device have float64, whatever the dtype of the parameters. So the
+    learning rate is exact for float64 parameters, and is rounded only once for other parameters.
     """
     if isinstance(step, int):
         return float(step)
@@ -37,7 +37,7 @@ def real(step: Array | int) -> Array | float:
 
 
 def number_or_schedule(name: str, value: Any) -> float | Schedule:
-    """`value` as a learning rate: a positive Python float, or a schedule as it is."""
+    """`value` as a learning rate: a positive Python float, or a schedule, which is returned unchanged."""
     if isinstance(value, Real):
         return check_number(name, value, "positive and finite")
     if callable(value) and not isinstance(value, type):
@@ -47,7 +47,7 @@ def number_or_schedule(name: str, value: Any) -> float | Schedule:
 
 
 def _set(schedule: Any, check: Callable[..., Any], option: str, *expected: Any) -> None:
-    """Replace an option of a schedule by what a check makes of it."""
+    """Replace an option of a schedule by its checked value."""
     value = check(f"{type(schedule).__name__}: {option}", getattr(schedule, option), *expected)
     object.__setattr__(schedule, option, value)
 
@@ -59,15 +59,15 @@ class StepDecay:
     Parameters
     ----------
     lr : float
-        The first learning rate, positive.
+        The initial learning rate, a positive number.
     every : int
-        After how many updates it falls, from 1.
+        The number of updates between two changes, at least 1.
     factor : float, default 0.1
-        What it is multiplied by, above 0 and at most 1.
+        The factor, above 0 and at most 1.
 
     Notes
     -----
-    PyTorch's `StepLR`, where a step is an update.
+    This is PyTorch's `StepLR`, if its `step` is called after each update.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class StepDecay:
         Returns
         -------
         float, or array in the shape of `step`
-            The array in float64, or float32 where its library and device have no float64.
+            An array has dtype float64, or float32 if its library or device has no float64.
         """
         return self.lr * self.factor ** real(step // self.every)
 
@@ -108,18 +108,19 @@ class CosineDecay:
     Parameters
     ----------
     lr : float
-        The first learning rate, positive.
+        The initial learning rate, a positive number.
     steps : int
-        How many updates it takes to fall, from 1.
+        The number of updates until the learning rate is `final`, at least 1.
     final : float, default 0.0
-        The learning rate after them, and from then on; from 0 to `lr`.
+        The learning rate after `steps` updates, from 0 to `lr`.
 
     Notes
     -----
-    (1 + cos πs) / 2 = sin²(π (1 - s) / 2), which is computed: it loses nothing where the rate is nearly 0.
+    The formula (1 + cos πs) / 2 is computed as sin²(π (1 - s) / 2), which is more accurate if the learning rate is
+    near 0.
 
-    It is optax's `cosine_decay_schedule` with ``alpha=final / lr``, and PyTorch's `CosineAnnealingLR` up to `steps`,
-    after which that one rises again.
+    This is optax's `cosine_decay_schedule` with ``alpha=final / lr``. It is PyTorch's `CosineAnnealingLR` up to
+    `steps` updates. After that, PyTorch's learning rate rises again.
 
     References
     ----------
@@ -154,7 +155,7 @@ class CosineDecay:
         Returns
         -------
         float, or array in the shape of `step`
-            The array in float64, or float32 where its library and device have no float64.
+            An array has dtype float64, or float32 if its library or device has no float64.
         """
         xp = _namespace(step)
         left = real(self.steps - xp.minimum(step, self.steps)) / self.steps
@@ -163,21 +164,21 @@ class CosineDecay:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A learning rate that rises in a straight line from 0, and then is that of `then`.
+    """A learning rate that rises linearly from 0 (warm-up), and then follows `then`.
 
     Parameters
     ----------
     steps : int
-        How many updates it takes to rise, from 1.
+        The number of updates of the warm-up, at least 1.
     then : float or schedule
-        The learning rate from update `steps` on; a schedule counts from its own 0 there. The line leads to its
-        first value.
+        The learning rate after the warm-up. A schedule starts at its step 0 there. The warm-up ends at the first
+        value of the schedule.
 
     Notes
     -----
-    The rate is then(0) step / steps before `steps`, and then(step - steps) from there on. So it is 0 at step 0:
-    the first update leaves the parameters as they are, and only what the optimizer remembers changes. This is
-    optax's ``join_schedules([linear_schedule(0, peak, steps), then], [steps])``.
+    The learning rate is then(0) step / steps before `steps`, and then(step - steps) afterwards. At step 0 it is 0, so
+    the first update does not change the parameters. It changes only the optimizer state. This is optax's
+    ``join_schedules([linear_schedule(0, peak, steps), then], [steps])``.
 
     References
     ----------
@@ -208,7 +209,7 @@ class WarmUp:
         Returns
         -------
         float, or array in the shape of `step`
-            The array in float64, or float32 where its library and device have no float64.
+            An array has dtype float64, or float32 if its library or device has no float64.
         """
         xp = _namespace(step)
         share = real(xp.minimum(step, self.steps)) / self.steps

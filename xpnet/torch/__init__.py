@@ -1,6 +1,6 @@
-"""xpnet inside PyTorch: layers, losses and networks among PyTorch's own, and parameters to and from its layers.
+"""xpnet inside PyTorch: layers, losses and networks as PyTorch functions and modules, and weights in both directions.
 
-Needs PyTorch: the extra `torch`.
+The package needs PyTorch: the extra `torch`.
 """
 
 from ..backends import not_installed

@@ -1,4 +1,4 @@
-"""Layers, losses and networks whose forward and backward PyTorch's autograd takes from xpnet."""
+"""Layers, losses and networks as functions and modules for PyTorch's autograd, with xpnet's forward and backward."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,26 +16,27 @@ __all__ = ["Module", "as_function"]
 
 
 def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
-    """A layer, a loss or a stack as a function of PyTorch tensors, differentiated by xpnet's own backward.
+    """Convert a layer, a loss or a `Sequential` to a function of PyTorch tensors with xpnet's `backward`.
 
     Parameters
     ----------
     thing : layer class, loss class or Sequential
+        The class or the network to convert.
     **options
-        What the class takes by keyword; for a stack ``training=True``.
+        Keyword arguments of the class; for a `Sequential`, ``training=True``.
 
     Returns
     -------
     callable
-        For a class ``f(params, *inputs)``, where `params` is the tuple of arrays that it is built from, such as
-        ``(W, b)``, and the inputs are those of its `forward`. For a stack ``f(params, x, state=None, noise=None)``;
-        in training it returns the output and the next state.
+        For a class, ``f(params, *inputs)``: `params` is the tuple of arrays from which the class is built, such as
+        ``(W, b)``, and `inputs` are the arguments of its `forward`. For a `Sequential`,
+        ``f(params, x, state=None, noise=None)``; with ``training=True`` it returns the output and the new state.
 
     Notes
     -----
-    What a layer recorded is kept by autograd: an input that is changed in place before `backward` is an error, and
-    nothing is kept longer than the graph. A second derivative (``create_graph=True``) is an error; for that, call
-    the layer itself on tensors, which PyTorch differentiates on its own, with more memory.
+    Autograd stores the arrays that `backward` needs, and frees them with the graph. It is an error to change an input
+    in place before `backward`. A second derivative (``create_graph=True``) is an error, too. For second derivatives,
+    call the layer directly on tensors: PyTorch then differentiates its operations, which needs more memory.
 
     Examples
     --------
@@ -69,7 +70,7 @@ def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
 
 
 class _Function(torch.autograd.Function):
-    """One pass of xpnet's; what its layers recorded is kept by autograd between forward and backward."""
+    """One pass of xpnet. Autograd stores the arrays of the layers between forward and backward."""
 
     @staticmethod
     def forward(ctx: Any, run: Callable[..., Pass], *tensors: Array) -> Array:
@@ -94,7 +95,7 @@ class _Function(torch.autograd.Function):
 
 
 def _recorded(layers: list[Any]) -> Iterator[tuple[Any, Any]]:
-    """Where layers, and layers in layers, hold tensors."""
+    """The attributes of layers, and of layers inside layers, that are tensors."""
     for layer in layers:
         for key, value in vars(layer).items():
             if isinstance(value, torch.Tensor):
@@ -109,26 +110,28 @@ def _fill(places: list[tuple[Any, Any]], values: Any) -> None:
 
 
 class Module(torch.nn.Module):
-    """A network as a PyTorch module, to stand among others.
+    """A network as a `torch.nn.Module`, to be used in a PyTorch model.
 
     Parameters
     ----------
     network : Network
-        Its parameters, from any library, are copied.
+        The network. Its parameters, of any library, are copied.
     seed : int or numpy.random.Generator, default 0
-        Draws the masks of dropout.
+        The seed of the dropout masks.
     dtype : torch.dtype, optional
-        As the network's parameters where not given.
+        The dtype of the parameters. Default: the dtype of the network's parameters.
     device : torch.device or str, optional
+        The device of the parameters.
 
     Attributes
     ----------
     stack : Sequential
+        The layers and the loss.
 
     Notes
     -----
     Parameters and running statistics keep xpnet's names and shapes, such as ``W1`` of shape (inputs, units).
-    `state_dict` of this module and `load_state_dict` of this file translate to and from PyTorch's layers.
+    `xpnet.torch.state_dict` and `xpnet.torch.load_state_dict` convert them to and from PyTorch's layers.
 
     Examples
     --------
@@ -151,7 +154,7 @@ class Module(torch.nn.Module):
         self._rng = generator(seed)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The outputs for `x`, such as scores; in training mode with dropout, and running statistics move on."""
+        """The outputs for `x`, such as scores. In training mode, dropout is on and running statistics are updated."""
         params = {name: getattr(self, name) for names in self.stack.param_names for name in names}
         state = {name: getattr(self, name) for name in self.stack.state_names}
         function = as_function(self.stack, training=self.training)
@@ -166,5 +169,5 @@ class Module(torch.nn.Module):
         return y
 
     def extra_repr(self) -> str:
-        """The stack, for `print`."""
+        """The layers, for `print`."""
         return repr(self.stack)

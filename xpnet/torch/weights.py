@@ -1,4 +1,4 @@
-"""Parameters to and from the layers of PyTorch, which names and lays them out in its own way."""
+"""Copy parameters to and from PyTorch's layers, which have other names and another order of axes."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ _NAMES = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias", "mean":
 
 
 def state_dict(network: Network, *, prefixes: Any = None) -> "OrderedDict[str, torch.Tensor]":
-    """A network's parameters and running statistics, as PyTorch's layers name and lay them out.
+    """The parameters and running statistics of a network, with the names and axes of PyTorch's layers.
 
     Parameters
     ----------
     network : Network
-        On any library.
+        The network. Its parameters may be arrays of any library.
     prefixes : sequence of str, optional
-        What the entries of each layer with parameters start with, in order, such as ``["conv1", "bn1", "fc"]``;
-        ``"Affine1"`` and so on where not given.
+        The prefixes of the names, one for each layer with parameters, such as ``["conv1", "bn1", "fc"]``. Default:
+        the names of the layers, such as ``"Affine1"``.
 
     Returns
     -------
@@ -72,15 +72,15 @@ def load_state_dict(network: Network, state_dict: Any) -> None:
     Parameters
     ----------
     network : Network
-        Its parameters are replaced, in their library, dtype and device.
+        The network. Its parameters are replaced; they keep their library, dtype and device.
     state_dict : mapping of str to torch.Tensor
-        Of a model whose layers with parameters come in the same order; their names do not matter. A layer that has
-        no bias there gets zeros.
+        The `state_dict` of a PyTorch model with the same layers with parameters, in the same order. The names of the
+        layers do not matter. If a layer has no bias in PyTorch, its bias becomes 0.
 
     Raises
     ------
     ValueError
-        If the layers or a shape do not fit; the network is left as it was.
+        If the number of layers, the kind of a layer, or a shape differs. The network is then not changed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Callbacks: what a run does besides its updates. It ends early, shows a line for each epoch, saves itself."""
+"""Callbacks: early stopping, a line of progress for each epoch, checkpoints, and the base class for your own."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,19 @@ __all__ = ["Callback"]
 
 
 class Callback:
-    """What `fit` and `train` call during a run. A callback of your own is a subclass with the hooks that it needs.
+    """The base class of callbacks. `fit` and `train` call the hooks of a callback during a run.
 
-    Each hook is given the run, which has these attributes: `network` and `history`; `epoch`, the number of the epoch,
-    0 before training; `updates`, the number of updates made; `carry`, with `params` and `state` after the last update
-    (those of `network` change after each epoch); `loss`, the loss of the last updates, an array; `error`, the
-    exception that ended the run, else None.
+    To add your own, write a subclass with the hooks that you need. Each hook takes the run, which has these
+    attributes:
 
-    With several processes the hooks are called in each.
+    - `network` and `history`;
+    - `epoch`, the number of the epoch, 0 before training;
+    - `updates`, the number of updates so far;
+    - `carry`, with `params` and `state` after the last update (`network.params` changes only after each epoch);
+    - `loss`, an array of the losses of the last updates;
+    - `error`, the exception that ended the run, or None.
+
+    In a run on several processes, each process calls the hooks.
 
     Examples
     --------
@@ -50,20 +55,20 @@ class Callback:
     """
 
     def on_start(self, run: "Loop") -> None:
-        """Before anything is measured or trained."""
+        """Called once, before the first evaluation and before training."""
 
     def on_update(self, run: "Loop") -> None:
-        """After each update; on JAX after up to 100 updates, which it makes in one compiled loop."""
+        """Called after each update, or on JAX after up to 100 updates, which JAX makes in one compiled loop."""
 
     def on_epoch(self, run: "Loop") -> bool | None:
-        """Before training, and after each epoch, with its row in the history; True ends the run."""
+        """Called before training and after each epoch, when the history has its row. Return True to end the run."""
 
     def on_end(self, run: "Loop") -> None:
-        """At the end of a run whose `on_start` was called, also after an error or Ctrl-C."""
+        """Called at the end of the run if `on_start` was called, also after an error or Ctrl-C."""
 
 
 class Function(Callback):
-    """A function of the caller's, ``function(network, history)``; True ends the run."""
+    """A callback for a plain function, ``function(network, history)``, which returns True to end the run."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -74,7 +79,7 @@ class Function(Callback):
 
 
 class Agreement(Callback):
-    """Ends the run in all processes where a callback before this one has ended it in one."""
+    """Ends the run in all processes if a callback before `Agreement` ended it in one process."""
 
     def __init__(self, processes: "Processes") -> None:
         self.processes = processes
@@ -84,7 +89,7 @@ class Agreement(Callback):
 
 
 class EarlyStopping(Callback):
-    """Keeps the parameters of the best epoch; ends the run after `patience` epochs without a better one."""
+    """Keeps the parameters of the best epoch, and ends the run after `patience` epochs without a better epoch."""
 
     def __init__(self, patience: int, best: Best | None = None) -> None:
         self.patience, self.best = patience, best
@@ -103,7 +108,7 @@ class EarlyStopping(Callback):
 
 
 class ProgressLine(Callback):
-    """A line for each epoch, and a bar of all updates on a terminal."""
+    """Prints a line for each epoch, and shows a progress bar of all updates on a terminal."""
 
     def __init__(self, total: int, shown: bool) -> None:
         self.total, self.shown = total, shown
@@ -129,7 +134,7 @@ class ProgressLine(Callback):
 
 
 def epoch_line(epoch: int, history: "History") -> str:
-    """The line about the last row of a history: losses, then accuracies, then the time."""
+    """The line of an epoch: the losses, the accuracies and the time in the last row of the history."""
     start = history.updates[-2] if epoch else 0
     losses = history.loss[start : history.updates[-1]]
     parts = [f"epoch {epoch:3d}  loss {np.mean(losses):.4f}" if losses else f"epoch {epoch:3d}  loss      -"]
@@ -142,7 +147,7 @@ def epoch_line(epoch: int, history: "History") -> str:
 
 
 class Checkpoint(Callback):
-    """Saves the run after each epoch, within long ones, and when Ctrl-C ends it; of several processes, the first."""
+    """Saves the run after each epoch, during long epochs, and after Ctrl-C. Only the first process saves."""
 
     def __init__(
         self, saver: "Saver", processes: "Processes", early: EarlyStopping | None, rows: "dict[str, Host]"
@@ -162,6 +167,6 @@ class Checkpoint(Callback):
             self.save(run)
 
     def save(self, run: "Loop") -> None:
-        """Save the run as it is, once it has been measured."""
+        """Save the run, if its first evaluation is done."""
         if self.first and run.history.seconds:
             self.saver.save(run.snapshot(), self.early.best if self.early else None, self.rows)

@@ -1,6 +1,7 @@
-"""Files of networks and of runs, in safetensors: written whole or not at all, and never executed when they are read.
+"""Save and load networks and runs, in safetensors files.
 
-Needs safetensors: the extra `checkpoints`.
+A file is written completely or not at all. Reading a file never executes code. Needs safetensors: the extra
+`checkpoints`.
 """
 
 import hashlib
@@ -32,25 +33,26 @@ __all__ = ["Saved", "Saver", "load_network", "save_network"]
 FORMAT = 1
 SUFFIX = ".safetensors"
 EVERY = 30.0
-"""Seconds after which a run is saved within an epoch too."""
+"""The number of seconds after which a run is saved during an epoch, too."""
 
 HostArrays = dict[str, np.ndarray[Any, Any]]
 
 
 def save_network(network: Network, path: str | os.PathLike[str]) -> None:
-    """Write a network, what it is and its parameters, into a safetensors file.
+    """Save a network, its description and its parameters, in a safetensors file.
 
     Parameters
     ----------
     network : Network
-        On any library.
+        The network. Its parameters may be arrays of any library.
     path : path
-        Ending in ``.safetensors``; a file that is there is replaced in one move, or stays as it was.
+        The file; its name ends in ``.safetensors``. An existing file is replaced in one step, or stays unchanged if
+        writing fails.
 
     Raises
     ------
     ValueError
-        If the network has layers or a loss that are not xpnet's own.
+        If the class of a layer or of the loss is not part of xpnet and was not registered with `register`.
     OSError
         If the file cannot be written.
 
@@ -70,25 +72,27 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
 
 
 def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> Network:
-    """The network in a file that `save_network` or a run with ``checkpoint=`` wrote.
+    """Load the network from a file of `save_network`, or from the checkpoint of a run.
 
     Parameters
     ----------
     path : path
+        The file.
     like : array, optional
-        An array whose library and device the parameters take; NumPy where not given. The dtype is the file's.
+        The parameters get the library and device of this array. Default: NumPy. The dtype is the dtype in the file.
 
     Returns
     -------
     Network
-        From a run, with the parameters of its last update; from one with `patience`, of its best epoch so far.
+        For the checkpoint of a run, the network has the parameters of the last update. If the run has `patience`, it
+        has the parameters of the best epoch so far.
 
     Raises
     ------
     ValueError
-        If the file is not a whole, unchanged checkpoint of xpnet.
+        If the file was not written by xpnet, or if it was truncated or changed.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
 
     Examples
     --------
@@ -108,7 +112,7 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
         best = "best_" if _group(arrays, "best_params") else ""
         params, state = _group(arrays, f"{best}params"), _group(arrays, f"{best}state")
         dtype = next((name for a in params.values() if "float" in (name := a.dtype.name)), "float32")
-        # Compared before a network of that size is made: a small file may describe a huge one.
+        # Compare the shapes before the network is made: a small file could describe a huge network.
         _check("params", params, {name: f"{dtype} {found}" for name, found in stack.param_shapes(shape).items()})
         network = Network(stack, shape)
         _check("state", state, {name: f"{dtype} {tuple(a.shape)}" for name, a in network.state.items()})
@@ -122,9 +126,9 @@ class Saved(NamedTuple):
 
     snapshot: Snapshot
     best: Best | None
-    """The best epoch's network; of a run with patience."""
+    """The network of the best epoch, in a run with `patience`."""
     rows: HostArrays
-    """The units to train with and those that are held out, "train" and "held"; of a run with validation."""
+    """In a run with validation, the indices of the training samples ("train") and validation samples ("held")."""
 
 
 class Saver:
@@ -134,11 +138,11 @@ class Saver:
     ----------
     path : path
     resume : bool
-        Whether to go on from a checkpoint that is there.
+        Whether to resume the run in the checkpoint, if there is one.
     network : Network
     optimizer : Optimizer
     settings : dict
-        What must be the same when the run goes on, by the names of `fit`.
+        The settings that must be the same when the run is resumed, by the argument names of `fit`.
     """
 
     def __init__(
@@ -161,11 +165,11 @@ class Saver:
 
     @property
     def due(self) -> bool:
-        """Whether the last save was long enough ago for another within the epoch."""
+        """Whether it is time to save the run during an epoch."""
         return time.monotonic() - self.saved > EVERY
 
     def save(self, run: Snapshot, best: Best | None, rows: HostArrays) -> None:
-        """Write the run; what was there is replaced in one move."""
+        """Save the run; an existing file is replaced in one step."""
         plain = self.fixed | {
             "epoch": run.epoch,
             "whole": run.whole,
@@ -180,7 +184,7 @@ class Saver:
         self.saved = time.monotonic()
 
     def load(self) -> Saved | None:
-        """The run that is to go on, its network's parameters in place; None where there is no file."""
+        """Load the run to resume, and set the parameters of its network. Returns None if there is no file."""
         clear_parts(self.path)
         if not self.path.exists():
             return None
@@ -224,7 +228,7 @@ def _group(arrays: HostArrays, kind: str) -> HostArrays:
 
 
 def _kinds(arrays: Params) -> dict[str, str]:
-    """The dtype and shape of each array; libraries count with integers of several sizes."""
+    """The dtype and shape of each array; all integer dtypes are equal, because they differ between libraries."""
     names = {name: dtype_name(a.dtype) for name, a in arrays.items()}
     return {name: f"{'int' if 'int' in names[name] else names[name]} {tuple(a.shape)}" for name, a in arrays.items()}
 
@@ -235,7 +239,7 @@ def _check(what: str, found: HostArrays, expected: dict[str, str]) -> None:
 
 
 def _expected_groups(arrays: HostArrays, expected: dict[str, Params]) -> dict[str, HostArrays]:
-    """The groups of arrays in a file, on the host, if they have the dtypes and shapes of those expected."""
+    """The groups of arrays in a file, as NumPy arrays; an error if a dtype or shape is not the expected one."""
     if _group(arrays, "best_params"):
         expected = expected | {f"best_{kind}": expected[kind] for kind in ("params", "state")}
     groups = {}
@@ -247,7 +251,7 @@ def _expected_groups(arrays: HostArrays, expected: dict[str, Params]) -> dict[st
 
 
 def _snapshot(plain: dict[str, Any], arrays: HostArrays) -> Snapshot:
-    """The run in a file, still without its parameters."""
+    """The run in a file, without its parameters."""
     return Snapshot(
         epoch=plain["epoch"],
         whole=plain["whole"],
@@ -261,7 +265,7 @@ def _snapshot(plain: dict[str, Any], arrays: HostArrays) -> Snapshot:
 
 
 def _check_run(run: Snapshot, rows_of_samples: HostArrays) -> None:
-    """Raise where what is told of a run cannot be of one."""
+    """Raise an error if the data in a file cannot be the state of a run."""
     history = run.history
     rows = {name: len(getattr(history, name)) for name in (*COLUMNS, "updates")}
     there = run.epoch + run.whole
@@ -294,13 +298,13 @@ def _check_run(run: Snapshot, rows_of_samples: HostArrays) -> None:
 
 
 def _placed(host: np.ndarray[Any, Any], like: Array) -> Array:
-    """An array of a file where `like` is; integers in the dtype that its library counts with."""
+    """An array of a file in the library and on the device of `like`; integers get the library's index dtype."""
     xp, where = namespace(like=like), device(like)
     return from_host(host, xp, index_dtype(xp, where) if host.dtype.kind in "iu" else host.dtype.name, where)
 
 
 def _listed(draws: Any) -> Any:
-    """The state of a generator with lists for arrays."""
+    """The state of a random generator, with lists in place of arrays."""
     if isinstance(draws, dict):
         return {name: _listed(value) for name, value in draws.items()}
     return draws.tolist() if isinstance(draws, np.ndarray) else draws
@@ -318,7 +322,7 @@ def _safetensors() -> Any:
 
 def _write(path: Path, plain: dict[str, Any], arrays: HostArrays) -> None:
     path = check_output(path, SUFFIX)
-    # Names and axes keep their order, in dicts and in memory: the last digit of a sum or product may depend on it.
+    # The order of names in dicts and of axes in memory is kept: the rounding of sums and products may depend on it.
     axes = {name: np.argsort([-stride for stride in a.strides], kind="stable").tolist() for name, a in arrays.items()}
     text = json.dumps({"format": FORMAT, "axes": axes} | plain)
     arrays = {name: np.asarray(a, order="C") for name, a in arrays.items()}
@@ -329,7 +333,7 @@ def _write(path: Path, plain: dict[str, Any], arrays: HostArrays) -> None:
 
 @contextmanager
 def _contents_of(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Tell what is wrong with the contents of a file as that of this file, whatever it is: they may be made up."""
+    """Turn every error about the contents of a file into a ValueError that names the file."""
     try:
         yield
     except Exception as error:
@@ -339,14 +343,14 @@ def _contents_of(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def _read(path: Path) -> tuple[dict[str, Any], HostArrays]:
     _safetensors()
-    with path.open("rb") as file:  # what keeps it from being read is told as it is
+    with path.open("rb") as file:  # an OSError here is not about the contents
         size = file.seek(0, os.SEEK_END)
     try:
         with importlib.import_module("safetensors").safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:
-        raise ValueError(f"{path}: no safetensors file, or not a whole one, {size} bytes ({error})") from None
+        raise ValueError(f"{path}: not a safetensors file, or truncated: {size} bytes ({error})") from None
     with _contents_of(path):
         if "xpnet" not in metadata or "sha256" not in metadata:
             raise ValueError("a safetensors file that xpnet did not write; it lacks a description of a network")
@@ -365,7 +369,7 @@ def _read(path: Path) -> tuple[dict[str, Any], HostArrays]:
 
 
 def _digest(text: str, arrays: HostArrays) -> str:
-    """A checksum of all that a file says."""
+    """A checksum of the complete contents of a file."""
     found = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         found.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())

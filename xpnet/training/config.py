@@ -1,4 +1,4 @@
-"""The options of a training run: one frozen record, and what its callers may pass for an optimizer."""
+"""The options of a training run as a frozen dataclass, and the ways to name an optimizer."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a run, checked; `fit` describes them."""
+    """The checked options of a run. See `fit` for their meaning."""
 
     epochs: int = 17
     batch_size: int = 100
@@ -68,12 +68,12 @@ class Options:
 
 
 def optimizer_of(given: Any, learning_rate: float | None = None) -> Optimizer:
-    """The optimizer that `given` stands for: an object, a class such as `Adam`, or a name such as "adam".
+    """The optimizer for `given`: an optimizer object, a class such as `Adam`, or a name such as "adam".
 
     Raises
     ------
     TypeError, ValueError
-        If it is none of them, or `learning_rate` comes with an object, which has its own.
+        If `given` is none of these, or if `learning_rate` is passed together with an optimizer object.
     """
     named = OPTIMIZERS.get(given.lower(), given) if isinstance(given, str) else SGD if given is None else given
     if isinstance(named, Optimizer):

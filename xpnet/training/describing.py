@@ -1,4 +1,4 @@
-"""Networks, optimizers and their parts as plain data, for JSON, and back. Nothing in a file is executed."""
+"""Convert networks and optimizers to plain data for JSON, and back. Nothing in a file is executed."""
 
 import hashlib
 import re
@@ -28,10 +28,10 @@ _KNOWN: dict[str, type] = {
 
 
 def register(cls: Class, /) -> Class:
-    """Let files name a class of your own, so that networks and runs with it can be saved and loaded.
+    """Register a class of your own, so that networks and runs with this class can be saved and loaded.
 
-    Decorate the class, and import it before you load a file that names it: the file holds the name and the options,
-    never code.
+    Use `register` as a decorator of the class. A file contains the name and the options of the class, but no code. So
+    import the module of the class before you load the file.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ def register(cls: Class, /) -> Class:
     Raises
     ------
     TypeError
-        If it is neither.
+        If `cls` is neither a subclass of `Loss` nor a dataclass.
     ValueError
-        If another class is registered by that name.
+        If another class is registered under the same name.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def register(cls: Class, /) -> Class:
 
 
 def to_plain(thing: Any, /) -> Any:
-    """Numbers, strings, lists and dicts that describe a `Sequential`, an optimizer or a part of them.
+    """Convert a `Sequential`, an optimizer or a part of them to numbers, strings, lists and dicts.
 
     Raises
     ------
@@ -108,12 +108,12 @@ def to_plain(thing: Any, /) -> Any:
 
 
 def from_plain(data: Any) -> Any:
-    """The object that `to_plain` described.
+    """The object for data of `to_plain`.
 
     Raises
     ------
     ValueError
-        If the data does not describe one, or names a class that is not registered.
+        If the data is not in the form of `to_plain`, or if it names a class that is not registered.
     """
     if isinstance(data, list):
         return tuple(from_plain(part) for part in data)
@@ -138,7 +138,7 @@ def from_plain(data: Any) -> Any:
 
 
 def difference(one: Any, other: Any, what: str = "") -> tuple[str, Any, Any] | None:
-    """The first place where two descriptions differ, and what each has there.
+    """The first place where two descriptions differ, and the two values at this place.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def difference(one: Any, other: Any, what: str = "") -> tuple[str, Any, Any] | N
 
 
 def fingerprint(*things: Array | str) -> str:
-    """A checksum of arrays, of whichever library, and texts; arrays are read some megabytes at a time."""
+    """A checksum of texts and of arrays of any library. Arrays are read a few megabytes at a time."""
     found = hashlib.blake2b(digest_size=8)
     for thing in things:
         if isinstance(thing, str):
@@ -164,11 +164,11 @@ def fingerprint(*things: Array | str) -> str:
         parts = (thing[start : min(start + step, count), ...] for start in range(0, count, step))
         for part in parts if thing.shape else [thing]:
             host = to_numpy(part)
-            # Labels are of 32 bits on one library, and of 64 on another.
+            # Labels are int32 in some libraries and int64 in others.
             found.update((host.astype("int64") if host.dtype.kind == "i" else host).tobytes())
     return found.hexdigest()
 
 
 def readable(thing: Any) -> str:
-    """What something is called, the same in each process: without addresses in memory."""
+    """The repr of an object without memory addresses, so that it is the same in each process."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(thing))

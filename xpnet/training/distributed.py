@@ -1,6 +1,7 @@
-"""The processes that share a run: which of them this is, and what they do together.
+"""Runs on several processes: the rank of this process, and the communication between the processes.
 
-Over MPI, by mpi4py: the extra `distributed`. What is sent is numbers and text; nothing is pickled.
+The processes communicate over MPI, with mpi4py (the extra `distributed`). They send numbers and text; nothing is
+pickled.
 """
 
 import json
@@ -24,57 +25,58 @@ from .describing import difference
 __all__ = ["Processes", "ProcessesError", "processes"]
 
 LOOK = 50
-"""Updates after which sums that stay on a GPU are looked at, whether to stop: each look waits for it."""
+"""The number of updates after which the stop flag is read from a GPU. Each read waits for the GPU."""
 
 
 class ProcessesError(RuntimeError):
-    """The processes of a run cannot begin it together; the message says which of them, and why."""
+    """Raised if the processes of a run cannot start together. The message names the process and the reason."""
 
 
 class Processes:
-    """The processes of a run; as it stands here, this one alone.
+    """The processes of a run. This base class is a run on one process; `OverMPI` is a run on several.
 
     Attributes
     ----------
     rank, size : int
-        The number of this one, from 0, and how many there are.
+        The number of this process, from 0, and the number of processes.
     local_rank : int
-        Its number among those on the same machine.
+        The number of this process among the processes on the same machine.
     stop : float
-        1.0 once this one has been asked to stop.
+        1.0 after this process received Ctrl-C or the signal of a scheduler, else 0.0.
     """
 
     rank, size, local_rank, stop = 0, 1, 0, 0.0
 
     def share(self, count: int) -> slice:
-        """Which of so many samples are this process's; all of them in turn, and equally many, but for one."""
+        """The slice of `count` samples for this process. Processes differ by at most one sample."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     @contextmanager
     def setup(self) -> Iterator[dict[str, Any]]:
-        """Prepare a run: an error in one process becomes an error in all, and so does a difference.
+        """Prepare a run. An error in one process, or different settings, become an error in all processes.
 
         Yields
         ------
         dict
-            For what must be the same in all processes, numbers and text by name.
+            An empty dict. Fill it with the settings that must be the same in all processes, numbers and text by name.
         """
         yield {}
 
     @contextmanager
     def running(self, go_on: str, *expected: type[Exception]) -> Iterator[None]:
-        """A run: what fails in one process, other than the `expected` errors of all, ends them all.
+        """Run the body of a `with` block. An unexpected error in one process ends all processes.
 
-        `go_on` says what to do then.
+        Errors of the types in `expected` happen in all processes. `go_on` is text for the error message: what to do
+        next.
         """
         yield
 
     def total(self, *values: float) -> np.ndarray[Any, Any]:
-        """Sums over the processes of numbers of each."""
+        """The sum of each of the numbers over all processes."""
         return np.asarray(values)
 
     def adder(self, backend: Backend) -> Callable[[Array], Array]:
-        """What sums flat arrays of a library over the processes, in their third element whether to stop."""
+        """A function that sums flat arrays over the processes. The third element of the arrays is the stop flag."""
         raise ValueError("one process has nothing to add")
 
 
@@ -95,7 +97,7 @@ class OverMPI(Processes):
                 )
 
     def texts(self, text: str) -> list[str]:
-        """A text of each process, in all."""
+        """The texts of all processes, by rank; each process gets all of them."""
         own = np.frombuffer(text.encode(), dtype=np.uint8)
         sizes = np.empty(self.size, dtype=np.intc)
         self.comm.Allgather(np.asarray([own.size], dtype=np.intc), sizes)
@@ -109,7 +111,7 @@ class OverMPI(Processes):
         error: BaseException | None = None
         try:
             yield facts
-        except BaseException as raised:  # the others wait for what this one says
+        except BaseException as raised:  # the other processes wait for a message
             error = raised
         said = {"error": error and f"{type(error).__name__}: {error}", "facts": facts}
         heard = [json.loads(text) for text in self.texts(json.dumps(said))]
@@ -122,8 +124,8 @@ class OverMPI(Processes):
             if found := difference(heard[0]["facts"], other["facts"]):
                 what, first, its = found
                 raise ProcessesError(
-                    f"the processes of a run must be alike, but {what} is {first!r} in process 0 and {its!r} in "
-                    f"process {rank}; start all of them with the same"
+                    f"all processes must have the same settings, but {what} is {first!r} in process 0 and {its!r} in "
+                    f"process {rank}; start all processes with the same settings"
                 )
 
     @contextmanager
@@ -131,7 +133,7 @@ class OverMPI(Processes):
         try:
             with self._asked_to_stop() if threading.current_thread() is threading.main_thread() else nullcontext():
                 yield
-                self.comm.Barrier()  # until the first one has written its checkpoint
+                self.comm.Barrier()  # wait until the first process has written its checkpoint
         except expected:
             raise
         except BaseException:
@@ -145,7 +147,7 @@ class OverMPI(Processes):
 
     @contextmanager
     def _asked_to_stop(self) -> Iterator[None]:
-        """Take Ctrl-C, and the signal that schedulers end processes with, for a wish to stop after this update."""
+        """After Ctrl-C, or the signal with which schedulers end processes, stop after the current update."""
 
         def ask(number: int, frame: Any) -> None:
             self.stop = 1.0
@@ -179,14 +181,14 @@ class OverMPI(Processes):
         return add_and_stop
 
     def _stop_if(self, asked: float) -> None:
-        """All processes stop at the same update, whichever of them was asked to."""
+        """Stop if `asked` is not 0. It is the sum over the processes, so all processes stop at the same update."""
         if asked:
             self.stop = 0.0
             raise KeyboardInterrupt
 
 
 def processes(distributed: str | Processes | None) -> Processes:
-    """The processes of a run: those of MPI where `distributed` is "mpi", this one alone where it is None.
+    """The processes of a run: the processes of MPI if `distributed` is "mpi", only this process if it is None.
 
     Raises
     ------

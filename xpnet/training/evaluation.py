@@ -1,4 +1,4 @@
-"""How good a network is on a set: loss, accuracy, confusion matrix, a block of samples at a time."""
+"""Evaluate a network on a dataset: loss, accuracy and confusion matrix, computed one block of samples at a time."""
 
 import math
 from collections.abc import Callable
@@ -22,21 +22,21 @@ from .step import Transform
 __all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
 
 _BLOCK = 2_000
-"""Samples that are evaluated at a time: a few megabytes, whatever the size of the set."""
+"""The number of samples evaluated at a time: a few megabytes, whatever the size of the dataset."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a network is on a set.
+    """The result of `evaluate`.
 
     Attributes
     ----------
     loss : float
-        The mean over the samples.
+        The mean loss over the samples.
     accuracy : float or None
-        The share of samples in the right class; None for a network that does not classify.
+        The fraction of correct predictions. None if the network does not classify.
     confusion : numpy.ndarray of int64, shape (K, K), or None
-        How many samples of class i (row) were put into class j (column).
+        The number of samples of class i (row) with the predicted class j (column). None if there are no classes.
     """
 
     loss: float
@@ -45,7 +45,7 @@ class Evaluation:
 
 
 class Block(NamedTuple):
-    """A block of samples: its size, and the numbers measured on it, by name: arrays of shape (), or read already."""
+    """The number of samples in a block, and the results on this block by name: arrays of shape (), or numbers."""
 
     size: int
     found: dict[str, Any]
@@ -55,17 +55,17 @@ Measured: TypeAlias = list[Block]
 
 
 class Blocks:
-    """What a network's outputs measure on a set, one block of samples after the other, the network compiled once.
+    """Computes numbers from a network's outputs on a dataset, block by block. The network is compiled only once.
 
     Parameters
     ----------
     network : Network
     measure : callable
-        Pure: takes outputs and targets, returns a dict of arrays.
+        A pure function that takes outputs and targets, and returns a dict of arrays.
     transform : callable, optional
         As in `fit`.
     processes : Processes, optional
-        Each measures its share of the set; this one alone where not given.
+        The processes; each of them evaluates a part of the dataset. Default: this process only.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Blocks:
         self._score = backend.compile(score)
 
     def __call__(self, samples: Samples, units: Host | None = None) -> Measured:
-        """What was measured of all units of the samples, or of some; nothing is read yet."""
+        """The results on all samples, or on those that `units` names. They are arrays; no value is read yet."""
         units = samples.units if units is None else units
         units = units[self.processes.share(len(units))]
         net, measured = self.network, Measured()
@@ -93,25 +93,25 @@ class Blocks:
             count, size = part.shape
             scores = (self._score(net.params, net.state, x, t, part[i, ...]) for i in range(count))
             measured += [Block(size, found) for found in scores]
-            del x, t  # of samples on disk, the memory is for the next
+            del x, t  # for samples on disk, the next block needs the memory
         return measured
 
     def mean(self, blocks: Measured) -> float:
-        """The mean loss over the samples, of all processes, from what `loss_and_total` measured of each block."""
+        """The mean loss over the samples of all processes, from the results of `loss_and_total` for each block."""
         losses, totals = (np.asarray([block.found[name] for block in blocks]) for name in ("loss", "total"))
         loss, total = self.processes.total(float(losses @ totals), float(totals.sum()))
         return float(loss / total) if total else 0.0
 
     def share(self, blocks: Measured) -> float:
-        """The accuracy over all samples, from that of each block: exact, whatever its rounding."""
+        """The accuracy over all samples, from the accuracy of each block. Correct predictions are counted exactly."""
         last, outputs = self.network.stack.last, self.network.output_shape
-        answers = 1 if last.takes_labels else math.prod(outputs)  # of a sample
+        answers = 1 if last.takes_labels else math.prod(outputs)  # the number of predictions for one sample
         right = sum(round(block.found["accuracy"] * block.size * answers) for block in blocks)
         return float(np.divide(*self.processes.total(right, answers * sum(block.size for block in blocks))))
 
 
 class Part(NamedTuple):
-    """A set that is measured, or some units of it."""
+    """A dataset to evaluate, or a part of it."""
 
     blocks: Blocks
     samples: Samples
@@ -120,10 +120,10 @@ class Part(NamedTuple):
 
 
 class Measures:
-    """What is measured before training and after each epoch, as columns of the history.
+    """The evaluation before training and after each epoch. The results are columns of the history.
 
-    The accuracy on the training set, and loss and accuracy on the test set and on the samples that are held out. A
-    network that does not classify has no accuracy.
+    The columns are the accuracy on the training set, and the loss and the accuracy on the test set and on the
+    validation samples. A network that does not classify has no accuracy.
     """
 
     def __init__(self, network: Network, sets: Sets, transform: Transform | None, processes: Processes) -> None:
@@ -138,11 +138,11 @@ class Measures:
             self.parts["validation"] = Part(all_of_it, sets.train, sets.held, True)
 
     def __call__(self) -> dict[str, Measured]:
-        """Measure the network as it is; nothing is read yet."""
+        """Evaluate the network with its current parameters. The results are arrays; no value is read yet."""
         return {name: part.blocks(part.samples, part.units) for name, part in self.parts.items()}
 
     def found(self, measured: dict[str, Measured]) -> dict[str, float]:
-        """A number for each column of the history, from what was measured and read."""
+        """A number for each column of the history, from the results of an evaluation."""
         columns = {}
         for name, part in self.parts.items():
             if part.blocks.network.classifies:
@@ -153,7 +153,7 @@ class Measures:
 
 
 def read(losses: list[Array], sets: dict[str, Measured]) -> tuple[Host, dict[str, Measured]]:
-    """Losses, and what was measured on sets, as numbers, in one transfer."""
+    """Read losses and the results of an evaluation as numbers, with one transfer from the device."""
     numbers = [number for blocks in sets.values() for block in blocks for number in block.found.values()]
     values = read_all([*losses, *numbers])
     count = len(values) - len(numbers)
@@ -173,7 +173,7 @@ def _loss_and_accuracy(network: Network, y: Array, t: Array) -> dict[str, Array]
 
 
 def loss_and_total(network: Network, y: Array, t: Array) -> dict[str, Array]:
-    """The loss of outputs, a mean over samples, and what these count together."""
+    """The mean loss over the samples, and the sum of the weights of the samples."""
     layer = network.stack.loss_layer()
     loss = layer.forward(y, t)
     total = layer.counted(y.shape[0])
@@ -190,10 +190,10 @@ def evaluate(
     ----------
     network : Network
     x : array, shape (N, ...), or Shards
-        In the library and on the device of the network's parameters.
+        The samples, in the library and on the device of the network's parameters.
     t : array
-        Targets as the network's loss takes them: labels, one-hot rows, or numbers. Not with `Shards`, which have
-        theirs.
+        The targets, in a form that the network's loss takes: labels, one-hot rows, or numbers. Leave `t` out if `x`
+        is `Shards`, which contain targets.
     transform : callable, optional
         As in `fit`.
 

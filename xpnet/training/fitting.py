@@ -53,8 +53,9 @@ class Result:
     Attributes
     ----------
     network : Network
-        With the trained parameters.
+        The trained network.
     history : History
+        The losses and accuracies of the run.
     """
 
     network: Network
@@ -73,7 +74,7 @@ class Result:
         """The device that the network was trained on, such as "cpu" or "cuda:0"."""
         backend, where = backend_of(_first(self.network)), _array.device(_first(self.network))
         names = backend.devices()
-        if where is None:  # Dask's arrays name none
+        if where is None:  # Dask's arrays have no device
             return names[0]
         return next((name for name in names if backend.device(name) == where), str(where))
 
@@ -102,78 +103,82 @@ def fit(
     resume: bool = False,
     distributed: Literal["mpi"] | Processes | None = None,
 ) -> Result:
-    """Train a network on arrays, or on sets on disk, by mini-batches.
+    """Train a network with mini-batches, on arrays or on datasets on disk.
 
     Parameters
     ----------
     network : Network or Sequential
-        The `params` and `state` of a network are replaced by the trained ones after each epoch. A stack becomes a
-        network for samples of that shape, with the library, device and dtype of the samples.
+        The network to train. Its `params` and `state` are replaced after each epoch. From a `Sequential`, `fit` makes
+        a network with the library, device and dtype of the samples.
     data : ``(x_train, t_train)`` or ``((x_train, t_train), (x_test, t_test))``
-        Arrays in the library and on the device of the network's parameters, samples along the first axis; targets
-        as the network's loss takes them. In place of each pair `Shards`, which are read, in the dtype of the
-        parameters, a buffer at a time.
+        The training set, and optionally the test set: arrays in the library and on the device of the network's
+        parameters, with the samples along the first axis. Targets are in a form that the network's loss takes. Each
+        pair can also be `Shards`, a dataset on disk that is read one buffer at a time.
     test : ``(x_test, t_test)`` or Shards, optional
-        The test set, evaluated after each epoch, if `data` is the training set alone. An optimizer can also be the
-        third argument, as in ``fit(network, data, Adam())``.
+        The test set, if `data` is only the training set. It is evaluated after each epoch. The optimizer can also be
+        the third argument, as in ``fit(network, data, Adam())``.
     optimizer : Optimizer, its class or its name, default SGD(lr=0.1)
-        Such as ``Adam(0.01)``, ``Adam`` or ``"adam"``.
+        The optimizer, such as ``Adam(0.01)``, ``Adam`` or ``"adam"``.
     epochs : int, default 17
-        Passes over the training set; 0 evaluates only.
+        The number of passes over the training set. With 0, the network is only evaluated.
     batch_size : int, default 100
-        Samples of a mini-batch. The last one of an epoch holds what is left.
+        The number of samples in a mini-batch. The last mini-batch of an epoch may be smaller.
     sampling : {"shuffle", "replacement"}, default "shuffle"
-        A new permutation each epoch, cut into batches; or samples drawn at random, with replacement. `Shards` are
-        shuffled by pieces, and the samples of a buffer among themselves.
+        "shuffle": the samples are shuffled each epoch and divided into mini-batches. "replacement": the samples of
+        each mini-batch are drawn at random, with replacement. For `Shards`, xpnet shuffles blocks of samples, and
+        then the samples in each buffer.
     seed : int or numpy.random.Generator, default 0
-        Draws the validation set, the batches and the masks of dropout, on the host: the same on every backend.
+        The seed of the validation samples, the mini-batches and the dropout masks. They are drawn on the host, so
+        they are the same on every backend.
     transform : callable, optional
-        A pure array-API function that makes the network's input from samples, one batch at a time, so that the
-        set may stay small in memory; `datasets.scale_images` for integer images.
+        A pure array-API function that converts a mini-batch of samples to the network's input. The dataset can then
+        stay in a smaller dtype in memory. For integer images, use `datasets.scale_images`.
     accumulate : int, default 1
-        Pass each mini-batch through the network in so many parts and add up their gradients: the same update in less
-        memory. (Normalisation over the batch sees the parts.)
+        Divide each mini-batch into this number of parts, and add their gradients. The update is the same and needs
+        less memory. (Batch normalization uses the statistics of each part.)
     validation : float, default 0.0
-        The fraction of the training samples, drawn at random, that is kept out of training and evaluated after each
-        epoch; of `Shards`, whole pieces.
+        The fraction of the training samples that is kept out of training and evaluated after each epoch. These
+        samples are drawn at random; from `Shards`, whole blocks are drawn.
     patience : int, optional
-        End the run after so many epochs in a row without a smaller validation loss. The network then keeps the
-        parameters of the best epoch, ``history.best_epoch``. Needs `validation`.
+        End the run after this number of epochs in a row without a smaller validation loss. The network then keeps the
+        parameters of the best epoch, ``history.best_epoch``. Requires `validation`.
     callbacks : sequence of callables or `Callback`, default ()
-        A function is called as ``callback(network, history)`` before training and after each epoch; True ends the
-        run. A `Callback` has hooks for the start, each update, each epoch and the end. With several processes they
-        are called in each, and one True ends the run in all.
+        A function is called as ``callback(network, history)`` before training and after each epoch; it returns True
+        to end the run. A `Callback` has hooks for the start, each update, each epoch and the end. In a run on several
+        processes, each process calls the callbacks. If one process gets True, the run ends in all processes.
     progress : bool, default True
-        Whether to print a line per epoch, and to show a bar on a terminal; of several processes, the first does.
+        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
+        processes prints.
     checkpoint : path, optional
-        A file, ending in ``.safetensors``, that the run is saved in: after each epoch, every 30 seconds within one,
-        and when Ctrl-C ends it. Needs safetensors: the extra `checkpoints`.
+        The file in which the run is saved; its name ends in ``.safetensors``. The run is saved after each epoch,
+        every 30 seconds during an epoch, and after Ctrl-C. Requires safetensors: the extra `checkpoints`.
     resume : bool, default False
-        Go on with the run in `checkpoint`, where there is one, on any backend; the end is that of a run that was not
-        interrupted, on NumPy bit for bit. All but `epochs`, `callbacks`, `distributed` and `progress` must be as they
-        were.
+        Resume the run in `checkpoint`, if the file exists. The backend may be another one. The result is that of a
+        run that was not interrupted; on NumPy, it is the same bit for bit. All arguments except `epochs`,
+        `callbacks`, `distributed` and `progress` must be the same as before.
     distributed : "mpi", optional
-        Share each mini-batch among the processes that ``mpiexec`` has started, all with the same arguments; losses
-        and parameters are, to rounding, those of one process. Needs mpi4py: the extra `distributed`.
+        Divide each mini-batch among the processes that ``mpiexec`` started. All processes must have the same
+        arguments. Losses and parameters are those of a run on one process, up to rounding. Requires mpi4py: the extra
+        `distributed`.
 
     Returns
     -------
     Result
-        The network and the history: ``network, history = fit(...)``. Ctrl-C ends the run early: the result then holds
-        the last whole update, and ``history.interrupted`` is True.
+        The network and the history: ``network, history = fit(...)``. Ctrl-C ends the run early. The result is then
+        the state after the last complete update, and ``history.interrupted`` is True.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, before any training.
+        If an argument has a wrong type, value or shape. All arguments are checked before training.
     Diverged
-        If the loss stops being finite, after that epoch; it carries the history, and the network keeps the
-        parameters of the epoch before.
+        If the loss is no longer finite. The error is raised at the end of the epoch. It has the attribute
+        ``history``. The network keeps the parameters of the epoch before.
     MemoryError
-        If the memory of the host or of the device is exhausted, on every backend; the network keeps the parameters
-        of the epoch before.
+        If the memory of the host or of the device is exhausted, on every backend. The network keeps the parameters of
+        the epoch before.
     ProcessesError
-        If the processes differ, or another one cannot begin.
+        If the processes have different arguments, or if one of them fails before training.
 
     Notes
     -----
@@ -199,7 +204,7 @@ def fit(
         if not (test is None or isinstance(test, (tuple, list, Shards)) or hasattr(test, "shape")):
             if optimizer is not None:
                 raise TypeError(f"test must be (x_test, t_test) or Shards, got {test!r}")
-            test, optimizer = None, test  # fit(network, data, Adam())
+            test, optimizer = None, test  # the call was fit(network, data, Adam())
         rng = generator(seed)
         sets = given(data, test)
         options = Options(
@@ -222,7 +227,7 @@ def fit(
 
 
 def _network_of(network: Any, sets: Given, rng: np.random.Generator, like: Array | None = None) -> Network:
-    """A network for these sets: the one that is given, or one of a stack, by default where the samples are."""
+    """The network that was passed, or a new network from a `Sequential`, by default on the device of the samples."""
     if isinstance(network, Network):
         return network
     if not isinstance(network, Sequential):
@@ -245,13 +250,13 @@ def _no_network(network: Any) -> TypeError:
 
 
 def _first(network: Network) -> Array:
-    """One of the network's arrays, for their library, device and dtype."""
+    """The first parameter of the network. All its parameters have the same library, device and dtype."""
     return next(iter(network.params.values()))
 
 
 @on_arrays_device
 def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, peers: Processes) -> Result:
-    """Train: check what was given, build what the loop needs, and start it."""
+    """Check the arguments, build the loop, and run it."""
     rng = generator(options.seed)
     with peers.setup() as facts:
         state = rng.bit_generator.state
@@ -271,7 +276,7 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
     masks = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
     backend = backend_of(_first(network))
     go_on = f" Go on from {options.checkpoint} with resume=True." if saver else ""
-    # A run that diverges is told by its loss, not by NumPy's warnings on the way there.
+    # A run that diverges raises Diverged. NumPy's warnings would come before it.
     with (
         np.errstate(over="ignore", invalid="ignore"),
         peers.running(go_on, Diverged),
@@ -293,7 +298,7 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
 
 
 def _samples(network: Network, sets: Given, options: Options, peers: Processes, rng: np.random.Generator) -> Sets:
-    """The samples of a run, checked; those for validation are drawn."""
+    """Check the samples of a run, and draw the validation samples."""
     namespace_of(sets, params=_first(network))
     if options.sampling == "replacement" and isinstance(sets.train, Shards):
         raise ValueError("sampling='replacement' needs the samples in memory; Shards are shuffled")
@@ -320,14 +325,14 @@ def _samples(network: Network, sets: Given, options: Options, peers: Processes, 
 
 
 def _sample_shape(network: Network, samples: Sets, options: Options) -> tuple[int, ...]:
-    """The shape of a sample as the network is given it."""
+    """The shape of a sample after `transform`."""
     return network.input_shape if options.transform else samples.train.shape[1:]
 
 
 def _settings(network: Network, samples: Sets, options: Options, state: Any) -> dict[str, Any]:
-    """What must be the same when a run is resumed, and in all processes."""
+    """The settings that must be the same when a run is resumed, and in all processes."""
     train, test, transform = samples.train, samples.test, options.transform
-    named = transform.func if isinstance(transform, partial) else transform  # its options may be a library's types
+    named = transform.func if isinstance(transform, partial) else transform  # its options may be objects of a library
     return {
         "batch_size": options.batch_size,
         "sampling": options.sampling,
@@ -343,7 +348,7 @@ def _settings(network: Network, samples: Sets, options: Options, state: Any) -> 
 
 
 def _facts(network: Network, optimizer: Optimizer, options: Options, saved: Saved | None) -> dict[str, Any]:
-    """What else must be the same in all processes."""
+    """Further settings that must be the same in all processes."""
     backend = backend_of(_first(network))
     return {
         "epochs": options.epochs,
@@ -358,7 +363,7 @@ def _facts(network: Network, optimizer: Optimizer, options: Options, saved: Save
 def _callbacks(
     samples: Sets, options: Options, peers: Processes, saver: Saver | None, saved: Saved | None
 ) -> list[Callback]:
-    """The callbacks of a run, in their order: those that follow see how the ones before have answered."""
+    """The callbacks of a run, in order. A callback may depend on the answers of the callbacks before it."""
     early = None if options.patience is None else EarlyStopping(options.patience, saved and saved.best)
     total = options.epochs * math.ceil(samples.train.count(samples.units) / options.batch_size)
     rows = {"train": samples.units, "held": samples.held} if len(samples.held) else {}
@@ -398,65 +403,79 @@ def train(
     distributed: Literal["mpi"] | Processes | None = None,
     progress: bool = True,
 ) -> Result:
-    """Train a network from its description, the book's on MNIST where nothing else is given: `fit` with defaults.
+    """Train a network on a dataset: load the data, build the network, and call `fit` with the book's defaults.
+
+    Without arguments, `train` trains the book's two-layer network on MNIST.
 
     Parameters
     ----------
     dataset : str, path, ``(x_train, t_train)`` or ``((x_train, t_train), (x_test, t_test))``, default "mnist"
-        The name of a dataset, see `datasets.register`; "mnist" is the MNIST that xpnet ships, or that the environment
-        variable XPNET_MNIST names. A folder with a dataset in MNIST's format. Or arrays of any one array-API library:
-        samples (N, ...) of a floating dtype, scaled, and labels (N,) of an integer dtype or one-hot targets (N, K);
-        or, in place of a pair, `Shards`.
+        One of these:
+
+        - the name of a dataset, see `datasets.register`. "mnist" is the MNIST in the package, or in the folder that
+          the environment variable XPNET_MNIST names;
+        - the path of a folder with a dataset in MNIST's format;
+        - arrays of any array-API library: scaled samples (N, ...) of a floating dtype, and integer labels (N,) or
+          one-hot targets (N, K);
+        - `Shards` in place of each pair of arrays.
     network : Sequential or Network, optional
-        The stack to train, with one output for each class (default: the book's two-layer network); its loss is part
-        of it. Images that are loaded come to it as (C, H, W). A network keeps its library, device and dtype, and the
-        data are moved there.
+        The network to train, with one output for each class (default: the book's two-layer network). Images of a
+        dataset that is loaded by name have shape (C, H, W). A `Network` keeps its library, device and dtype, and the
+        data is moved there.
     optimizer : Optimizer, its class or its name, optional
-        Such as ``Adam(0.01)``, ``Adam`` or ``"adam"`` (default: SGD).
+        The optimizer, such as ``Adam(0.01)``, ``Adam`` or ``"adam"`` (default: SGD).
     backend : {"numpy", "cupy", "torch", "jax", "dask", "strict"}, optional
-        What to compute with. The arrays' own library, or NumPy for a set that is loaded.
+        The array library. Default: the library of the arrays, or NumPy for a dataset that is loaded by name.
     device : str, optional
-        Such as "cuda:1"; ``xpnet backends`` lists them. The arrays' own, or the backend's default. Of several
-        processes on one machine, each takes another of the default's kind, or of a kind without a number, "cuda".
+        The device, such as "cuda:1"; ``xpnet backends`` lists the devices. Default: the device of the arrays, or the
+        backend's first device. With several processes on one machine, each process uses a different device of the
+        default's kind, or of the kind given by a name without a number, such as "cuda".
     dtype : {"float32", "float64"}, default "float32"
-        Of parameters and arithmetic.
+        The dtype of parameters and arithmetic.
     hidden_size, activation, weight_init_std : int, str and float, default 50, "relu" and 0.01
-        Of the two-layer network, see `TwoLayerNet`; for that alone.
+        Options of the two-layer network, see `TwoLayerNet`. Leave them out if you pass `network`.
     epochs : int, default 17
+        The number of passes over the training set.
     batch_size : int, default 100
-        The last mini-batch of an epoch holds what is left.
+        The number of samples in a mini-batch. The last mini-batch of an epoch may be smaller.
     learning_rate : float, optional
-        Of an optimizer that is given by its name or class, or of SGD (default: the optimizer's own, 0.1 for SGD).
+        The learning rate of an optimizer that is passed as a name or class, or of SGD. Default: the default of the
+        optimizer, 0.1 for SGD.
     sampling : {"shuffle", "replacement"}, default "shuffle"
-        A new permutation each epoch, cut into batches; or samples drawn at random, with replacement.
+        "shuffle": the samples are shuffled each epoch and divided into mini-batches. "replacement": the samples of
+        each mini-batch are drawn at random, with replacement.
     seed : int or numpy.random.Generator, default 0
-        Draws the initial weights and then the batches, on the host: the same on every backend.
+        The seed of the initial weights and the mini-batches. They are drawn on the host, so they are the same on
+        every backend.
     transform : callable, optional
-        As in `fit`. A set that is loaded comes to it in bytes, which are scaled where none is given.
+        As in `fit`. The images of a dataset that is loaded by name are integers; by default they are scaled to 0 to
+        1.
     validation, patience, accumulate, callbacks, checkpoint, resume, distributed
         As in `fit`.
     progress : bool, default True
-        Whether to print a line per epoch, and to show a bar on a terminal; of several processes, the first does.
+        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
+        processes prints.
 
     Returns
     -------
     Result
-        ``result.network`` takes images as `load_mnist` returns them; ``result.history`` has the losses and
-        accuracies. Ctrl-C ends the run early, with ``result.history.interrupted`` True.
+        ``result.network`` is the trained network. It takes images in the form that `load_mnist` returns.
+        ``result.history`` has the losses and accuracies. Ctrl-C ends the run early; ``result.history.interrupted`` is
+        then True.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument does not fit, before any training.
+        If an argument has a wrong type, value or shape. All arguments are checked before training.
     BackendUnavailable
         If the backend cannot be used on this machine.
     Diverged
-        If the loss stops being finite; it carries the history.
+        If the loss is no longer finite. The error has the attribute ``history``.
 
     Notes
     -----
-    The options in groups. Where and in what to compute: `backend`, `device`, `dtype`. The two-layer network:
-    `hidden_size`, `activation`, `weight_init_std`. All others are those of `fit`, in its groups.
+    The options in groups. Library, device and dtype: `backend`, `device`, `dtype`. The two-layer network:
+    `hidden_size`, `activation`, `weight_init_std`. All other options are those of `fit`, in the groups listed there.
 
     References
     ----------
@@ -508,7 +527,7 @@ def train(
 
 
 def _check_train(dataset: Any, network: Any, two_layer: tuple[Any, ...]) -> None:
-    """Refuse arguments of `train` in the wrong place."""
+    """Raise an error if arguments of `train` are in the wrong order or do not go together."""
     if isinstance(dataset, (Network, Sequential)):
         raise TypeError("dataset comes first, and then the network: train(dataset, network)")
     if isinstance(network, (tuple, list, Shards)) or hasattr(network, "shape"):
@@ -531,22 +550,22 @@ def _stack_of(network: Network | Sequential) -> Sequential:
 
 
 class Place(NamedTuple):
-    """Where `train` computes, and in which dtype."""
+    """The backend, the device and the dtype of `train`."""
 
     backend: Backend
     xp: Namespace
     device: Any
     dtype: str
     stays: bool
-    """Whether the arrays are there already."""
+    """Whether the arrays are already on this device."""
 
     @property
     def real(self) -> Any:
-        """The dtype as the library's object."""
+        """The dtype as an object of the library."""
         return find_dtype(self.xp, self.dtype, self.device)
 
     def put(self, sets: Given, floats: bool, *, transformed: bool) -> Given:
-        """Sets with their arrays here: labels and ids as integers, the others as numbers of the dtype."""
+        """Move the datasets to this device. Labels and ids become integers; other arrays get the floating dtype."""
         labels = dtype_name(index_dtype(self.xp, self.device))
 
         def put_set(data: Any) -> Any:
@@ -568,7 +587,7 @@ class Place(NamedTuple):
 def _place(
     sets: Given | None, network: Any, backend: str | None, device: str | None, dtype: str, peers: Processes
 ) -> Place:
-    """Where to compute: where the network is, on the backend that is named, or where the arrays are."""
+    """Choose where to compute: on the device of the network, on the named backend, or on the device of the arrays."""
     own = None if sets is None else namespace_of(sets)
     array = next(iter(sets.arrays.values()), None) if sets else None
     if isinstance(network, Network):
@@ -591,7 +610,7 @@ def _place(
 
 
 def _loaded(dataset: Any, flat: bool) -> Given:
-    """The dataset of a name or in a folder; each sample a row if `flat`."""
+    """Load a dataset by its name or from a folder; if `flat`, each sample is one row."""
 
     def flatten(data: Any) -> Any:
         pair = flat and data is not None and not isinstance(data, Shards)
@@ -602,7 +621,7 @@ def _loaded(dataset: Any, flat: bool) -> Given:
 
 
 def _scaling(data: Dataset, dtype: str, floats: bool) -> Transform | None:
-    """What scales the images of a dataset that was loaded by its name; None if they are numbers already, or ids."""
+    """The function that scales the images of a loaded dataset; None if the samples are already floats, or ids."""
     integers = np.dtype(data.x_dtype if isinstance(data, Shards) else data[0].dtype).kind in "iu"
     return partial(scale_images, dtype=dtype) if floats and integers else None
 
@@ -610,7 +629,7 @@ def _scaling(data: Dataset, dtype: str, floats: bool) -> Transform | None:
 def _two_layer(
     data: Dataset, hidden_size: int, weight_init_std: float, activation: str, rng: np.random.Generator, like: Array
 ) -> TwoLayerNet:
-    """The book's network for the samples and targets of a set."""
+    """The book's network for the samples and targets of a dataset."""
     shape, target_shape = shapes(data)
     outputs = target_shape[-1]
     if len(target_shape) == 1:

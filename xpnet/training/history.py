@@ -1,4 +1,4 @@
-"""What happened in a training run: to look at, to plot, to save."""
+"""The history of a training run: losses and accuracies to read, plot and save."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ __all__ = ["History"]
 
 
 COLUMNS = ("train_accuracy", "test_accuracy", "test_loss", "validation_loss", "validation_accuracy", "seconds")
-"""What has a row before training and after each epoch."""
+"""The columns that get a row before training and after each epoch."""
 
 
 @dataclass(repr=False)
@@ -24,19 +24,21 @@ class History:
     Attributes
     ----------
     loss : list of float
-        The loss of every update, on its mini-batch before the update.
+        The loss of each mini-batch, before the update with this mini-batch.
     updates : list of int
-        Updates done when each of the following rows was taken: before training, and after each epoch.
+        The number of updates so far, for each row. The lists below have one row before training, and one row after
+        each epoch.
     train_accuracy, test_accuracy : list of float
-        A row each, between 0 and 1; empty for a network that does not classify, or if there is no test set.
+        The accuracy in each row, between 0 and 1. Empty if the network does not classify; `test_accuracy` is also
+        empty if there is no test set.
     test_loss : list of float
-        A row each; empty if there is no test set.
+        The loss on the test set in each row. Empty if there is no test set.
     validation_loss, validation_accuracy : list of float
-        A row each, of the samples kept out of training; empty where there are none.
+        The loss and the accuracy on the validation samples in each row. Empty if there are no validation samples.
     best_epoch : int or None
-        That of the smallest validation loss.
+        The epoch with the smallest validation loss.
     seconds : list of float
-        A row each, since the start of the run.
+        The time since the start of the run in each row.
     interrupted : bool
         Whether Ctrl-C ended the run.
 
@@ -66,10 +68,10 @@ class History:
         return f"History({', '.join(parts)}{', interrupted' if self.interrupted else ''})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the history as JSON (this object's attributes) or CSV, as the suffix of `path` says.
+        """Save the history as JSON (the attributes of this object) or CSV. The suffix of `path` decides.
 
-        The CSV has a row for the state before training and one for each update; what was not measured at an
-        update is left empty. An existing file is replaced in one move, or stays as it was.
+        The CSV file has a row for the state before training and a row for each update. A value that was not measured
+        at an update is empty. An existing file is replaced in one step, or stays unchanged if writing fails.
 
         Raises
         ------
@@ -97,15 +99,15 @@ class History:
             yield [update, loss, *("" if i is None or not column else column[i] for column in columns)]
 
     def add(self, found: dict[str, float], seconds: float) -> None:
-        """Add a row: a number for each column that is measured, by name."""
+        """Add a row with a number for each column, by name."""
         for name, value in found.items():
             getattr(self, name).append(value)
         self._find_best()
         self.updates.append(len(self.loss))
-        self.seconds.append(seconds)  # the last: without it, the row is not whole
+        self.seconds.append(seconds)  # the last column: a row with it is complete
 
     def cut(self) -> None:
-        """Drop what a row that was not finished has left behind."""
+        """Remove the values of an incomplete row."""
         for name in (*COLUMNS, "updates"):
             del getattr(self, name)[len(self.seconds) :]
         self._find_best()
@@ -120,7 +122,7 @@ class History:
         Raises
         ------
         ImportError
-            If matplotlib is not installed; the message says how to get it.
+            If matplotlib is not installed. The message has the command that installs it.
         """
         from ..plotting import plot_history
 

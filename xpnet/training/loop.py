@@ -1,4 +1,4 @@
-"""The loop of a training run: from one whole update to the next. All else that a run does, callbacks do."""
+"""The loop of a training run. It makes the updates and calls the callbacks, which do everything else."""
 
 import math
 import time
@@ -24,12 +24,12 @@ __all__ = ["Diverged", "Loop", "Snapshot"]
 
 
 class Diverged(ArithmeticError):
-    """The loss stopped being finite.
+    """Raised if the loss of a run is no longer finite.
 
     Attributes
     ----------
     history : History
-        The run up to the end of that epoch.
+        The history of the run up to the end of the epoch with the infinite loss or NaN.
     """
 
     def __init__(self, message: str, history: History) -> None:
@@ -38,7 +38,7 @@ class Diverged(ArithmeticError):
 
 
 class Done(NamedTuple):
-    """The result of all whole updates so far: one tuple, so that Ctrl-C finds either all of it or none."""
+    """The result of all complete updates so far. It is one tuple, so Ctrl-C cannot leave a half-written result."""
 
     carry: Carry
     loss: Array
@@ -46,19 +46,19 @@ class Done(NamedTuple):
     updates: int
     """The number of updates made."""
     draws: Mapping[str, Any]
-    """The random generator's state after them."""
+    """The state of the random generator after these updates."""
 
 
 class Snapshot(NamedTuple):
-    """All that the rest of a run depends on, between two updates."""
+    """The complete state of a run between two updates, from which the run can be resumed."""
 
     epoch: int
     whole: bool
-    """Whether that epoch is over; else `losses` are those of its updates so far."""
+    """Whether the epoch is complete. If it is not, `losses` has the losses of its updates so far."""
     over: bool
     """Whether a callback has ended the run."""
     history: History
-    """Up to the last whole epoch."""
+    """The history up to the last complete epoch."""
     opening: Mapping[str, Any]
     """The random generator's state at the start of the epoch."""
     draws: Mapping[str, Any]
@@ -75,17 +75,17 @@ class Loop:
     network : Network
     optimizer : Optimizer
     run : callable
-        Makes many updates, see `step.updates`.
+        A function that makes many updates, see `step.updates`.
     batches : callable
-        ``batches(done)`` draws the mini-batches of an epoch, but for the first so many.
+        ``batches(done)`` draws the mini-batches of an epoch, without the first `done` mini-batches.
     rng : numpy.random.Generator
-        Draws the mini-batches and the dropout masks.
+        The generator of the mini-batches and the dropout masks.
     masks : callable, optional
-        Draws the dropout masks of a mini-batch, see `Backend.repeat`.
+        A function that draws the dropout masks of a mini-batch, see `Backend.repeat`.
     measures : Measures
-        What is measured before training and after each epoch.
+        The evaluation before training and after each epoch.
     callbacks : sequence of Callback
-        Called in this order.
+        The callbacks, called in this order.
     snapshot : Snapshot, optional
         The run to resume.
 
@@ -95,7 +95,7 @@ class Loop:
     epoch : int
         The number of the epoch, 0 before training.
     done : Done
-        What the updates so far have made.
+        The result of the updates so far.
     over : bool
         Whether a callback has ended the run.
     error : exception or None
@@ -118,13 +118,13 @@ class Loop:
         self.rng, self.masks, self.measures, self.callbacks = rng, masks, measures, callbacks
         self.updated = [c.on_update for c in callbacks if type(c).on_update is not Callback.on_update]
         self.begun: list[Callback] = []
-        self.states = deque[Mapping[str, Any]]()  # masks are drawn for some updates ahead
+        self.states = deque[Mapping[str, Any]]()  # masks are drawn for several updates in advance
         self.history, self.start = History(), time.perf_counter()
         self.over, self.within = False, False
         self.error: BaseException | None = None
         state = rng.bit_generator.state
         self.done = Done(Carry(network.params, optimizer.init(network.params), network.state), None, 0, state)
-        # The epoch; the updates and draws before it; its losses from before the run was resumed, and since then.
+        # The epoch; the updates and the generator's state before it; its losses before and after the run was resumed.
         self.epoch, self.before, self.opening = 0, 0, state
         self.earlier, self.losses = np.empty(0), list[Array]()
         if snapshot:
@@ -136,11 +136,11 @@ class Loop:
 
     @property
     def whole(self) -> bool:
-        """Whether no update was made since the last row of the history."""
+        """Whether the epoch is complete: no update was made since the last row of the history."""
         return len(self.history.seconds) > self.epoch
 
     def go(self, epochs: int) -> None:
-        """Train until there have been so many epochs, or until a callback, an error or Ctrl-C ends the run."""
+        """Train until `epochs` epochs are complete, or until a callback, an error or Ctrl-C ends the run."""
         try:
             try:
                 self._train(epochs)
@@ -150,7 +150,7 @@ class Loop:
             self.error = error
             raise
         finally:
-            with ExitStack() as stack:  # each of them, even if another one fails
+            with ExitStack() as stack:  # call every `on_end`, even if one fails
                 for callback in reversed(self.begun):
                     stack.callback(callback.on_end, self)
 
@@ -183,7 +183,7 @@ class Loop:
                     self.losses.append(loss)
                     for hook in self.updated:
                         hook(self)
-                del data  # of samples on disk, the memory is for the next
+                del data  # for samples on disk, the next batches need the memory
         network, history = self.network, self.history
         before = network.params, network.state
         network.params, _, network.state = self.done.carry
@@ -202,7 +202,7 @@ class Loop:
         return masks
 
     def _row(self, rows: Any) -> None:
-        """Record what was measured, and ask the callbacks whether the run goes on."""
+        """Add the results of the evaluation to the history, and call `on_epoch` of the callbacks."""
         self.history.add(self.measures.found(rows), time.perf_counter() - self.start)
         for callback in self.callbacks:
             answer = callback.on_epoch(self)
@@ -219,7 +219,7 @@ class Loop:
     # Stopped and resumed
 
     def _interrupted(self) -> None:
-        """Keep the updates that are whole, and drop the row of an epoch that is not."""
+        """Keep the complete updates, and remove the row of an incomplete epoch."""
         if not self.whole:
             losses = self._losses()
             del self.history.loss[self.before :]
@@ -229,7 +229,7 @@ class Loop:
         self.network.params, _, self.network.state = self.done.carry
 
     def _losses(self) -> list[float]:
-        """The losses of this epoch's whole updates; that of the last may not be in `losses` yet."""
+        """The losses of this epoch's complete updates. The last of them may be missing in `losses`, and is added."""
         if found := self.history.loss[self.before :]:
             return found
         count = self.done.updates - self.before - len(self.earlier)
@@ -237,9 +237,9 @@ class Loop:
         return [*self.earlier.tolist(), *new]
 
     def snapshot(self) -> Snapshot:
-        """All that the rest of the run depends on, as it is now."""
+        """The current state of the run, from which it can be resumed."""
         whole, loss = self.whole, self.history.loss
-        # Where masks are drawn, those of an update that is not whole do not count.
+        # With dropout, masks that were drawn for an incomplete update must be drawn again.
         return Snapshot(
             self.epoch,
             whole,

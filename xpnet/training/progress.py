@@ -1,4 +1,4 @@
-"""What long work shows: a bar on a terminal, and lines that stay."""
+"""The progress of long work: a progress bar on a terminal, and lines of text."""
 
 import sys
 from types import TracebackType
@@ -6,9 +6,9 @@ from typing import Any
 
 
 class Progress:
-    """A bar of `total` steps on a terminal's standard error, and lines on standard output; nothing if not `shown`.
+    """A progress bar of `total` steps on standard error, if it is a terminal, and lines of text on standard output.
 
-    The bar's library is loaded when a bar is drawn, not before.
+    If `shown` is False, nothing is shown. The library of the bar is imported only when a bar is drawn.
     """
 
     def __init__(self, total: int, *, shown: bool, unit: str = "update") -> None:
@@ -28,17 +28,17 @@ class Progress:
         self.close()
 
     def advance(self, steps: int = 1) -> None:
-        """`steps` more are done."""
+        """Move the bar forward by `steps`."""
         if self.bar is not None:
             self.bar.update(steps)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.close()
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line above the bar."""
         if self.bar is not None:
             self.bar.write(text, file=sys.stdout)
         elif self.shown:

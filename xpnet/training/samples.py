@@ -1,4 +1,4 @@
-"""What mini-batches are drawn from: samples and their targets, in memory or on disk; whether a network takes them."""
+"""Samples and targets, in memory or on disk: draw mini-batches, and check that a network can take them."""
 
 import math
 import weakref
@@ -42,20 +42,20 @@ Host: TypeAlias = np.ndarray[Any, Any]
 Pair: TypeAlias = tuple[Array, Array]
 Dataset: TypeAlias = Pair | Shards
 Batches: TypeAlias = Generator[tuple[Pair, Array], None, None]
-"""Samples and targets, and their mini-batches: what `Backend.index` makes, shape (mini-batches, samples of each)."""
+"""Samples, targets, and the indices of their mini-batches from `Backend.index`, shape (mini-batches, batch size)."""
 
 
 class InMemory:
-    """Samples and targets that are arrays; a unit of them is a sample.
+    """Samples and targets in arrays. A unit is one sample; in `OnDisk`, a unit is a block of samples.
 
     Attributes
     ----------
     units : array of int
-        All of them.
+        The indices of all units.
     shape, target_shape : tuple of int
-        Of all samples and of all targets.
+        The shapes of the arrays of samples and of targets.
     settings : dict
-        What the order of the samples depends on.
+        The settings that the order of the samples depends on.
     """
 
     def __init__(self, x: Array, t: Array) -> None:
@@ -64,17 +64,17 @@ class InMemory:
         self._index = dtype_name(index_dtype(namespace(x=x), _array.device(x)))
 
     def count(self, units: Host) -> int:
-        """How many samples these units have."""
+        """The number of samples in these units."""
         return len(units)
 
     def first(self, units: Host, count: int) -> int:
-        """How many of these units, the first ones, have so many samples."""
+        """The number of units, from the first one, that together have `count` samples."""
         return count
 
     def epoch(
         self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0
     ) -> Batches:
-        """The mini-batches of an epoch, drawn now, but for the first so many."""
+        """Draw the mini-batches of an epoch, and leave out those that are already done."""
         if sampling == "shuffle":
             order = rng.permutation(units)
         else:
@@ -82,22 +82,22 @@ class InMemory:
         return self.blocks(order, batch_size, done)
 
     def blocks(self, units: Host, batch_size: int, done: int = 0) -> Batches:
-        """The same in the order of the units."""
+        """Mini-batches in the order of the units."""
         order = units.astype(self._index)[done * batch_size :]
         placed = backend_of(self.data[0]).index(order, self.data[0])
         return ((self.data, part) for part in in_batches(placed, batch_size))
 
     def fingerprint(self) -> str:
-        """A checksum of all."""
+        """A checksum of all samples and targets."""
         return fingerprint(*self.data)
 
 
 class OnDisk:
-    """Samples and targets in `Shards`; a unit of them is a piece of a shard, and is read at once.
+    """Samples and targets in `Shards`. A unit is a block: neighbouring samples of a shard, which are read together.
 
-    An epoch goes through the pieces in a new order, a buffer full after the other; the samples of a buffer are
-    shuffled, and what is left when it has been cut into mini-batches goes into the next. While one is in use, the
-    next is read.
+    Each epoch has a new order of the blocks. The blocks fill one buffer after the other. The samples in a buffer are
+    shuffled and divided into mini-batches. The samples that remain go into the next buffer. While one buffer is in
+    use, the next buffer is read.
     """
 
     def __init__(
@@ -110,24 +110,24 @@ class OnDisk:
         self._dtypes, self._index = dtypes, dtype_name(index_dtype(xp, where))
 
     def count(self, units: Host) -> int:
-        """How many samples these units have."""
+        """The number of samples in these units."""
         return int(self.shards.sizes[units].sum())
 
     def first(self, units: Host, count: int) -> int:
-        """How many of these units, the first ones and at least one, have about so many samples."""
+        """The number of units, from the first one and at least one, that together have about `count` samples."""
         return int(np.abs(np.cumsum(self.shards.sizes[units]) - count).argmin()) + 1
 
     def epoch(
         self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0
     ) -> Batches:
-        """The mini-batches of an epoch, drawn now, but for the first so many."""
+        """Draw the mini-batches of an epoch, and leave out those that are already done."""
         order, seed = rng.permutation(units), int(rng.integers(1 << 63))
         return self._read(
             order, batch_size, done, lambda i, count: np.random.default_rng([seed, i]).permutation(count)
         )
 
     def blocks(self, units: Host, batch_size: int, done: int = 0) -> Batches:
-        """The same in the order of the units."""
+        """Mini-batches in the order of the units."""
         return self._read(units, batch_size, done, lambda i, count: np.arange(count))
 
     def _read(self, units: Host, size: int, done: int, order: Callable[[int, int], Host]) -> Batches:
@@ -136,9 +136,9 @@ class OnDisk:
         windows = self.shards.windows(units)
         counts = [self.count(window) for window in windows]
         ends = np.cumsum(counts).tolist()
-        # Samples that are left for a window, at most a mini-batch without its last one, lie before its own.
+        # The samples that remain from a window, less than a mini-batch, are put before those of the next window.
         left = [0, *(end % size for end in ends[:-1])]
-        # One shape for all, or JAX would compile a program for each.
+        # All buffers have the same shape, because JAX compiles a program for each shape.
         room = max(a + b for a, b in zip(counts, left, strict=True))
         first = next((i for i, end in enumerate(ends) if end // size > done), len(ends) - 1)
         start, needed = first, left[first]
@@ -173,10 +173,10 @@ class OnDisk:
                 for part in in_batches(backend_of(data[0]).index(cut, data[0]), size):
                     yield data, part
                 del data
-            del x, t  # their memory is wanted: the next buffer is in the other one, and this is read into again
+            del x, t  # the buffer after the next one is read into this memory
 
     def fingerprint(self) -> str:
-        """A checksum of the first piece, one in the middle and the last: all would have to be read."""
+        """A checksum of the first, the middle and the last block. A checksum of all would have to read all files."""
         sizes, found = self.shards.sizes, []
         for unit in sorted({0, len(sizes) // 2, len(sizes) - 1}):
             x = np.empty((sizes[unit], *self.shape[1:]), self.shards.x_dtype)
@@ -190,19 +190,19 @@ Samples: TypeAlias = InMemory | OnDisk
 
 
 class Given(NamedTuple):
-    """The sets that a caller has given."""
+    """The datasets that the caller passed: the training set and the test set."""
 
     train: Dataset
     test: Dataset | None
 
     @property
     def named(self) -> dict[str, Dataset]:
-        """Those that are there, by the end of the names of their arrays."""
+        """The datasets that are not None, by the suffix of their arguments' names, such as "_train"."""
         return {f"_{name}": data for name, data in self._asdict().items() if data is not None}
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """The arrays by name, such as "x_train"; none of `Shards`."""
+        """The arrays by name, such as "x_train"; without datasets that are `Shards`."""
         pairs = {end: data for end, data in self.named.items() if not isinstance(data, Shards)}
         return {f"{kind}{end}": array for end, pair in pairs.items() for kind, array in zip("xt", pair, strict=True)}
 
@@ -212,19 +212,19 @@ class Sets(NamedTuple):
 
     train: Samples
     units: Host
-    """The units to train with."""
+    """The indices of the units of the training samples."""
     held: Host
-    """The units that are held out for validation."""
+    """The indices of the units of the validation samples."""
     test: Samples | None
 
 
 def given(data: Any, test: Any = None) -> Given:
-    """The sets in `data`: ``(x, t)``, `Shards`, or a pair of them, of which the second is the test set.
+    """The datasets in `data`: ``(x, t)``, `Shards`, or a pair of these, the training set and the test set.
 
     Raises
     ------
     TypeError
-        If it is none of them.
+        If `data` has none of these forms.
     """
 
     def is_set(part: Any) -> bool:
@@ -264,12 +264,12 @@ def _kind(thing: Any) -> str:
 
 
 def namespace_of(sets: Given, **others: Array) -> Any:
-    """The one namespace of all arrays in the sets; None if there are none."""
+    """The common namespace of all arrays in the datasets; None if there are no arrays."""
     return namespace(**sets.arrays, **others)
 
 
 def hold_out(samples: Samples, share: float, rng: np.random.Generator) -> tuple[Host, Host]:
-    """Units to train with, and about that fraction of the samples, to be held out of it."""
+    """Split the units at random into training units and validation units, with about this fraction of the samples."""
     order = rng.permutation(samples.units)
     count = samples.count(samples.units)
     wanted = round(share * count)
@@ -277,24 +277,25 @@ def hold_out(samples: Samples, share: float, rng: np.random.Generator) -> tuple[
         raise ValueError(f"validation={share!r} of {count} samples is none; pass a larger fraction")
     number = samples.first(order, wanted)
     if number == len(order):
-        of = f" of {len(order)} pieces of shards, held whole," if len(order) < count else f" of {count} samples"
+        of = f" of {len(order)} whole blocks of Shards" if len(order) < count else f" of {count} samples"
         raise ValueError(
             f"validation={share!r}{of} leaves none to train with; pass a smaller fraction"
-            + (", or a smaller buffer, which makes smaller pieces" if len(order) < count else "")
+            + (", or a smaller buffer, which makes smaller blocks" if len(order) < count else "")
         )
     return np.sort(order[number:]), np.sort(order[:number])
 
 
 def lender(shape: tuple[int, ...], dtype: str) -> Callable[[], Host]:
-    """What makes uninitialized arrays, all alike, in memory that it takes back once nobody holds the last one there.
+    """A function that returns uninitialized arrays of the same shape, and uses the memory of an earlier one again.
 
-    Such a buffer would come from the system each time, and its pages cost more than what is then read into them.
+    The memory is used again when nothing refers to the earlier array. New memory from the system would take more time
+    than the reading.
     """
     free: list[Host] = []
 
     def lend() -> Host:
         memory = free.pop() if free else np.empty(math.prod(shape) * np.dtype(dtype).itemsize, np.uint8)
-        array = np.frombuffer(memory.data, dtype)  # what the views of it refer to, and `memory` would not be
+        array = np.frombuffer(memory.data, dtype)  # views refer to this array, and not to `memory`
         weakref.finalize(array, free.append, memory).atexit = False
         return array.reshape(shape)
 
@@ -302,7 +303,7 @@ def lender(shape: tuple[int, ...], dtype: str) -> Callable[[], Host]:
 
 
 def in_batches(order: Array, size: int) -> Iterator[Array]:
-    """`order` cut into mini-batches: those of full size, one to a row, then the last one where it is shorter."""
+    """Divide `order` into mini-batches: a matrix with a full mini-batch in each row, then a smaller last one."""
     count = order.shape[0]
     whole = count // size * size
     if whole:
@@ -312,14 +313,14 @@ def in_batches(order: Array, size: int) -> Iterator[Array]:
 
 
 def samples_of(end: str, data: Dataset, network: Network, *, transformed: bool) -> Samples:
-    """The samples and targets of a set for a network that they fit.
+    """The samples and targets of a dataset, checked for the network.
 
-    `end` is the end of their arguments' names, such as "_train".
+    `end` is the suffix of the arguments' names, such as "_train".
 
     Raises
     ------
     TypeError, ValueError
-        If they do not fit it, or no network.
+        If the shape or dtype of the samples or targets is wrong for the network, or for every network.
     """
     floats = not transformed and network.stack.takes_floats
     takes_labels = network.stack.last.takes_labels
@@ -346,14 +347,14 @@ def samples_of(end: str, data: Dataset, network: Network, *, transformed: bool) 
 
 
 def shapes(data: Dataset) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Of all samples of a set and of all its targets."""
+    """The shapes of all samples and of all targets of a dataset."""
     if isinstance(data, Shards):
         return data.x_shape, data.t_shape
     return tuple(data[0].shape), tuple(data[1].shape)
 
 
 def check_samples(end: str, data: Dataset, *, floats: bool, takes_labels: bool) -> None:
-    """Refuse samples and targets that no network could take."""
+    """Raise an error for samples and targets that no network can take."""
     shape, target_shape = shapes(data)
     if isinstance(data, Shards):
         xp, x_dtype, t_dtype = namespace(x=np.empty(0)), data.x_dtype, data.t_dtype
@@ -375,10 +376,10 @@ def check_samples(end: str, data: Dataset, *, floats: bool, takes_labels: bool) 
 
 
 def check_values(network: Network, sets: dict[str, Dataset], *, transformed: bool) -> None:
-    """Refuse labels of classes, and ids of rows of an `Embedding`, that the network does not have.
+    """Raise an error for labels without a class, and for ids without a row in the `Embedding`.
 
-    `sets` are named by the end of their arguments' names, such as "_train". The values that are in memory are read in
-    one transfer. The ids of `Shards` are checked as they are read, see `OnDisk`.
+    The keys of `sets` are the suffixes of the arguments' names, such as "_train". Values in memory are read in one
+    transfer. The ids of `Shards` are checked when they are read, see `OnDisk`.
     """
     last, rows, classes = network.stack.last, network.stack.id_count, network.output_shape[-1]
     labelled = [end for end, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1]
@@ -404,9 +405,9 @@ def _check_ids(name: str, least: int, most: int, rows: Any) -> None:
 
 
 def value_ranges(*sets: Iterable[Array], ignore: int | None = None) -> list[tuple[int, int]]:
-    """The least and the greatest integer in the parts of each set, except for one value.
+    """The smallest and the largest integer of each dataset, without the value `ignore`.
 
-    What is on a device is read in one transfer.
+    The arrays of a dataset are its parts. Values on a device are read in one transfer.
     """
 
     def ends(t: Array) -> list[Any]:
@@ -425,7 +426,7 @@ def value_ranges(*sets: Iterable[Array], ignore: int | None = None) -> list[tupl
 
 
 def _check_fit(network: Network, end: str, sample: tuple[int, ...]) -> None:
-    """Refuse samples of a shape that the network was not made for."""
+    """Raise an error if the network was not made for samples of this shape."""
     if sample != network.input_shape:
         made_for = {key: tuple(p.shape) for key, p in network.params.items()}
         try:
@@ -441,7 +442,7 @@ def _check_fit(network: Network, end: str, sample: tuple[int, ...]) -> None:
 def check_batches(
     network: Network, sample: tuple[int, ...], count: int, batch_size: int, accumulate: int, processes: int
 ) -> None:
-    """Refuse mini-batches that are too small for a layer, in the shares of processes and the parts of these."""
+    """Raise an error if the parts of a mini-batch, by processes and `accumulate`, are too small for a layer."""
     least = network.stack.least_batch(sample)
     for size in {min(batch_size, count), count % batch_size or batch_size}:
         for share in {size // processes, -(-size // processes)} - {0}:

@@ -1,4 +1,4 @@
-"""One update of a run as a pure function, and many of them in turn: of one process, or shared among several."""
+"""The update of a run as a pure function, and loops of many updates, on one process or on several."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,17 +17,17 @@ __all__ = ["Best", "Carry", "Transform", "Updates", "means", "sums", "update_ste
 
 
 class Carry(NamedTuple):
-    """What one update hands to the next."""
+    """The arrays that an update takes and returns."""
 
     params: Params
     memory: Params
-    """The optimizer's state."""
+    """The optimizer state."""
     state: Params
-    """The network's, such as running means."""
+    """The state of the network, such as running means."""
 
 
 class Best(NamedTuple):
-    """A network's arrays after its best epoch."""
+    """The parameters and the state of a network after its best epoch."""
 
     params: Params
     state: Params
@@ -43,7 +43,7 @@ def update_step(
 ) -> Callable[[Carry, tuple[Array, Array], Params], tuple[Carry, Array]]:
     """One update as a pure function, ``step(carry, batch, noise) -> carry, loss``.
 
-    The batch is samples and targets; noise is the masks of random layers, or empty.
+    `batch` is samples and targets. `noise` is the dict of dropout masks, empty without dropout.
     """
 
     def step(carry: Carry, batch: tuple[Array, Array], noise: Params) -> tuple[Carry, Array]:
@@ -63,9 +63,9 @@ def update_step(
 def sums(
     stack: Sequential, params: Params, x: Array, t: Array, state: Params, noise: Params, parts: int, over: float = 1.0
 ) -> tuple[Array, Array, Params, Params]:
-    """What samples count together, the sums of their losses and gradients divided by `over`, and the next state.
+    """The sum of the sample weights, the sums of losses and gradients divided by `over`, and the new state.
 
-    They are passed through the network in parts, one after the other.
+    The samples are passed through the network in parts, one part after the other.
     """
     count, size = x.shape[0], -(-x.shape[0] // parts)
     total, loss, gradients = 0.0, 0.0, Params()
@@ -81,8 +81,8 @@ def sums(
 
 
 def means(total: Array, loss: Array, gradients: Params) -> tuple[Array, Params]:
-    """Sums over what counts `total`, divided by it; 0 where nothing counts."""
-    if type(total) is not float:  # NumPy's float64 is one, too
+    """The mean loss and gradients: sums divided by the sum of the sample weights, `total`; 0 if `total` is 0."""
+    if type(total) is not float:  # NumPy's float64 is a subclass of float
         total = namespace(total=total).where(total == 0, math.inf, total)
     return loss / total, {name: g / total for name, g in gradients.items()}
 
@@ -95,16 +95,16 @@ def updates(
     accumulate: int,
     processes: Processes,
 ) -> Updates:
-    """Many updates, one after the other, as `Backend.repeat` makes them; each of all processes together.
+    """A function that makes many updates, as `Backend.repeat` does; all processes make each update together.
 
-    Each process passes its share of the mini-batch through the network. What they found lies in one flat array, which
-    is summed over the processes, and then each makes the same update from the sums:
+    Each process passes its part of the mini-batch through the network, and puts its results in one flat array. The
+    arrays are summed over the processes. Then each process makes the same update from the sums. The array contains:
 
-        what the samples count, the sum of their losses, whether to stop, the sums of their gradients, and the next
-        state, such as running means, times the samples it was made of
+        the sum of the sample weights, the sum of the losses, the stop flag, the sums of the gradients, and the new
+        state, such as running means, times the number of samples of this process
 
-    All but whether to stop is divided by the samples of the mini-batch, whose number all know, so that the sums are
-    means. Where samples count differently, they are still to be divided by what these count together.
+    All except the stop flag is divided by the number of samples in the mini-batch, which every process knows. So the
+    sums are means. With sample weights, the means are then divided by the mean weight.
     """
     if processes.size == 1:
         return backend.repeat(update_step(stack, optimizer, transform, accumulate))
@@ -136,7 +136,7 @@ def updates(
         for a in (*params.values(), *state.values()):
             parts.append(xp.reshape(flat[start : start + size(a)], a.shape))
             start += size(a)
-        total, loss = (xp.sum(flat[i : i + 1]) for i in (0, 1))  # not views, which would keep all of it
+        total, loss = (xp.sum(flat[i : i + 1]) for i in (0, 1))  # copies: a view would keep the whole array in memory
         gradients, state = dict(zip(params, parts, strict=False)), dict(zip(state, parts[len(params) :], strict=True))
         if not alike:
             loss, gradients = means(total, loss, gradients)
@@ -155,7 +155,7 @@ def updates(
             params, _, state = carry
             if share.start < share.stop:
                 flat = mine(params, state, data, index[i, share], noise, processes.stop, float(size))
-            else:  # a mini-batch of fewer samples than processes
+            else:  # this process has no sample of a small mini-batch
                 xp, own = namespace(data=data[0]), (*params.values(), *state.values())
                 nothing = [xp.zeros_like(a) for a in own]
                 flat = _flat(nothing[0], [0.0, 0.0, processes.stop, *nothing])
@@ -166,6 +166,6 @@ def updates(
 
 
 def _flat(like: Array, parts: list[Any]) -> Array:
-    """Arrays and numbers in one array of one dimension."""
+    """Join arrays and numbers to one array of one dimension."""
     xp, where = namespace(like=like), device(like)
     return xp.concat([xp.reshape(xp.asarray(a, dtype=like.dtype, device=where), (-1,)) for a in parts])
