@@ -1,6 +1,7 @@
 """The base classes of layers and losses."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from .._typing import Array
@@ -60,8 +61,8 @@ class Layer:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in ("forward", "backward", "backward_params", "probabilities", "accuracy"):
-            if name in vars(cls):
-                setattr(cls, name, on_arrays_device(vars(cls)[name]))
+            if isinstance(hook := vars(cls).get(name), FunctionType):  # a static method takes no `self`
+                setattr(cls, name, on_arrays_device(hook))
 
 
 class Loss(Layer):

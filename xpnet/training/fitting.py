@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _array
 from .._array import dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
-from .._typing import Array, Namespace
+from .._typing import Array, BackendName, DtypeName, Namespace
 from .._validation import check_integer
 from ..backends import Backend, backend_of, get_backend, on_arrays_device, to_numpy
 from ..datasets import Shards, load, scale_images
@@ -382,9 +382,9 @@ def train(
     network: Sequential | Network | None = None,
     optimizer: OptimizerLike | None = None,
     *,
-    backend: str | None = None,
+    backend: BackendName | str | None = None,
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: DtypeName | str = "float32",
     hidden_size: int = 50,
     activation: str = "relu",
     weight_init_std: float = 0.01,
@@ -493,12 +493,15 @@ def train(
         chosen, rng = optimizer_of(optimizer, learning_rate), generator(seed)
         sets = None if isinstance(dataset, (str, os.PathLike)) else given(dataset)
         place = _place(sets, network, backend, device, dtype, peers)
-        floats = _stack_of(network).takes_floats if network else True
+        floats, takes_labels = True, True
+        if network:
+            stack = _stack_of(network)
+            floats, takes_labels = stack.takes_floats, stack.last.takes_labels
         if sets is None:
             sets = _loaded(dataset, flat=network is None)
             transform = transform or _scaling(sets.train, place.dtype, floats)
         for end, data in sets.named.items():
-            check_samples(end, data, floats=floats and transform is None, takes_labels=network is None)
+            check_samples(end, data, floats=floats and transform is None, takes_labels=takes_labels)
         options = Options(
             epochs=epochs,
             batch_size=batch_size,
