@@ -61,8 +61,8 @@ class Layer:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in ("forward", "backward", "backward_params", "probabilities", "accuracy"):
-            if isinstance(hook := vars(cls).get(name), FunctionType):  # a static method takes no `self`
-                setattr(cls, name, on_arrays_device(hook))
+            if name in vars(cls) and isinstance(vars(cls)[name], FunctionType):  # a static method takes no `self`
+                setattr(cls, name, on_arrays_device(vars(cls)[name]))
 
 
 class Loss(Layer):
