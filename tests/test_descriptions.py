@@ -341,6 +341,20 @@ def test_a_mere_subclass_of_a_loss_trains_with_integer_labels(lib):
     assert own.classifies
 
 
+class Borrowed(layers.SoftmaxWithLoss):
+    """With functions of others as they are."""
+
+    probabilities = staticmethod(xpnet.functions.softmax)
+    accuracy = staticmethod(xpnet.functions.accuracy)
+
+
+def test_hooks_of_a_loss_can_be_static_methods(lib):
+    x, t = lib.asarray(X), lib.asarray(T)
+    own, plain = (Network(Sequential(nn.Dense(3), loss=loss), (4,), like=x) for loss in (Borrowed, "cross_entropy"))
+    np.testing.assert_array_equal(*(xpnet.to_numpy(net.predict_proba(x)) for net in (own, plain)))
+    assert float(own.accuracy(x, t)) == float(plain.accuracy(x, t))
+
+
 @pytest.mark.parametrize("loss", [Absolute, AbsoluteError(2.0)], ids=["class", "description"])
 def test_a_loss_of_ones_own_trains_and_is_evaluated(lib, loss):
     x, t = lib.asarray(X), lib.asarray(3.0 * X[:, :2])

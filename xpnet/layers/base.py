@@ -1,6 +1,7 @@
 """What a network asks of its layers and of its loss."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from .._typing import Array
@@ -57,7 +58,7 @@ class Layer:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in ("forward", "backward", "backward_params", "probabilities", "accuracy"):
-            if name in vars(cls):
+            if name in vars(cls) and isinstance(vars(cls)[name], FunctionType):  # a static method takes no `self`
                 setattr(cls, name, on_arrays_device(vars(cls)[name]))
 
 
