@@ -6,7 +6,7 @@ from array_api_compat import array_namespace
 from test_training import arrays, params_of
 
 import xpnet
-from xpnet import SGD, MultiLayerNet, Network, Sequential, Shards, evaluate, fit, nn, train
+from xpnet import SGD, MultiLayerNet, Network, Sequential, Shards, evaluate, fit, layers, nn, train
 from xpnet.training.step import update_step
 
 
@@ -248,6 +248,25 @@ def test_exhausted_memory_is_one_line_that_says_what_to_do(lib):
     ) as raised:
         fit(net, data, SGD(0.1), epochs=1, callbacks=[take_all], progress=False)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.only("numpy", "torch", "strict", "cupy")
+def test_the_network_keeps_the_epoch_before_where_memory_ends_in_the_evaluation(lib):
+    data = arrays(lib)
+    evaluations = []
+
+    class Full(layers.SoftmaxWithLoss):
+        def accuracy(self, scores, targets):
+            evaluations.append(1)
+            if len(evaluations) > 2:  # before training, training and test set
+                raise MemoryError
+            return super().accuracy(scores, targets)
+
+    net = Network(Sequential(nn.Dense(10), loss=Full), (49,), like=data[0][0])
+    before = net.params
+    with pytest.raises(MemoryError, match="choose a smaller batch"):
+        fit(net, data, SGD(0.1), epochs=1, progress=False)
+    assert net.params is before
 
 
 def test_an_error_of_another_kind_stays_as_it_is(lib):

@@ -187,7 +187,11 @@ class Loop:
         network, history = self.network, self.history
         before = network.params, network.state
         network.params, _, network.state = self.done.carry
-        found, rows = read(self.losses, self.measures())
+        try:
+            found, rows = read(self.losses, self.measures())
+        except Exception:  # such as of memory
+            network.params, network.state = before
+            raise
         losses = np.concatenate([self.earlier, found])
         history.loss.extend(losses.tolist())
         if not np.isfinite(losses).all():
