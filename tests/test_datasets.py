@@ -515,6 +515,11 @@ class TestScaleImages:
         assert out.dtype == library.float32
         np.testing.assert_array_max_ulp(np.asarray(out), self.GREY.astype(np.float32) / 255, maxulp=ulp)
 
+    def test_stays_on_the_device_of_the_images(self, lib: Any) -> None:
+        found = scale_images(lib.asarray(self.GREY, "uint8"), "float32")
+        assert lib.holds(found)
+        np.testing.assert_allclose(lib.numpy(found), self.GREY.astype(np.float32) / 255, rtol=1e-6)
+
     def test_equals_load_mnist(self, tmp_path: Path) -> None:
         images = np.zeros((4, 8, 32), dtype=np.uint8)
         images[0] = self.GREY.reshape(8, 32)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xpnet._array import device, find_dtype, is_floating, is_integral, namespace
+from xpnet.backends import on_arrays_device
 from xpnet.datasets.idx import read_idx
 
 ENVIRONMENT_VARIABLE = "XPNET_MNIST"
@@ -17,6 +18,7 @@ ENVIRONMENT_VARIABLE = "XPNET_MNIST"
 _Set = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
+@on_arrays_device
 def scale_images(x: Any, dtype: Any) -> Any:
     """Turn grey values of 0 to 255 into numbers of 0 to 1, in any array library.
 
