@@ -174,9 +174,10 @@ def test_onnxruntime_trains_as_numpy_over_100_steps(name, dtype, tolerance, tmp_
 
 
 def test_a_batch_size_that_cannot_be_is_refused():
-    for size in (0, 2.5, True):
-        with pytest.raises(ValueError, match="batch_size must be an integer from 1"):
+    for size, error in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="batch_size must be an integer of at least 1"):
             training_to_onnx(TwoLayerNet(4, 3, 2), SGD(), batch_size=size)
+    training_to_onnx(TwoLayerNet(4, 3, 2), SGD(), batch_size=np.int64(2))
 
 
 # What is read

@@ -11,6 +11,7 @@ import onnx
 from .._array import dtype_name
 from .._files import check_output, replacing
 from .._typing import Array, Params, Shape
+from .._validation import check_integer
 from ..backends import to_numpy
 from ..nn.base import Description
 from ..nn.networks import Network
@@ -119,8 +120,7 @@ def training_to_onnx(
     >>> list(carried), round(float(loss), 4)
     (['W1', 'b1', 'W2', 'b2'], 0.6931)
     """
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size must be an integer from 1, got {batch_size!r}")
+    batch_size = check_integer("batch_size", batch_size, 1)
     stack, host = network.stack, {name: to_numpy(p) for name, p in network.params.items()}
     memory = {name: to_numpy(m) for name, m in optimizer.init(host).items()}
     state = {name: to_numpy(s) for name, s in network.state.items()}
