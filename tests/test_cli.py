@@ -413,7 +413,7 @@ def test_gradcheck_ends_with_1_where_a_gradient_is_wrong(monkeypatch, capsys):
 def test_gradcheck_refuses_what_does_not_fit(capsys, arguments):
     assert main(["gradcheck", *arguments]) == 2
     err = capsys.readouterr().err
-    assert re.match("xpnet gradcheck: ", err)
+    assert re.match(f"xpnet gradcheck: {arguments[0]} ", err)
     assert arguments[1] in err
 
 

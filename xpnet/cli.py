@@ -31,8 +31,14 @@ __all__ = ["main"]
 DTYPES = ("float32", "float64")
 INTEGER: dict[str, Any] = {"type": int, "metavar": "N"}
 ERRORS = BackendUnavailable, Diverged, ImportError, MemoryError, OSError, ProcessesError, TypeError, ValueError
-NAMES = {"dataset": "--data", "hidden_size": "--hidden", "learning_rate": "--lr", "units": "--hidden"}
-"""The options for arguments of `train` that have another name."""
+NAMES = {
+    "dataset": "--data",
+    "hidden_size": "--hidden",
+    "learning_rate": "--lr",
+    "sample": "--elements",
+    "units": "--hidden",
+}
+"""The options for arguments of `train` and `check_gradients` that have another name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
