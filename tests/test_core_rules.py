@@ -5,6 +5,8 @@ import dataclasses
 import graphlib
 import importlib
 import inspect
+import os
+import shutil
 import subprocess
 import sys
 import types
@@ -188,6 +190,25 @@ def test_importing_the_package_imports_no_array_library_but_numpy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=120
     )
     assert done.stdout.split() == []
+
+
+def test_the_package_can_be_imported_from_a_zip_file(tmp_path):
+    archive = shutil.make_archive(tmp_path / "xpnet", "zip", PACKAGE.parent, PACKAGE.name)
+    code = "import xpnet; print(xpnet.__file__, len(xpnet.__all__), xpnet.datasets.names())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": archive},
+        timeout=120,
+    )
+    assert done.stderr == ""
+    assert done.stdout.split(maxsplit=2) == [
+        str(Path(archive, "xpnet", "__init__.py")),
+        str(len(xpnet.__all__)),
+        f"{xpnet.datasets.names()}\n",
+    ]
 
 
 @pytest.mark.parametrize("name", xpnet.__all__)

@@ -11,7 +11,7 @@ array([0.018, 0.245, 0.737])
 
 import ast
 import importlib
-from pathlib import Path
+import pkgutil
 from typing import Any
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ _ROOMS = set("backends checking datasets functions layers nn numerical optim plo
 
 _IMPORTS = [
     (node.module, alias.name)
-    for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    for node in ast.parse(pkgutil.get_data(__name__, "__init__.pyi") or b"").body  # it may be in a zip file
     if isinstance(node, ast.ImportFrom)
     for alias in node.names
 ]
