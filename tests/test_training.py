@@ -471,6 +471,15 @@ def test_an_option_that_does_not_fit_is_refused(given, error, match, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("labels", [T + 0.7, T > 4], ids=["float", "bool"])
+@pytest.mark.parametrize(
+    "network", [None, Sequential(nn.Dense(10)), Network(Sequential(nn.Dense(10)), X.shape[1:], like=X)], ids=repr
+)
+def test_labels_that_are_no_integers_are_refused_and_not_cut(network, labels):
+    with pytest.raises(TypeError, match="t_train: labels must have an integer dtype"):
+        train((X, labels), network, epochs=1, progress=False)
+
+
 @pytest.mark.parametrize("name", ["fashion", "/nowhere/mnist"])
 def test_an_unknown_set_is_refused(name):
     with pytest.raises(

@@ -474,12 +474,15 @@ def train(
         chosen, rng = optimizer_of(optimizer, learning_rate), generator(seed)
         sets = None if isinstance(dataset, (str, os.PathLike)) else given(dataset)
         place = _place(sets, network, backend, device, dtype, peers)
-        floats = _stack_of(network).takes_floats if network else True
+        floats, takes_labels = True, True
+        if network:
+            stack = _stack_of(network)
+            floats, takes_labels = stack.takes_floats, stack.last.takes_labels
         if sets is None:
             sets = _loaded(dataset, flat=network is None)
             transform = transform or _scaling(sets.train, place.dtype, floats)
         for end, data in sets.named.items():
-            check_samples(end, data, floats=floats and transform is None, takes_labels=network is None)
+            check_samples(end, data, floats=floats and transform is None, takes_labels=takes_labels)
         options = Options(
             epochs=epochs,
             batch_size=batch_size,
