@@ -211,6 +211,16 @@ def test_the_package_can_be_imported_from_a_zip_file(tmp_path):
     ]
 
 
+def test_no_function_is_longer_or_takes_more_than_can_be_overseen():
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                assert not body or body[-1].end_lineno - body[0].lineno < 60, f"{name}: {node.name}"
+                taken = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                assert len(taken) - ("self" in taken) <= 12 or node.name in ("fit", "train"), f"{name}: {node.name}"
+
+
 @pytest.mark.parametrize("name", xpnet.__all__)
 def test_public_names_exist_and_are_explained(name):
     thing = getattr(xpnet, name)

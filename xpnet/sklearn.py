@@ -241,21 +241,8 @@ class _Perceptron(BaseEstimator):
     def _descend(self, data: Data, targets: Host, incremental: bool) -> None:
         """Mini-batches, as scikit-learn draws them."""
         X = data[0]
-        rows = np.arange(X.shape[0])
-        if self.early_stopping:
-            if incremental:
-                raise ValueError("partial_fit does not support early_stopping=True")
-            rows, held = train_test_split(
-                rows,
-                random_state=self._random_state,
-                test_size=self.validation_fraction,
-                stratify=targets if self._binary else None,
-            )
-            if len(held) < 2:
-                raise ValueError(
-                    "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-                )
-            best = self._params
+        rows, held = self._split(np.arange(X.shape[0]), targets, incremental)
+        best = self._params
         size = 200 if self.batch_size == "auto" else self.batch_size
         if size > len(rows) and self.batch_size != "auto":
             clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
@@ -279,15 +266,7 @@ class _Perceptron(BaseEstimator):
                         carry = after
                         losses.append(loss)
                 self._params, self._memory = carry
-                self.n_iter_ += 1
-                self.t_ += len(rows)
-                values = read_all(losses)
-                sizes = np.minimum(size, len(rows) - size * np.arange(len(values)))
-                self.loss_ = float(values @ sizes / len(rows))
-                self.loss_curve_.append(self.loss_)
-                if self.verbose:
-                    print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-
+                self._record(losses, size, len(rows))
                 if self.early_stopping:
                     if self._watch(data, targets, held):
                         best = self._params
@@ -316,6 +295,35 @@ class _Perceptron(BaseEstimator):
             warnings.warn("Training interrupted by user.", stacklevel=5)
         if self.early_stopping:
             self._params = best
+
+    def _split(self, rows: Host, targets: Host, incremental: bool) -> tuple[Host, Host]:
+        """The rows to train with, and for early stopping those that are held back."""
+        if not self.early_stopping:
+            return rows, rows[:0]
+        if incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        rows, held = train_test_split(
+            rows,
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=targets if self._binary else None,
+        )
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return rows, held
+
+    def _record(self, losses: list[Array], size: int, count: int) -> None:
+        """Add the loss of an epoch, from those of its mini-batches of that size, the last with what was left."""
+        self.n_iter_ += 1
+        self.t_ += count
+        values = read_all(losses)
+        sizes = np.minimum(size, count - size * np.arange(len(values)))
+        self.loss_ = float(values @ sizes / count)
+        self.loss_curve_.append(self.loss_)
+        if self.verbose:
+            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
     def _watch(self, data: Data, targets: Host, held: Host) -> bool:
         """Score the samples that are held back; whether it is the best score so far."""

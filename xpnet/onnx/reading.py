@@ -174,27 +174,15 @@ class _Reader:
                 conv = nn.Conv2d(W.shape[0], W.shape[2:], groups=options.get("group", 1), **window)
                 return conv, (W, rest[0] if rest else np.zeros(W.shape[0], W.dtype))
             case "MaxPool" | "AveragePool":
-                size = tuple(options["kernel_shape"])
-                window = _window(node, options, size)
-                if window.pop("dilation") != (1, 1) or options.get("ceil_mode", 0):
-                    raise _unknown(node, "with dilations or ceil_mode")
-                if node.op_type == "AveragePool" and options.get("count_include_pad", 0) and any(window["padding"]):
-                    raise _unknown(node, "that counts its padding")
-                return ((nn.MaxPool2d if node.op_type == "MaxPool" else nn.AvgPool2d)(size, **window),)
+                return (_pooling(node, options),)
             case "BatchNormalization":
                 gamma, beta, mean, var = arrays
-                return (
-                    nn.BatchNorm(momentum=options.get("momentum", 0.9), eps=options.get("epsilon", 1e-5)),
-                    (
-                        gamma,
-                        beta,
-                    ),
-                    (mean, var),
-                )
+                norm = nn.BatchNorm(momentum=options.get("momentum", 0.9), eps=options.get("epsilon", 1e-5))
+                return norm, (gamma, beta), (mean, var)
             case "LayerNormalization":
                 gamma, *rest = arrays
-                norm = nn.LayerNorm(eps=options.get("epsilon", 1e-5))
-                return norm, (gamma, rest[0] if rest else np.zeros_like(gamma))
+                beta = rest[0] if rest else np.zeros_like(gamma)
+                return nn.LayerNorm(eps=options.get("epsilon", 1e-5)), (gamma, beta)
             case "Gather":
                 if node.input[1] != data or data != self.input or options.get("axis", 0):
                     raise _unknown(node, "which is no look-up of the model's input in rows of weights")
@@ -207,14 +195,21 @@ class _Reader:
                 return (nn.Gelu(),)
             case "Swish" if options.get("alpha", 1.0) == 1:
                 return (nn.Silu(),)
-            case "Relu":
-                return (nn.Relu(),)
-            case "Sigmoid":
-                return (nn.Sigmoid(),)
-            case "Tanh":
-                return (nn.Tanh(),)
+            case "Relu" | "Sigmoid" | "Tanh":
+                return (getattr(nn, node.op_type)(),)
             case _:
                 raise _unknown(node, "")
+
+
+def _pooling(node: onnx.NodeProto, options: dict[str, Any]) -> nn.Description:
+    """The description of a pooling."""
+    size = tuple(options["kernel_shape"])
+    window = _window(node, options, size)
+    if window.pop("dilation") != (1, 1) or options.get("ceil_mode", 0):
+        raise _unknown(node, "with dilations or ceil_mode")
+    if node.op_type == "AveragePool" and options.get("count_include_pad", 0) and any(window["padding"]):
+        raise _unknown(node, "that counts its padding")
+    return (nn.MaxPool2d if node.op_type == "MaxPool" else nn.AvgPool2d)(size, **window)
 
 
 def _window(node: onnx.NodeProto, options: dict[str, Any], size: Sequence[int]) -> dict[str, Any]:
