@@ -13,7 +13,7 @@ import sys
 import threading
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from test_datasets import FILES, encode
 import xpnet
 from xpnet import SGD, Adam, Diverged, Network, Sequential, TwoLayerNet, fit, nn, train
 from xpnet.backends import BACKENDS, BackendUnavailable
+from xpnet.cli import DTYPES
 from xpnet.training import callbacks, evaluation, fitting as module, history, loop
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(xpnet.__file__).parents[1])}
@@ -478,6 +479,14 @@ def test_an_option_that_does_not_fit_is_refused(given, error, match, capsys):
 def test_labels_that_are_no_integers_are_refused_and_not_cut(network, labels):
     with pytest.raises(TypeError, match="t_train: labels must have an integer dtype"):
         train((X, labels), network, epochs=1, progress=False)
+
+
+def test_editors_are_told_the_names_of_backends_and_dtypes():
+    hints = get_type_hints(train)
+    backends, *_ = get_args(hints["backend"])
+    assert get_args(backends) == tuple(BACKENDS)
+    dtypes, *_ = get_args(hints["dtype"])
+    assert get_args(dtypes) == DTYPES
 
 
 @pytest.mark.parametrize("name", ["fashion", "/nowhere/mnist"])

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _array
 from .._array import dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
-from .._typing import Array, Namespace
+from .._typing import Array, BackendName, DtypeName, Namespace
 from .._validation import check_integer
 from ..backends import Backend, backend_of, get_backend, on_arrays_device, to_numpy
 from ..datasets import Shards, load, scale_images
@@ -377,9 +377,9 @@ def train(
     network: Sequential | Network | None = None,
     optimizer: OptimizerLike | None = None,
     *,
-    backend: str | None = None,
+    backend: BackendName | str | None = None,
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: DtypeName | str = "float32",
     hidden_size: int = 50,
     activation: str = "relu",
     weight_init_std: float = 0.01,
