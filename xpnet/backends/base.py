@@ -241,7 +241,7 @@ class Backend:
         return matrix @ matrices
 
     def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array | None:
-        """All windows of images as a view, shape (N, C, *size, *out); None if the library has no such views."""
+        """All windows of images as a view, shape ``(N, C, *size, *out)``; None if the library has no such views."""
         return None
 
     def pad(self, x: Array, before: Any, after: Any, value: float) -> Array | None:
