@@ -14,7 +14,7 @@ PACKAGE = Path(xpnet.__file__).parent
 # The folder of the pages, the title of the section, and what it holds.
 SECTIONS = {
     "functions": ("Functions", "The book's functions. They take and return arrays of any library."),
-    "numerical": ("Numerical derivatives", "Derivatives by small steps, and gradient descent."),
+    "numerical": ("Numerical derivatives", "Derivatives by finite differences, and gradient descent."),
     "layers": (
         "Layers",
         "A layer object is used for one forward and one backward pass. Networks consist of descriptions of layers, "
@@ -26,10 +26,10 @@ SECTIONS = {
     "nn.losses": ("nn: losses", "Descriptions of losses: the argument `loss` of `Sequential`."),
     "nn.initializers": ("nn: initial weights", "The argument `weight_init` of layers."),
     "optim": ("Optimizers and learning rates", "Optimizers, and learning rates that change during training."),
-    "training": ("Training", "`fit` trains any network on any data. `train` calls it with the book's defaults."),
+    "training": ("Training", "`fit` trains any network on any data. `train` calls `fit` with the book's defaults."),
     "checking": ("Gradient check", "Backpropagation compared with numerical gradients."),
-    "datasets": ("Datasets", "MNIST, files in its format, and datasets that stay on disk."),
-    "backends": ("Backends", "The array libraries: which can be used here, and on which devices."),
+    "datasets": ("Datasets", "MNIST, files in MNIST's format, and datasets that stay on disk."),
+    "backends": ("Backends", "The array libraries: which of them this machine can use, and on which devices."),
     "modules": ("Modules with an extra", "Import these modules by their names, as in `import xpnet.torch`."),
 }
 MODULES = ("sklearn", "torch", "jax", "onnx", "datasets.images", "conformance")

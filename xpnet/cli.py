@@ -111,7 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     def add_common(sub: argparse.ArgumentParser, dtype: str) -> None:
         _add(sub, "--backend", f"library: {', '.join(BACKENDS)}", default="numpy", choices=BACKENDS, metavar="NAME")
         _add(
-            sub, "--device", "device, such as cuda:1; listed by 'xpnet backends' (default: the first)", metavar="NAME"
+            sub,
+            "--device",
+            "device, such as cuda:1; 'xpnet backends' lists them (default: the first)",
+            metavar="NAME",
         )
         _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
         _add(sub, "--hidden", "number of units in the hidden layer", default=50, **INTEGER)
@@ -127,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("predict", _predict, "read digits from image files with a saved network")
     sub.add_argument("images", nargs="+", metavar="IMAGE", help="an image with one digit, of any size")
     sub.add_argument(
-        "--model", required=True, metavar="FILE", help="network file of train --checkpoint or save_network"
+        "--model", required=True, metavar="FILE", help="network file, written by train --checkpoint or save_network"
     )
 
     command(
@@ -162,8 +165,13 @@ def _add_training(sub: argparse.ArgumentParser) -> None:
     ways: dict[str, Any] = {"choices": ("shuffle", "replacement"), "default": "shuffle"}
     _add(sub, "--sampling", "mini-batches: shuffled each epoch, or drawn with replacement", **ways)
     fraction: dict[str, Any] = {"type": float, "metavar": "FRACTION", "default": 0.0}
-    _add(sub, "--validation", "fraction of the training samples kept for evaluation, not training", **fraction)
-    _add(sub, "--patience", "end after N epochs without a smaller validation loss; needs --validation", **INTEGER)
+    _add(sub, "--validation", "fraction of the training samples used for validation, not for training", **fraction)
+    _add(
+        sub,
+        "--patience",
+        "end the run after N epochs without a smaller validation loss; keep the best network (needs --validation)",
+        **INTEGER,
+    )
     _add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
     _add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
     _add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")

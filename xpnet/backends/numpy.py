@@ -33,7 +33,7 @@ class Numpy(Backend):
         return x.take(index, axis=0)
 
     def windows(self, x: Array, size: Any, stride: Any, dilation: Any, out: Any) -> Array:
-        """All windows of images as a view, shape (N, C, *size, *out)."""
+        """All windows of images as a view, shape ``(N, C, *size, *out)``."""
         as_strided = importlib.import_module(f"{self.module}.lib.stride_tricks").as_strided
         *outer, down, right = x.strides
         inner = down * dilation[0], right * dilation[1], down * stride[0], right * stride[1]

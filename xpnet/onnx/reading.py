@@ -16,7 +16,7 @@ __all__ = ["from_onnx"]
 
 
 class _Layer(NamedTuple):
-    """A description with its parameters and its state, and the name of the tensor that comes out of it."""
+    """A description, its parameters and state, and the name of the layer's output tensor."""
 
     tensor: str
     description: nn.Description
@@ -74,7 +74,7 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
 
 
 class _Reader:
-    """What leads from a graph's input to one of its tensors, as layers."""
+    """Finds the layers on the path from the input of a graph to one of its tensors."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -116,7 +116,7 @@ class _Reader:
         return [*before, _Layer(tensor, description, *arrays)]
 
     def _joined(self, node: onnx.NodeProto, data: list[str]) -> list[_Layer]:
-        """Two ways that come together: a residual connection, or x · Sigmoid(x)."""
+        """A node that joins two paths: a residual connection, or x · Sigmoid(x)."""
         ways = [self.way_to(name) for name in data]
         names = [[self.input, *(layer.tensor for layer in way)] for way in ways]
         shared = 0
@@ -137,7 +137,7 @@ class _Reader:
         raise _unknown(node, "which joins two ways")
 
     def _completed(self, layer: _Layer, node: onnx.NodeProto) -> _Layer:
-        """A product with the bias that is added to it."""
+        """The layer of a matrix product, with the bias that the node adds to the product."""
         (bias,) = (self.constants[name] for name in node.input if name in self.constants)
         if not (isinstance(layer.description, nn.Dense) and self.producers[layer.tensor].op_type == "MatMul"):
             raise _unknown(node, "of a constant to something that is no MatMul")
@@ -145,7 +145,7 @@ class _Reader:
         return _Layer(node.output[0], layer.description, (W, b + bias.reshape(-1)))
 
     def _layer(self, node: onnx.NodeProto, data: str) -> Any:
-        """A node's description with parameters and state; None where it is no layer of its own."""
+        """The description, parameters and state for a node; None if the node alone is not a layer."""
         options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         arrays = [self.constants[name] for name in node.input if name in self.constants]
         match node.op_type:

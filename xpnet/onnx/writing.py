@@ -1,4 +1,4 @@
-"""To ONNX: traced arrays pass through the ordinary code of prediction, or of a whole training step."""
+"""Write ONNX models: xpnet's normal code for prediction or training runs on arrays that record each operation."""
 
 import os
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def to_onnx(network: Network, path: Path | None = None, *, probabilities: bool =
 
 
 def _chain(descriptions: Sequence[Description], layers: Sequence[Any], x: Array, shape: Shape) -> Array:
-    """The outputs for `x`, samples of `shape`; which is told to ndonnx, that loses it where the batch is unknown."""
+    """The outputs for `x`. ndonnx loses the shape of a sample if the batch size is unknown, so `shape` is passed."""
     for description, layer in zip(descriptions, layers, strict=True):
         if isinstance(description, Residual):
             ways = ((description.layers, layer.layers), (description.shortcut, layer.shortcut))
@@ -153,7 +153,7 @@ def _dtype(host: np.ndarray[Any, Any]) -> Any:
 
 
 def _input_dtype(network: Network, host: Params) -> Any:
-    """That of the parameters; float32 where there are none."""
+    """The dtype of the input: int64 for ids, else that of the parameters; float32 if there are no parameters."""
     floating = _dtype(next(iter(host.values()))) if host else ndonnx.float32
     return floating if network.stack.takes_floats else ndonnx.int64
 

@@ -147,6 +147,6 @@ def _kinds(description: Description) -> Iterator[tuple[str, tuple[str, ...], tup
 
 
 def tensor(a: Array, dtype: Any = None, device: Any = "cpu") -> torch.Tensor:
-    """A copy of any library's array as a tensor."""
+    """Copy an array of any library to a tensor."""
     host = a.detach() if isinstance(a, torch.Tensor) else torch.tensor(to_numpy(a))
     return host.to(dtype=dtype, device=device, copy=True)

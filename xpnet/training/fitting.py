@@ -133,22 +133,19 @@ def fit(
     transform : callable, optional
         A pure array-API function that converts a mini-batch of samples to the network's input. The dataset can then
         stay in a smaller dtype in memory. For integer images, use `datasets.scale_images`.
-    accumulate : int, default 1
-        Divide each mini-batch into this number of parts, and add their gradients. The update is the same and needs
-        less memory. (Batch normalization uses the statistics of each part.)
     validation : float, default 0.0
         The fraction of the training samples that is kept out of training and evaluated after each epoch. These
         samples are drawn at random; from `Shards`, whole blocks are drawn.
     patience : int, optional
         End the run after this number of epochs in a row without a smaller validation loss. The network then keeps the
         parameters of the best epoch, ``history.best_epoch``. Requires `validation`.
+    accumulate : int, default 1
+        Divide each mini-batch into this number of parts, and add their gradients. The update is the same and needs
+        less memory. (Batch normalization uses the statistics of each part.)
     callbacks : sequence of callables or `Callback`, default ()
         A function is called as ``callback(network, history)`` before training and after each epoch; it returns True
         to end the run. A `Callback` has hooks for the start, each update, each epoch and the end. In a run on several
         processes, each process calls the callbacks. If one process gets True, the run ends in all processes.
-    progress : bool, default True
-        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
-        processes prints.
     checkpoint : path, optional
         The file in which the run is saved; its name ends in ``.safetensors``. The run is saved after each epoch,
         every 30 seconds during an epoch, and after Ctrl-C. Requires safetensors: the extra `checkpoints`.
@@ -160,6 +157,9 @@ def fit(
         Divide each mini-batch among the processes that ``mpiexec`` started. All processes must have the same
         arguments. Losses and parameters are those of a run on one process, up to rounding. Requires mpi4py: the extra
         `distributed`.
+    progress : bool, default True
+        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
+        processes prints.
 
     Returns
     -------
