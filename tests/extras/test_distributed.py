@@ -489,7 +489,8 @@ def test_sums_that_stay_on_a_gpu_are_looked_at_now_and_then():
 def test_each_process_of_a_machine_takes_another_device(monkeypatch):
     torch = pytest.importorskip("torch")
     backend = BACKENDS["torch"]
-    monkeypatch.setattr(type(backend), "devices", lambda self: ["cpu", "cuda:0", "cuda:1"])
+    known = {name: torch.device(name) for name in ("cpu", "cuda:0", "cuda:1")}
+    monkeypatch.setattr(type(backend), "known_devices", lambda self: known)
     assert [backend.device("cuda", rank) for rank in range(3)] == [torch.device("cuda", i) for i in (0, 1, 0)]
     assert backend.device("cuda:1", 0) == torch.device("cuda:1")
     assert backend.device(None, 1) == torch.device("cpu")
