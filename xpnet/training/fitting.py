@@ -94,14 +94,14 @@ def fit(
     sampling: Literal["shuffle", "replacement"] = "shuffle",
     seed: int | np.random.Generator = 0,
     transform: Transform | None = None,
-    accumulate: int = 1,
     validation: float = 0.0,
     patience: int | None = None,
+    accumulate: int = 1,
     callbacks: Sequence[Callback | PlainCallback] = (),
-    progress: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     distributed: Literal["mpi"] | Processes | None = None,
+    progress: bool = True,
 ) -> Result:
     """Train a network with mini-batches, on arrays or on datasets on disk.
 
