@@ -10,7 +10,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ._typing import Array as Array, Namespace as Namespace
+from ._typing import Array, Namespace
 
 _NAMESPACES: dict[type, Namespace] = {}
 """The namespace for each array type. This look-up takes a tenth of the time of `array_api_compat`'s search, and a
