@@ -132,9 +132,9 @@ def check_floating(xp: Namespace, where: str, **arrays: Array) -> None:
         if array is None or (first and array.dtype == dtype):  # NumPy's float64 == None is True
             continue
         if not is_floating(xp, array.dtype):
-            hint = f"scale images first, such as xp.astype({name}, xp.float32) / 255"
-            if name != "x":
-                hint = f"convert it first, such as xp.astype({name}, xp.float32)"
+            hint = f"convert it first, such as xp.astype({name}, xp.float32)"
+            if name == "x" and is_integral(xp, array.dtype):
+                hint = "scale images first, such as xp.astype(x, xp.float32) / 255"
             raise TypeError(
                 f"{where}: {name} must have a real floating dtype, got {array.dtype} of shape "
                 f"{tuple(array.shape)}; {hint}"
@@ -145,6 +145,26 @@ def check_floating(xp: Namespace, where: str, **arrays: Array) -> None:
                 "cast one of them, such as xp.astype(x, xp.float32)"
             )
         first, dtype = name, array.dtype
+
+
+def as_floating(where: str, x: Array, name: str = "x") -> tuple[Namespace, Array]:
+    """The namespace of `x`, and `x`: unchanged, or for integers in the default floating dtype of its library.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array of real numbers. The message starts with `where`, the name of the function, and names
+        the argument as `name`.
+    """
+    xp = namespace(**{name: x})
+    if is_floating(xp, x.dtype):
+        return xp, x
+    if is_integral(xp, x.dtype):
+        return xp, xp.astype(x, xp.__array_namespace_info__().default_dtypes(device=device(x))["real floating"])
+    raise TypeError(
+        f"{where}: {name} must be an array of real numbers, got {x.dtype} of shape {tuple(x.shape)}; convert it "
+        f"first, such as xp.astype({name}, xp.float32)"
+    )
 
 
 def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:

@@ -1,8 +1,8 @@
 """Functions of arrays: activations, losses and labels. The result has the library and device of the arguments."""
 
-from ._array import check_floating, device, index_dtype, is_integral, namespace
+from ._array import as_floating, check_floating, device, index_dtype, is_integral, namespace
 from ._typing import Array, Namespace
-from .backends import elementwise, on_arrays_device
+from .backends import as_array, elementwise, on_arrays_device
 
 __all__ = [
     "accuracy",
@@ -22,16 +22,10 @@ __all__ = [
 ]
 
 
-def _floating(where: str, x: Array) -> Namespace:
-    xp = namespace(x=x)
-    check_floating(xp, where, x=x)
-    return xp
-
-
 # Activations
 
 
-def identity_function(x: Array, /) -> Array:
+def identity_function(x: Array) -> Array:
     """Return `x` unchanged: the activation of the output layer in regression.
 
     Examples
@@ -44,7 +38,7 @@ def identity_function(x: Array, /) -> Array:
 
 
 @on_arrays_device
-def step_function(x: Array, /) -> Array:
+def step_function(x: Array) -> Array:
     """Return 1 for elements of `x` above 0, and 0 for the others: the activation of the perceptron.
 
     The derivative of the step function is 0 everywhere except at 0, where there is no derivative. A network of step
@@ -52,11 +46,12 @@ def step_function(x: Array, /) -> Array:
 
     Parameters
     ----------
-    x : array of real floating dtype, any shape
+    x : array of real numbers, any shape, or a number
 
     Returns
     -------
-    array, same shape, dtype and device as `x`
+    array, same shape and device as `x`
+        The dtype is that of `x`; for integers and numbers, the default floating dtype of the library.
 
     References
     ----------
@@ -67,27 +62,30 @@ def step_function(x: Array, /) -> Array:
     >>> import numpy as np
     >>> step_function(np.asarray([-1.0, 0.0, 2.0]))
     array([0., 0., 1.])
+    >>> print(step_function(3.0))
+    1.0
     """
-    xp = _floating("step_function", x)
+    xp, x = as_floating("step_function", as_array(x))
     return xp.astype(x > 0, x.dtype)
 
 
 @on_arrays_device
-def sigmoid(x: Array, /) -> Array:
+def sigmoid(x: Array) -> Array:
     """The sigmoid function 1 / (1 + exp(-x)), without overflow, and accurate for large negative `x`.
 
     Parameters
     ----------
-    x : array of real floating dtype, any shape
+    x : array of real numbers, any shape, or a number
 
     Returns
     -------
-    array, same shape, dtype and device as `x`
+    array, same shape and device as `x`
+        The dtype is that of `x`; for integers and numbers, the default floating dtype of the library.
 
     Raises
     ------
     TypeError
-        If `x` is not a real floating array.
+        If `x` is not an array of real numbers.
 
     Notes
     -----
@@ -104,12 +102,13 @@ def sigmoid(x: Array, /) -> Array:
     >>> sigmoid(np.asarray([-1000.0, -100.0, 0.0, 2.0]))
     array([0.00000000e+00, 3.72007598e-44, 5.00000000e-01, 8.80797078e-01])
     """
-    _floating("sigmoid", x)
-    return _sigmoid(x)
+    _, x = as_floating("sigmoid", as_array(x))
+    return logistic(x)
 
 
 @elementwise
-def _sigmoid(x: Array) -> Array:
+def logistic(x: Array) -> Array:
+    """`sigmoid` of an array of real floating dtype, which is not checked."""
     xp = namespace(x=x)
     positive = x >= 0
     e = xp.exp(xp.where(positive, -x, x))
@@ -118,16 +117,17 @@ def _sigmoid(x: Array) -> Array:
 
 
 @on_arrays_device
-def sigmoid_grad(x: Array, /) -> Array:
+def sigmoid_grad(x: Array) -> Array:
     """The derivative of `sigmoid` at `x`, sigmoid(x) sigmoid(-x).
 
     Parameters
     ----------
-    x : array of real floating dtype, any shape
+    x : array of real numbers, any shape, or a number
 
     Returns
     -------
-    array, same shape, dtype and device as `x`
+    array, same shape and device as `x`
+        The dtype is that of `x`; for integers and numbers, the default floating dtype of the library.
 
     Examples
     --------
@@ -135,20 +135,22 @@ def sigmoid_grad(x: Array, /) -> Array:
     >>> sigmoid_grad(np.asarray([-100.0, 0.0, 100.0]))
     array([3.72007598e-44, 2.50000000e-01, 3.72007598e-44])
     """
-    return sigmoid(x) * sigmoid(-x)
+    _, x = as_floating("sigmoid_grad", as_array(x))
+    return logistic(x) * logistic(-x)
 
 
 @on_arrays_device
-def relu(x: Array, /) -> Array:
+def relu(x: Array) -> Array:
     """The rectified linear unit, max(x, 0), element by element; NaN stays NaN.
 
     Parameters
     ----------
-    x : array of real floating dtype, any shape
+    x : array of real numbers, any shape, or a number
 
     Returns
     -------
-    array, same shape, dtype and device as `x`
+    array, same shape and device as `x`
+        The dtype is that of `x`; for integers and numbers, the default floating dtype of the library.
 
     References
     ----------
@@ -160,21 +162,22 @@ def relu(x: Array, /) -> Array:
     >>> relu(np.asarray([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    xp = _floating("relu", x)
+    xp, x = as_floating("relu", as_array(x))
     return xp.where(x <= 0, 0.0, x)
 
 
 @on_arrays_device
-def relu_grad(x: Array, /) -> Array:
+def relu_grad(x: Array) -> Array:
     """The derivative of `relu`: 1 for elements of `x` above 0, and 0 for the others (also at 0, as in `Relu`).
 
     Parameters
     ----------
-    x : array of real floating dtype, any shape
+    x : array of real numbers, any shape, or a number
 
     Returns
     -------
-    array, same shape, dtype and device as `x`
+    array, same shape and device as `x`
+        The dtype is that of `x`; for integers and numbers, the default floating dtype of the library.
 
     Examples
     --------
@@ -182,29 +185,30 @@ def relu_grad(x: Array, /) -> Array:
     >>> relu_grad(np.asarray([-1.0, 0.0, 2.0]))
     array([0., 0., 1.])
     """
-    xp = _floating("relu_grad", x)
+    xp, x = as_floating("relu_grad", as_array(x))
     return xp.astype(x > 0, x.dtype)
 
 
 @on_arrays_device
-def softmax(x: Array, /, *, axis: int = -1) -> Array:
+def softmax(x: Array, *, axis: int = -1) -> Array:
     """Exponentials of `x`, scaled to sum to one along `axis`.
 
     Parameters
     ----------
-    x : array of real floating dtype, shape (..., K)
+    x : array of real numbers, shape (..., K)
         Scores (logits): one sample ``(K,)``, a batch ``(N, K)``, or more dimensions.
     axis : int, default -1
         The axis of the classes.
 
     Returns
     -------
-    array, same shape, dtype and device as `x`
+    array, same shape and device as `x`
+        The dtype is that of `x`; for integers, the default floating dtype of the library.
 
     Raises
     ------
     TypeError
-        If `x` is not a real floating array.
+        If `x` is not an array of real numbers.
 
     Notes
     -----
@@ -220,25 +224,26 @@ def softmax(x: Array, /, *, axis: int = -1) -> Array:
     >>> softmax(np.asarray([0.3, 2.9, 4.0])).round(3)
     array([0.018, 0.245, 0.737])
     """
-    xp = _floating("softmax", x)
+    xp, x = as_floating("softmax", x)
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
 
 @on_arrays_device
-def log_softmax(x: Array, /, *, axis: int = -1) -> Array:
+def log_softmax(x: Array, *, axis: int = -1) -> Array:
     """The logarithm of `softmax`, accurate even for elements whose softmax rounds to 0.
 
     Parameters
     ----------
-    x : array of real floating dtype, shape (..., K)
+    x : array of real numbers, shape (..., K)
         Scores.
     axis : int, default -1
         The axis of the classes.
 
     Returns
     -------
-    array, same shape, dtype and device as `x`
+    array, same shape and device as `x`
+        The dtype is that of `x`; for integers, the default floating dtype of the library.
 
     Examples
     --------
@@ -246,7 +251,7 @@ def log_softmax(x: Array, /, *, axis: int = -1) -> Array:
     >>> log_softmax(np.asarray([0.0, -1000.0]))
     array([    0., -1000.])
     """
-    xp = _floating("log_softmax", x)
+    xp, x = as_floating("log_softmax", x)
     shifted = x - xp.max(x, axis=axis, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
@@ -255,7 +260,7 @@ def log_softmax(x: Array, /, *, axis: int = -1) -> Array:
 
 
 @on_arrays_device
-def one_hot(t: Array, num_classes: int, /, *, dtype: object = None) -> Array:
+def one_hot(t: Array, num_classes: int, *, dtype: object = None) -> Array:
     """Convert integer labels to one-hot rows: zeros, with a 1 at the index of the label.
 
     Parameters
@@ -342,7 +347,7 @@ def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
 
 
 @on_arrays_device
-def accuracy(y: Array, t: Array, /) -> Array:
+def accuracy(y: Array, t: Array) -> Array:
     """The fraction of samples whose largest score is at the class of the target.
 
     Parameters
@@ -381,7 +386,7 @@ def accuracy(y: Array, t: Array, /) -> Array:
 
 
 @on_arrays_device
-def confusion_matrix(y: Array, t: Array, /) -> Array:
+def confusion_matrix(y: Array, t: Array) -> Array:
     """Count the samples of each class i that have their largest score at class j.
 
     Parameters
@@ -452,10 +457,11 @@ def batch_size(x: Array) -> int:
 
 
 @on_arrays_device
-def sum_squared_error(y: Array, t: Array, /) -> Array:
+def sum_squared_error(y: Array, t: Array) -> Array:
     """E = 1/2 Σ (y - t)², summed over the outputs and averaged over the batch.
 
-    Some editions of the book call this loss the mean squared error.
+    The first edition of the book calls this loss `mean_squared_error`. It is half the sum of the squared errors, not
+    their mean. For a batch, the book's function returns the sum over all samples, without the average.
 
     Parameters
     ----------
@@ -497,7 +503,7 @@ def sum_squared_error(y: Array, t: Array, /) -> Array:
 
 
 @on_arrays_device
-def cross_entropy_error(y: Array, t: Array, /) -> Array:
+def cross_entropy_error(y: Array, t: Array) -> Array:
     """-Σ t log(y + 1e-7) of probabilities `y`, averaged over the batch.
 
     Parameters
@@ -542,7 +548,7 @@ def cross_entropy_error(y: Array, t: Array, /) -> Array:
 
 
 @on_arrays_device
-def softmax_cross_entropy(x: Array, t: Array, /) -> Array:
+def softmax_cross_entropy(x: Array, t: Array) -> Array:
     """-Σ t log_softmax(x) of scores `x`, averaged over the batch; accurate for large scores, too.
 
     Parameters
@@ -573,6 +579,7 @@ def softmax_cross_entropy(x: Array, t: Array, /) -> Array:
     500.3466
     """
     xp = namespace(x=x, t=t)
+    check_floating(xp, "softmax_cross_entropy", x=x)
     check_batch("softmax_cross_entropy", "x", x)
     log_y = log_softmax(x)
     return -xp.sum(as_targets(xp, "softmax_cross_entropy", x, t) * log_y) / batch_size(x)

@@ -1,11 +1,9 @@
 """Numerical derivatives and gradients of any scalar function, on any backend."""
 
-import math
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, overload
 
-from ._array import check_floating, device, index_dtype, namespace, size
+from ._array import as_floating, device, index_dtype, namespace, size
 from ._typing import Array
 from ._validation import check_integer, check_number
 from .backends import on_arrays_device
@@ -17,7 +15,6 @@ __all__ = ["gradient_descent", "numerical_diff", "numerical_gradient", "numerica
 def numerical_diff(
     f: Callable[[Any], Any],
     x: Any,
-    /,
     *,
     h: float | None = None,
     method: Literal["central", "forward"] = "central",
@@ -28,8 +25,8 @@ def numerical_diff(
     ----------
     f : callable
         Takes `x`, and returns a value of the same type and shape. If `x` is an array, `f` is applied to each element.
-    x : float, or array of real floating dtype
-        The point or points at which the derivative is computed.
+    x : number, or array of real numbers
+        The point or points at which the derivative is computed. Integers are converted to floats.
     h : float, optional
         The step. Default: eps^(1/3) max(1, abs(x)) for central differences, and eps^(1/2) max(1, abs(x)) for forward
         differences. eps is the machine epsilon of the dtype. These steps keep the sum of truncation error and
@@ -66,8 +63,7 @@ def numerical_diff(
         step: Any = 2.0 ** (-52 * power) * max(1.0, abs(x)) if h is None else h
         vanishes = x + step == x or x - step == x
     else:
-        xp = namespace(x=x)
-        check_floating(xp, "numerical_diff", x=x)
+        xp, x = as_floating("numerical_diff", x)
         step = default_step(x, power) if h is None else h
         vanishes = bool(xp.any((x + step == x) | (x - step == x)))
     if vanishes:
@@ -86,7 +82,7 @@ def default_step(x: Array, power: float = 1 / 3) -> Array:
 
 
 @on_arrays_device
-def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | None = None) -> Array:
+def numerical_gradient(f: Callable[[Array], Any], x: Array, *, h: float | None = None) -> Array:
     """The gradient of a scalar function, computed by central differences for one element of `x` at a time.
 
     Parameters
@@ -94,8 +90,10 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | Non
     f : callable
         Takes an array of the shape and dtype of `x`, and returns one number (a Python number or an array of
         shape ()). `f` must use its argument: it is called with changed copies of `x`, and `x` itself is not changed.
-    x : array of real floating dtype, any shape
-        The point at which the gradient is computed.
+        If all slopes are 0, `f` is called once more with an object that is no array. This shows whether `f` uses its
+        argument.
+    x : array of real numbers, any shape
+        The point at which the gradient is computed. Integers are converted to the library's default floating dtype.
     h : float, optional
         The step. Default: eps^(1/3) max(1, abs(x)).
 
@@ -106,14 +104,10 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | Non
     Raises
     ------
     TypeError
-        If `x` is not a real floating array.
+        If `x` is not an array of real numbers, or if `f` does not use its argument, as the book's
+        ``lambda W: net.loss(x, t)`` does not. The book's function changes `x` itself while it calls `f`.
     ValueError
         If the step is so small that x + h rounds to x for an element of `x`, or if `f` returns more than one number.
-
-    Warns
-    -----
-    UserWarning
-        If `f` does not use its argument, as the book's ``lambda W: net.loss(x, t)`` does not.
 
     References
     ----------
@@ -125,17 +119,23 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, /, *, h: float | Non
     >>> numerical_gradient(lambda x: np.sum(x**2), np.asarray([3.0, 4.0])).round(6)
     array([6., 8.])
     """
-    xp = namespace(x=x)
-    check_floating(xp, "numerical_gradient", x=x)
+    xp, x = as_floating("numerical_gradient", x)
     slopes = partial_slopes(f, x, range(size(x)), h)
-    if slopes and not any(slopes) and math.isfinite(_number(f(xp.full_like(x, math.nan)))):
-        warnings.warn(
-            "numerical_gradient: f gives the same number for NaN as for x, so it does not use its argument and the "
-            "gradient is zero; write it as a function of its argument, such as "
-            "lambda W: loss(W, x, t), not lambda W: net.loss(x, t)",
-            stacklevel=3,  # the caller's line, beyond the decorator
+    if slopes and not any(slopes) and _ignores_its_argument(f):
+        raise TypeError(
+            "numerical_gradient: f does not use its argument, so its gradient is 0; write f as a function of its "
+            "argument, such as lambda W: loss(W, x, t), or call the gradient or numerical_gradient of your network"
         )
     return xp.reshape(xp.asarray(slopes, dtype=x.dtype, device=device(x)), x.shape)
+
+
+def _ignores_its_argument(f: Callable[[Any], Any]) -> bool:
+    """Whether `f` returns a number even for an object that is no array."""
+    try:
+        f(object())
+    except Exception:  # whatever `f` raises for it
+        return False
+    return True
 
 
 def partial_slopes(
@@ -173,14 +173,14 @@ def _number(value: Any) -> float:
 
 
 @on_arrays_device
-def numerical_gradient_rows(f: Callable[[Array], Any], X: Array, /, *, h: float | None = None) -> Array:
+def numerical_gradient_rows(f: Callable[[Array], Any], X: Array, *, h: float | None = None) -> Array:
     """The gradient of `f` at each row of a batch of points.
 
     Parameters
     ----------
     f : callable
         Takes one row, shape (D,), returns one number.
-    X : array of real floating dtype, shape (N, D)
+    X : array of real numbers, shape (N, D)
     h : float, optional
         The step, as in `numerical_gradient`.
 
@@ -209,7 +209,6 @@ def numerical_gradient_rows(f: Callable[[Array], Any], X: Array, /, *, h: float 
 def gradient_descent(
     f: Callable[[Array], Any],
     init_x: Array,
-    /,
     lr: float = ...,
     step_num: int = ...,
     *,
@@ -219,7 +218,6 @@ def gradient_descent(
 def gradient_descent(
     f: Callable[[Array], Any],
     init_x: Array,
-    /,
     lr: float = ...,
     step_num: int = ...,
     *,
@@ -229,7 +227,6 @@ def gradient_descent(
 def gradient_descent(
     f: Callable[[Array], Any],
     init_x: Array,
-    /,
     lr: float = 0.01,
     step_num: int = 100,
     *,
@@ -241,8 +238,8 @@ def gradient_descent(
     ----------
     f : callable
         Takes an array of the shape and dtype of `init_x`, and returns one number.
-    init_x : array of real floating dtype, any shape
-        The starting point. The array is not changed.
+    init_x : array of real numbers, any shape
+        The starting point. The array is not changed. Integers are converted to the library's default floating dtype.
     lr : float, default 0.01
         The learning rate.
     step_num : int, default 100
@@ -268,8 +265,8 @@ def gradient_descent(
     True
     """
     lr, step_num = check_number("gradient_descent: lr", lr), check_integer("gradient_descent: step_num", step_num, 0)
-    xp = namespace(init_x=init_x)
-    x, way = init_x, [init_x]
+    xp, x = as_floating("gradient_descent", init_x, "init_x")
+    way = [x]
     for _ in range(step_num):
         x = x - lr * numerical_gradient(f, x)
         way.append(x)

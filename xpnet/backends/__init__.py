@@ -4,7 +4,7 @@
 faster.
 """
 
-from .arrays import elementwise, read_all, to_numpy
+from .arrays import as_array, elementwise, read_all, to_numpy
 from .base import Backend, Draw, Functions
 from .cupy import on_arrays_device
 from .registry import BACKENDS, BackendUnavailable, backend_of, get_backend, not_installed
@@ -15,6 +15,7 @@ __all__ = [
     "BackendUnavailable",
     "Draw",
     "Functions",
+    "as_array",
     "backend_of",
     "elementwise",
     "get_backend",

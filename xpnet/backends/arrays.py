@@ -11,7 +11,18 @@ from .base import HostArray
 from .cupy import on_arrays_device
 from .registry import backend_of
 
-__all__ = ["elementwise", "read_all", "to_numpy"]
+__all__ = ["as_array", "elementwise", "read_all", "to_numpy"]
+
+
+def as_array(x: Any) -> Array:
+    """`x` unchanged, or a Python number as a NumPy array of shape () and dtype float64.
+
+    Examples
+    --------
+    >>> as_array(3)
+    array(3.)
+    """
+    return np.asarray(float(x)) if type(x) in (int, float) else x
 
 
 def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:

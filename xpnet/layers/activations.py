@@ -6,7 +6,7 @@ from .._array import check_floating, namespace
 from .._typing import Array
 from .._validation import check_integer, check_number
 from ..backends import elementwise
-from ..functions import sigmoid, softmax
+from ..functions import logistic, softmax
 from .base import Layer
 
 __all__ = ["Gelu", "LeakyRelu", "Relu", "Sigmoid", "Silu", "Softmax", "Tanh"]
@@ -36,16 +36,21 @@ class Relu(Layer):
            [0., 8.]])
     """
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The rectified `x`, in its shape and floating dtype."""
         xp = namespace(x=x)
         check_floating(xp, "Relu", x=x)
         self.y = xp.maximum(x, 0.0)
         return self.y
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         return _back_where_positive(self.y, dout)
+
+    @property
+    def mask(self) -> Array:
+        """True for the elements of the input that became 0, after `forward`."""
+        return self.y <= 0
 
 
 @elementwise
@@ -55,6 +60,11 @@ def _back_where_positive(y: Array, dout: Array) -> Array:
 
 class Sigmoid(Layer):
     """Logistic function, y = 1 / (1 + exp(-x)).
+
+    Attributes
+    ----------
+    out : array
+        The output. Available after `forward`.
 
     Notes
     -----
@@ -74,14 +84,15 @@ class Sigmoid(Layer):
     array([0.25 , 0.105])
     """
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The logistic function of `x`, in its shape and floating dtype."""
-        self.y = sigmoid(x)
-        return self.y
+        check_floating(namespace(x=x), "Sigmoid", x=x)
+        self.out = logistic(x)
+        return self.out
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
-        return _sigmoid_back(self.y, dout)
+        return _sigmoid_back(self.out, dout)
 
 
 @elementwise
@@ -123,13 +134,13 @@ class LeakyRelu(Layer):
     def __init__(self, *, slope: float = 0.01) -> None:
         self.slope = check_number("LeakyRelu: slope", slope)
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The output of the leaky ReLU for `x`, in the shape and dtype of `x`."""
         check_floating(namespace(x=x), "LeakyRelu", x=x)
         self.x = x
         return _leaky(x, x, self.slope)
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         return _leaky(dout, self.x, self.slope)
 
@@ -156,14 +167,14 @@ class Tanh(Layer):
     array([1.  , 0.42])
     """
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The hyperbolic tangent of `x`, in its shape and floating dtype."""
         xp = namespace(x=x)
         check_floating(xp, "Tanh", x=x)
         self.y = xp.tanh(x)
         return self.y
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         return _tanh_back(self.y, dout)
 
@@ -202,13 +213,13 @@ class Gelu(Layer):
     array([-0.083,  0.5  ,  1.083])
     """
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The output of the activation for `x`, in the shape and dtype of `x`."""
         check_floating(namespace(x=x), "Gelu", x=x)
         y, self.z, self.t = _gelu(x)
         return y
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         return _gelu_back(self.z, self.t, dout)
 
@@ -252,13 +263,13 @@ class Silu(Layer):
     array([0.072, 0.5  , 0.928])
     """
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The output of the activation for `x`, in the shape and dtype of `x`."""
         check_floating(namespace(x=x), "Silu", x=x)
-        self.x, self.s = x, sigmoid(x)
+        self.x, self.s = x, logistic(x)
         return x * self.s
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         return _silu_back(self.x, self.s, dout)
 
@@ -305,7 +316,7 @@ class Softmax(Layer):
     def __init__(self, *, axis: int = -1) -> None:
         self.axis = check_integer("Softmax: axis", axis)
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The softmax of `x`, in its shape and floating dtype."""
         check_floating(namespace(x=x), "Softmax", x=x)
         if not -x.ndim <= self.axis < x.ndim:
@@ -315,7 +326,7 @@ class Softmax(Layer):
         self.y = softmax(x, axis=self.axis)
         return self.y
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         xp = namespace(y=self.y, dout=dout)
         return self.y * (dout - xp.sum(dout * self.y, axis=self.axis, keepdims=True))
