@@ -5,11 +5,11 @@ A NumPy scalar becomes a Python number, because NumPy scalars would convert floa
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
-__all__ = ["check_integer", "check_number"]
+__all__ = ["check_integer", "check_names", "check_number"]
 
 _RANGES: dict[str, Callable[[float], bool]] = {
     "finite": lambda x: True,
@@ -53,6 +53,34 @@ def check_integer(name: str, value: Any, least: int | None = None) -> int:
         expected = "an integer" if least is None else f"an integer of at least {least}"
         raise (TypeError if number is None else ValueError)(f"{name} must be {expected}, got {value!r}")
     return number
+
+
+def check_names(where: str, given: Mapping[str, object], ours: Mapping[str, str]) -> None:
+    """Raise a TypeError if there is an argument of an unknown name.
+
+    Parameters
+    ----------
+    where : str
+        The name of the class or function, for the error message.
+    given : dict
+        The arguments of unknown names, from ``**others: Never``. `Never` lets type checkers refuse them, too.
+    ours : dict of str
+        For names that the book has, what to pass here.
+
+    Raises
+    ------
+    TypeError
+        If `given` is not empty.
+
+    Examples
+    --------
+    >>> check_names("Convolution", {"pad": 1}, {"pad": "padding"})
+    Traceback (most recent call last):
+    TypeError: Convolution got an unexpected keyword argument 'pad'; pass padding
+    """
+    for name in given:
+        hint = f"; pass {ours[name]}" if name in ours else ""
+        raise TypeError(f"{where} got an unexpected keyword argument {name!r}{hint}")
 
 
 def check_number(name: str, value: Any, expected: str = "finite") -> float:

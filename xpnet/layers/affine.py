@@ -56,12 +56,12 @@ class Affine(Layer):
            [ 1., 10.]])
     """
 
-    def __init__(self, W: Array, b: Array, /) -> None:
+    def __init__(self, W: Array, b: Array) -> None:
         if W.ndim != 2 or tuple(b.shape) != (W.shape[1],):
             raise ValueError(f"Affine: W has shape {tuple(W.shape)} and b {tuple(b.shape)}; expected (D, M) and (M,)")
         self.W, self.b = W, b
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """``x W + b``.
 
         Parameters
@@ -85,13 +85,13 @@ class Affine(Layer):
         y = self.x @ self.W + self.b
         return y if x.ndim > 1 else y[0, :]
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`, in the shape of `x`; sets `dW` and `db`, too."""
         self.backward_params(dout)
         dx = dout @ self.W.T
         return dx if dx.shape == self.shape else namespace(dx=dx).reshape(dx, self.shape)
 
-    def backward_params(self, dout: Array, /) -> None:
+    def backward_params(self, dout: Array) -> None:
         """Set `dW` and `db` only. The first layer of a network needs no derivative with respect to its input."""
         xp = namespace(dout=dout, x=self.x)
         dout = dout if dout.ndim == 2 else dout[None, :]
@@ -121,12 +121,12 @@ class Flatten(Layer):
     (5, 3, 2, 2)
     """
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The rows of `x`, which can have any dtype; one sample (D,) is returned unchanged."""
         xp = namespace(x=x)
         self.shape = x.shape
         return xp.reshape(x, (-1, math.prod(x.shape[1:]))) if x.ndim > 2 else x
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`: `dout` in the shape of `x`."""
         return namespace(dout=dout).reshape(dout, self.shape)

@@ -28,12 +28,12 @@ class MulLayer(Layer):
     (2.2, 110.00000000000001, 200)
     """
 
-    def forward(self, x: Array, y: Array, /) -> Array:
+    def forward(self, x: Array, y: Array) -> Array:
         """The product of `x` and `y`."""
         self.x, self.y = x, y
         return x * y
 
-    def backward(self, dout: Array, /) -> tuple[Array, Array]:
+    def backward(self, dout: Array) -> tuple[Array, Array]:
         """The derivatives of the loss with respect to `x` and `y`."""
         return dout * self.y, dout * self.x
 
@@ -58,10 +58,10 @@ class AddLayer(Layer):
     (1.1, 1.1)
     """
 
-    def forward(self, x: Array, y: Array, /) -> Array:
+    def forward(self, x: Array, y: Array) -> Array:
         """The sum of `x` and `y`."""
         return x + y
 
-    def backward(self, dout: Array, /) -> tuple[Array, Array]:
+    def backward(self, dout: Array) -> tuple[Array, Array]:
         """The derivatives of the loss with respect to `x` and `y`."""
         return dout, dout

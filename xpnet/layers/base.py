@@ -44,7 +44,7 @@ class Layer:
 
     state: tuple[Array, ...] = ()
 
-    def backward_params(self, dout: Array, /) -> None:
+    def backward_params(self, dout: Array) -> None:
         """Compute only the derivatives with respect to the parameters; the default calls `backward`.
 
         The first layer of a network needs no derivative with respect to its input.

@@ -1,11 +1,11 @@
 """Convolution of images, arrays of shape (N, C, H, W)."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Never
 
 from .._array import check_floating, namespace
 from .._typing import Array
-from .._validation import check_integer
+from .._validation import check_integer, check_names
 from ..backends import Functions, backend_of
 from .base import Layer
 from .windows import Pair, check_images, output_size, pad, pair, spread, windows
@@ -79,13 +79,14 @@ class Convolution(Layer):
         self,
         W: Array,
         b: Array,
-        /,
         *,
         stride: int | Pair = 1,
         padding: int | Pair = 0,
         dilation: int | Pair = 1,
         groups: int = 1,
+        **others: Never,
     ) -> None:
+        check_names("Convolution", others, {"pad": "padding"})
         if W.ndim != 4 or tuple(b.shape) != (W.shape[0],):
             raise ValueError(
                 f"Convolution: W has shape {tuple(W.shape)} and b {tuple(b.shape)}; expected "
@@ -103,7 +104,7 @@ class Convolution(Layer):
         }
         self.functions = backend_of(W).convolution() or Functions(convolve, by_images, by_filters)
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The convolution of the images with the filters.
 
         Parameters
@@ -128,12 +129,12 @@ class Convolution(Layer):
         self.x = x
         return self.functions.convolve(x, self.W, self.b, **self.options)
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`; sets `dW` and `db`, too."""
         self.backward_params(dout)
         return self.functions.by_images(self.x.shape, self.W, dout, **self.options)
 
-    def backward_params(self, dout: Array, /) -> None:
+    def backward_params(self, dout: Array) -> None:
         """Set `dW` and `db` only. The first layer of a network needs no derivative with respect to its input."""
         self.dW = self.functions.by_filters(self.x, self.W.shape, dout, **self.options)
         self.db = namespace(dout=dout).sum(dout, axis=(0, 2, 3))

@@ -50,10 +50,10 @@ class Dropout(Layer):
     array([[2., 0., 2.]])
     """
 
-    def __init__(self, rate: float, mask: Array | None = None, /) -> None:
+    def __init__(self, rate: float, mask: Array | None = None) -> None:
         self.rate, self.mask = check_number("Dropout: rate", rate, "from 0 to below 1"), mask
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The kept units of `x`, scaled, and zeros, in the shape and floating dtype of `x`."""
         xp = namespace(x=x, mask=self.mask)
         check_floating(xp, "Dropout", x=x)
@@ -68,7 +68,7 @@ class Dropout(Layer):
                 )
         return self._keep(x)
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         return self._keep(dout)
 

@@ -54,12 +54,12 @@ class Embedding(Layer):
            [101., 101.]])
     """
 
-    def __init__(self, W: Array, /) -> None:
+    def __init__(self, W: Array) -> None:
         if W.ndim != 2:
             raise ValueError(f"Embedding: W has shape {tuple(W.shape)}; expected (V, D), a row for each id")
         self.W = W
 
-    def forward(self, ids: Array, /) -> Array:
+    def forward(self, ids: Array) -> Array:
         """The rows of the `ids`.
 
         Parameters
@@ -83,11 +83,11 @@ class Embedding(Layer):
         batch = (-1, *ids.shape[1:]) if ids.ndim else ()  # a traced batch may not know its size
         return xp.reshape(xp.take(self.W, self.ids, axis=0), (*batch, self.W.shape[1]))
 
-    def backward(self, dout: Array, /) -> None:
+    def backward(self, dout: Array) -> None:
         """Set `dW`. Returns None, because there is no derivative with respect to the ids."""
         self.backward_params(dout)
 
-    def backward_params(self, dout: Array, /) -> None:
+    def backward_params(self, dout: Array) -> None:
         """Set `dW`; the same as `backward`."""
         xp = namespace(dout=dout, ids=self.ids)
         V, D = self.W.shape

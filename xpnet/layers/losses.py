@@ -33,6 +33,8 @@ class SoftmaxWithLoss(Loss):
     ----------
     y : array, shape of the scores
         Probabilities, after `forward`.
+    loss : array, shape ()
+        The loss, after `forward`.
     total : int, or array of shape ()
         The sum of the weights of the samples, after `forward`: N, or Σ_n w_n c_n with the weights of the Notes.
     plain : bool
@@ -102,7 +104,7 @@ class SoftmaxWithLoss(Loss):
         self.ignore = None if ignore is None else check_integer("SoftmaxWithLoss: ignore", ignore)
         self.plain = class_weight is None and smoothing == 0 and ignore is None
 
-    def forward(self, x: Array, t: Array, /) -> Array:
+    def forward(self, x: Array, t: Array) -> Array:
         """The loss, an array of shape (), of scores `x` and targets `t`.
 
         Parameters
@@ -125,9 +127,10 @@ class SoftmaxWithLoss(Loss):
             self.mass = xp.sum(self.t, axis=-1, keepdims=True)
         shifted, e = _exponentials(x, xp.max(x, axis=-1, keepdims=True))
         self.y, losses = _softmax_with_losses(e, shifted, xp.sum(e, axis=-1, keepdims=True), self.t, self.share)
-        return xp.sum(losses)
+        self.loss = xp.sum(losses)
+        return self.loss
 
-    def backward(self, dout: Array = 1.0, /) -> Array:
+    def backward(self, dout: Array = 1.0) -> Array:
         """The derivative of the loss with respect to the scores, in the same shape."""
         y = self.y if self.mass is None else self.mass * self.y
         return _difference(y, self.t, dout * self.share)
@@ -245,7 +248,7 @@ class SigmoidWithLoss(Loss):
         super().__init__(weight)
         self.positive_weight = positive_weight
 
-    def forward(self, x: Array, t: Array, /) -> Array:
+    def forward(self, x: Array, t: Array) -> Array:
         """The loss, an array of shape (), of scores `x` and targets `t`.
 
         Parameters
@@ -269,7 +272,7 @@ class SigmoidWithLoss(Loss):
         tail = xp.log1p(xp.exp(-xp.abs(x)))
         return xp.sum((self.yes * xp.maximum(-x, 0.0) + no * xp.maximum(x, 0.0) + self.both * tail) * self.share)
 
-    def backward(self, dout: Array = 1.0, /) -> Array:
+    def backward(self, dout: Array = 1.0) -> Array:
         """The derivative of the loss with respect to the scores, in the same shape."""
         return (self.both * self.y - self.yes) * (dout * self.share)
 
@@ -315,7 +318,7 @@ class IdentityWithLoss(Loss):
     array([[1., 2.]])
     """
 
-    def forward(self, x: Array, t: Array, /) -> Array:
+    def forward(self, x: Array, t: Array) -> Array:
         """The loss, an array of shape (), of outputs `x` and targets `t`, both of shape (N, K) or (K,)."""
         xp = namespace(x=x, t=t, weight=self.weight)
         self.share = _share(xp, "IdentityWithLoss", x, self.weight)
@@ -323,7 +326,7 @@ class IdentityWithLoss(Loss):
         self.error = x - _targets(xp, "IdentityWithLoss", x, t)
         return 0.5 * xp.sum(self.error * self.error * self.share)
 
-    def backward(self, dout: Array = 1.0, /) -> Array:
+    def backward(self, dout: Array = 1.0) -> Array:
         """The derivative of the loss with respect to the outputs, in the same shape."""
         return self.error * (dout * self.share)
 
@@ -362,7 +365,7 @@ class ExponentialWithLoss(Loss):
     array([[ 0., -2.]])
     """
 
-    def forward(self, x: Array, t: Array, /) -> Array:
+    def forward(self, x: Array, t: Array) -> Array:
         """The loss, an array of shape (), of scores `x` and counts `t`.
 
         Parameters
@@ -380,7 +383,7 @@ class ExponentialWithLoss(Loss):
         surprise = xp.log(xp.where(t > 0, t, 1.0)) - x
         return xp.sum((t * surprise + self.error) * self.share)
 
-    def backward(self, dout: Array = 1.0, /) -> Array:
+    def backward(self, dout: Array = 1.0) -> Array:
         """The derivative of the loss with respect to the scores, in the same shape."""
         return self.error * (dout * self.share)
 
@@ -435,7 +438,7 @@ class HuberLoss(Loss):
         super().__init__(weight)
         self.delta = check_number("HuberLoss: delta", delta, "positive and finite")
 
-    def forward(self, x: Array, t: Array, /) -> Array:
+    def forward(self, x: Array, t: Array) -> Array:
         """The loss, an array of shape (), of outputs `x` and targets `t`, both of shape (N, K) or (K,)."""
         xp = namespace(x=x, t=t, weight=self.weight)
         self.share = _share(xp, "HuberLoss", x, self.weight)
@@ -444,7 +447,7 @@ class HuberLoss(Loss):
         self.cut = xp.minimum(xp.maximum(error, -self.delta), self.delta)
         return xp.sum(self.cut * (error - 0.5 * self.cut) * self.share)
 
-    def backward(self, dout: Array = 1.0, /) -> Array:
+    def backward(self, dout: Array = 1.0) -> Array:
         """The derivative of the loss with respect to the outputs, in the same shape."""
         return self.cut * (dout * self.share)
 

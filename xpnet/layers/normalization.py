@@ -86,7 +86,6 @@ class BatchNormalization(Layer):
         beta: Array,
         mean: Array | None = None,
         var: Array | None = None,
-        /,
         *,
         training: bool = True,
         momentum: float = 0.9,
@@ -108,7 +107,7 @@ class BatchNormalization(Layer):
         self.momentum = check_number("BatchNormalization: momentum", momentum, "from 0 to 1")
         self.eps = check_number("BatchNormalization: eps", eps, "positive and finite")
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """Normalize, scale and shift `x`; sets `state`.
 
         Parameters
@@ -149,7 +148,7 @@ class BatchNormalization(Layer):
         after: tuple[Array, ...] = _running(self.mean, self.var, mean, var, old, new, unbiased)
         return after
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`, in the shape of `x`; sets `dgamma` and `dbeta`, too."""
         self.backward_params(dout)
         gamma, s, dgamma, dbeta = (_of_features(v, dout) for v in (self.gamma, self.s, self.dgamma, self.dbeta))
@@ -157,7 +156,7 @@ class BatchNormalization(Layer):
             return _batch_back(dout, self.normalized, gamma, s, dgamma, dbeta, self.m)
         return _product(dout, gamma, s)
 
-    def backward_params(self, dout: Array, /) -> None:
+    def backward_params(self, dout: Array) -> None:
         """Set `dgamma` and `dbeta` only."""
         xp = namespace(dout=dout, gamma=self.gamma)
         dout = dout if dout.ndim > 1 else dout[None, :]
@@ -220,7 +219,7 @@ class LayerNormalization(Layer):
            [ 0.018, -0.022,  0.004]])
     """
 
-    def __init__(self, gamma: Array, beta: Array, /, *, eps: float = 1e-5) -> None:
+    def __init__(self, gamma: Array, beta: Array, *, eps: float = 1e-5) -> None:
         if gamma.ndim < 1 or tuple(beta.shape) != tuple(gamma.shape):
             raise ValueError(
                 f"LayerNormalization: gamma has shape {tuple(gamma.shape)} and beta {tuple(beta.shape)}; "
@@ -230,7 +229,7 @@ class LayerNormalization(Layer):
         self.eps = check_number("LayerNormalization: eps", eps, "positive and finite")
         self.axes = tuple(range(-gamma.ndim, 0))
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """Normalize, scale and shift `x`.
 
         Parameters
@@ -254,7 +253,7 @@ class LayerNormalization(Layer):
         self.normalized, y = _normalized(deviation, self.s, self.gamma, self.beta)
         return y
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`, in the shape of `x`; sets `dgamma` and `dbeta`, too."""
         xp = namespace(dout=dout, gamma=self.gamma)
         self.backward_params(dout)
@@ -262,7 +261,7 @@ class LayerNormalization(Layer):
         mean, along = (xp.mean(v, axis=self.axes, keepdims=True) for v in (g, products))
         return _sample_back(g, self.normalized, self.s, mean, along)
 
-    def backward_params(self, dout: Array, /) -> None:
+    def backward_params(self, dout: Array) -> None:
         """Set `dgamma` and `dbeta` only."""
         xp = namespace(dout=dout, gamma=self.gamma)
         samples = (-1, *self.gamma.shape)

@@ -12,7 +12,7 @@ __all__ = ["AveragePooling", "MaxPooling"]
 class _Pooling(Layer):
     """The base class of both pooling layers: their options, and the gradient from windows back to images."""
 
-    def __init__(self, size: int | Pair, /, *, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
+    def __init__(self, size: int | Pair, *, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         name = type(self).__name__
         self.size = pair(name, "size", size, 1)
         self.stride = self.size if stride is None else pair(name, "stride", stride, 1)
@@ -93,7 +93,7 @@ class MaxPooling(_Pooling):
              [10.,  0.,  0.,  0.]]]])
     """
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The largest values, shape (N, C, rows, columns).
 
         Parameters
@@ -107,7 +107,7 @@ class MaxPooling(_Pooling):
         self.y = xp.max(self.seen, axis=0)
         return self.y
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         xp, shares = namespace(dout=dout, y=self.y), []
         for i in range(self.seen.shape[0]):
@@ -152,7 +152,7 @@ class AveragePooling(_Pooling):
              [1., 1.]]]])
     """
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """The means, shape (N, C, rows, columns).
 
         Parameters
@@ -169,7 +169,7 @@ class AveragePooling(_Pooling):
         self.shape = x.shape
         return sum(places[1:], start=places[0]) / self.count
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         xp = namespace(dout=dout)
         share = dout / self.count

@@ -42,7 +42,7 @@ class Residual(Layer):
     def __init__(self, layers: Sequence[Any], shortcut: Sequence[Any] = ()) -> None:
         self.layers, self.shortcut = layers, shortcut
 
-    def forward(self, x: Array, /) -> Array:
+    def forward(self, x: Array) -> Array:
         """f(x) + g(x)."""
         out = short = x
         for layer in self.layers:
@@ -57,7 +57,7 @@ class Residual(Layer):
         self.state = tuple(array for layer in self._both() for array in layer.state)
         return out + short
 
-    def backward(self, dout: Array, /) -> Array:
+    def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""
         through = short = dout
         for layer in reversed(self.layers):
