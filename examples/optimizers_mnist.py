@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet import SGD, AdaGrad, Adam, Momentum, MultiLayerNet, Nesterov, RMSProp, fit, load_mnist
+from xpnet import SGD, AdaGrad, Adam, Momentum, MultiLayerNet, Nesterov, RMSprop, fit, load_mnist
 from xpnet.plotting import figure
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
@@ -27,7 +27,7 @@ data = (images[:10_000], labels[:10_000]), (test_images[:2_000], test_labels[:2_
 fig, (ax,) = figure(width=6.4, height=4.2)
 window = 30
 loss, accuracy = {}, {}
-for optimizer in (SGD(0.01), Momentum(0.01), Nesterov(0.01), AdaGrad(0.01), RMSProp(0.001), Adam(0.001)):
+for optimizer in (SGD(0.01), Momentum(0.01), Nesterov(0.01), AdaGrad(0.01), RMSprop(0.001), Adam(0.001)):
     name = type(optimizer).__name__
     network = MultiLayerNet(784, [100] * 4, 10)
     history = fit(network, data, optimizer, epochs=6, batch_size=100, progress=False).history

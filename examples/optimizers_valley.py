@@ -4,7 +4,7 @@
 Six optimizers on their way down a long valley, x²/20 + y², from (-7, 2).
 
 The slope across the valley is far steeper than the slope along it. SGD goes from side to side; Momentum rolls like a
-ball, and Nesterov's looks ahead; AdaGrad, RMSProp and Adam give each coordinate a step size of its own. The learning
+ball, and Nesterov's looks ahead; AdaGrad, RMSprop and Adam give each coordinate a step size of its own. The learning
 rates are the book's, where it has one. (Deep Learning from Scratch, section 6.1.)
 
 ::
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from xpnet import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSProp, numerical_gradient
+from xpnet import SGD, AdaGrad, Adam, Momentum, Nesterov, RMSprop, numerical_gradient
 
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 
@@ -29,7 +29,7 @@ def f(p):
 
 start = np.asarray([-7.0, 2.0])
 ways = {}
-for optimizer in (SGD(0.95), Momentum(0.1), Nesterov(0.1), AdaGrad(1.5), RMSProp(0.3), Adam(0.3)):
+for optimizer in (SGD(0.95), Momentum(0.1), Nesterov(0.1), AdaGrad(1.5), RMSprop(0.3), Adam(0.3)):
     params, way = {"p": start}, [start]
     state = optimizer.init(params)
     for _ in range(30):

@@ -17,8 +17,9 @@ from lion import Lion
 
 import xpnet
 from xpnet._array import dtype_name, index_dtype
-from xpnet.optim.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
+from xpnet.optim.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from xpnet.optim.schedules import CosineDecay, StepDecay, WarmUp
+from xpnet.training.describing import to_plain
 
 RNG = np.random.default_rng(0)
 X, T = RNG.normal(size=(8, 3)), RNG.uniform(-0.9, 0.9, size=(8, 2))
@@ -42,9 +43,9 @@ OPTIMIZERS = {
     "adagrad": AdaGrad(0.2),
     "adagrad-eps-0": AdaGrad(0.2, eps=1e-30),
     "adagrad-decay": AdaGrad(0.2, eps=1e-3, weight_decay=0.2),
-    "rmsprop": RMSProp(0.01),
-    "rmsprop-decay": RMSProp(0.02, decay_rate=0.5, eps=1e-2, weight_decay=0.2),
-    "rmsprop-0-cosine": RMSProp(COSINE, decay_rate=0.0, eps=1e-2),
+    "rmsprop": RMSprop(0.01),
+    "rmsprop-decay": RMSprop(0.02, decay_rate=0.5, eps=1e-2, weight_decay=0.2),
+    "rmsprop-0-cosine": RMSprop(COSINE, decay_rate=0.0, eps=1e-2),
     "adam": Adam(0.05),
     "adam-betas": Adam(0.02, beta1=0.5, beta2=0.9, eps=1e-2),
     "adam-betas-0": Adam(0.02, beta1=0.0, beta2=0.0, eps=1e-2),
@@ -54,7 +55,7 @@ OPTIMIZERS = {
     "adamw-decay-clip-warm": AdamW(WARM, weight_decay=0.3, clip_norm=0.1),
 }
 optimizers = pytest.mark.parametrize("name", OPTIMIZERS)
-CLASSES = [SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, AdamW]
+CLASSES = [SGD, Momentum, Nesterov, AdaGrad, RMSprop, Adam, AdamW]
 
 
 def gradient(xp, params, x, t):
@@ -133,7 +134,7 @@ def of_torch(name):
         Momentum: lambda: torch.optim.SGD(params.values(), momentum=ours.momentum, **more),
         Nesterov: lambda: torch.optim.SGD(params.values(), momentum=ours.momentum, nesterov=True, **more),
         AdaGrad: lambda: torch.optim.Adagrad(params.values(), eps=ours.eps, **more),
-        RMSProp: lambda: torch.optim.RMSprop(params.values(), alpha=ours.decay_rate, eps=ours.eps, **more),
+        RMSprop: lambda: torch.optim.RMSprop(params.values(), alpha=ours.decay_rate, eps=ours.eps, **more),
         Adam: lambda: torch.optim.Adam(params.values(), betas=(ours.beta1, ours.beta2), eps=ours.eps, **more),
         AdamW: lambda: torch.optim.AdamW(params.values(), betas=(ours.beta1, ours.beta2), eps=ours.eps, **more),
     }
@@ -167,7 +168,7 @@ def test_the_state_is_pytorchs_by_other_names(lib, name):
         Momentum: {"v": "momentum_buffer"},
         Nesterov: {"v": "momentum_buffer"},
         AdaGrad: {"h": "sum"},
-        RMSProp: {"h": "square_avg"},
+        RMSprop: {"h": "square_avg"},
         Adam: {"m": "exp_avg", "v": "exp_avg_sq"},
         AdamW: {"m": "exp_avg", "v": "exp_avg_sq"},
     }
@@ -222,7 +223,7 @@ def of_optax(name):
         Momentum: lambda: optax.sgd(lr, momentum=ours.momentum),
         Nesterov: lambda: optax.sgd(lr, momentum=ours.momentum, nesterov=True),
         AdaGrad: lambda: optax.adagrad(lr, initial_accumulator_value=0.0, eps=ours.eps),
-        RMSProp: lambda: optax.rmsprop(lr, decay=ours.decay_rate, eps=ours.eps, eps_in_sqrt=False),
+        RMSprop: lambda: optax.rmsprop(lr, decay=ours.decay_rate, eps=ours.eps, eps_in_sqrt=False),
         Adam: lambda: optax.adam(lr, **adam),
         AdamW: lambda: optax.adamw(lr, weight_decay=ours.weight_decay, **adam),
     }
@@ -302,7 +303,7 @@ def book_adam(p, g, mvt, lr=0.3, beta1=0.9, beta2=0.999):
         (lambda t: Momentum(0.1), book_momentum),
         (lambda t: Nesterov(0.1), book_nesterov),
         (lambda t: AdaGrad(1.5, eps=1e-7), book_adagrad),
-        (lambda t: RMSProp(0.1, eps=1e-7), book_rmsprop),
+        (lambda t: RMSprop(0.1, eps=1e-7), book_rmsprop),
         (lambda t: Adam(0.3, eps=1e-7 / math.sqrt(1 - 0.999**t)), book_adam),
     ],
     ids=["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"],
@@ -687,7 +688,7 @@ def test_a_bad_option_of_all_is_an_error(of, options, error, message):
 
 @pytest.mark.parametrize(
     ("of", "option"),
-    [(Momentum, "momentum"), (Nesterov, "momentum"), (RMSProp, "decay_rate"), (Adam, "beta1"), (Adam, "beta2")]
+    [(Momentum, "momentum"), (Nesterov, "momentum"), (RMSprop, "decay_rate"), (Adam, "beta1"), (Adam, "beta2")]
     + [(AdamW, "beta1"), (AdamW, "beta2")],
 )
 @pytest.mark.parametrize("value", [-0.1, 1.0, 2, math.nan])
@@ -696,7 +697,7 @@ def test_a_share_outside_of_0_to_1_is_an_error(of, option, value):
         of(**{option: value})
 
 
-@pytest.mark.parametrize("of", [AdaGrad, RMSProp, Adam, AdamW])
+@pytest.mark.parametrize("of", [AdaGrad, RMSprop, Adam, AdamW])
 @pytest.mark.parametrize("value", [0.0, -1e-8, math.inf, math.nan])
 def test_an_eps_that_is_not_positive_is_an_error(of, value):
     with pytest.raises(ValueError, match=f"^{of.__name__}: eps must be positive and finite, got {value}"):
@@ -723,7 +724,7 @@ def test_a_gradient_of_another_library_is_an_error(lib):
     if lib.backend.name == "numpy":
         return
     params = {"W": lib.asarray([1.0])}
-    for optimizer in (AdaGrad(), RMSProp(), Adam()):
+    for optimizer in (AdaGrad(), RMSprop(), Adam()):
         with pytest.raises(TypeError, match="arrays of different libraries: p is .*, g is numpy.ndarray"):
             optimizer.update(params, {"W": np.asarray([1.0])}, optimizer.init(params))
 
@@ -733,6 +734,57 @@ def test_a_parameter_without_a_gradient_is_an_error():
         params = {"W": np.ones(1), "b": np.ones(1)}
         with pytest.raises(KeyError, match="b"):
             optimizer.update(params, {"W": np.ones(1)}, optimizer.init(params))
+
+
+# The book's form, without state
+
+
+@optimizers
+def test_the_books_form_makes_the_updates_of_the_pure_form(lib, name):
+    dtype = lib.dtypes[0]
+    x, t, optimizer = lib.asarray(X, dtype), lib.asarray(T, dtype), replace(OPTIMIZERS[name])
+    params = given_in(lib, START, dtype)
+    pure, state, given = params, optimizer.init(params), dict(params)
+    for _ in range(3):
+        with lib.here:
+            grads = gradient(lib.xp, params, x, t)
+        assert optimizer.update(given, grads) is None
+        pure, state = optimizer.update(pure, grads, state)
+    for ours, theirs in ((given, pure), (optimizer.state, state)):
+        assert ours.keys() == theirs.keys()
+        for key in theirs:
+            np.testing.assert_array_equal(lib.numpy(ours[key]), lib.numpy(theirs[key]))
+    for key in START:  # the dict has changed, no array has
+        np.testing.assert_array_equal(lib.numpy(params[key]), lib.numpy(lib.asarray(START[key], dtype)))
+
+
+def test_the_state_of_the_books_form_is_no_option():
+    optimizer, new = Adam(0.1), Adam(0.1)
+    optimizer.update({"W": np.ones(2)}, {"W": np.ones(2)})
+    assert new.state is None
+    assert optimizer == new
+    assert hash(optimizer) == hash(new)
+    assert repr(optimizer) == repr(new)
+    assert to_plain(optimizer) == to_plain(new)
+    assert replace(optimizer).state is None
+
+
+@pytest.mark.parametrize("optimizer", [Momentum(0.1), SGD(COSINE), Adam(0.1)])
+def test_the_books_form_takes_one_dict_for_each_optimizer(optimizer):
+    first, other, grads = {"W": np.ones(2)}, {"W": np.ones(2)}, {"W": np.ones(2)}
+    optimizer.update(first, grads)
+    with pytest.raises(ValueError, match=rf"^{type(optimizer).__name__}: params is another dict .*; make a"):
+        optimizer.update(other, grads)
+    assert np.all(other["W"] == 1)
+    optimizer.update(first, grads)
+    assert optimizer.update(other, grads, optimizer.init(other))[0]["W"].shape == (2,)
+
+
+def test_sgd_without_state_takes_any_dict():
+    optimizer, dicts = SGD(0.5), [{"W": np.ones(2)}, {"W": np.zeros(3)}]
+    for params in dicts:
+        optimizer.update(params, {"W": params["W"] + 1})
+    assert [params["W"].tolist() for params in dicts] == [[0, 0], [-0.5, -0.5, -0.5]]
 
 
 # An optimizer of one's own: tests/lion.py is all of it

@@ -3,15 +3,15 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 from .._array import check_floating, device, index_dtype, namespace
 from .._typing import Array, Params, Schedule
 from .._validation import check_number
-from ..backends import backend_of, elementwise, on_arrays_device
+from ..backends import as_array, backend_of, elementwise, on_arrays_device
 from .schedules import number_or_schedule, real
 
-__all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSProp"]
+__all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,13 @@ class Optimizer(ABC):
     clip_norm : float, optional
         The largest norm of the gradient, a positive number. The norm is computed over all parameters together. A
         gradient with a larger norm is scaled down to this norm. Default: no clipping.
+
+    Attributes
+    ----------
+    state : dict of arrays or None
+        The optimizer state after the last call of ``update(params, grads)``, the book's form of an update, which has
+        no argument `state`. None before the first call. It is not part of the optimizer's description: it is neither
+        compared nor saved, and ``update(params, grads, state)`` does not use it.
 
     Notes
     -----
@@ -60,6 +67,12 @@ class Optimizer(ABC):
     >>> params, state = optimizer.update(params, {"W": np.asarray([3.0, -0.1])}, optimizer.init(params))
     >>> params["W"]
     array([0.5, 2.5])
+
+    The book's form changes the dict:
+
+    >>> optimizer.update(params, {"W": np.asarray([3.0, -0.1])})
+    >>> params["W"]
+    array([0., 3.])
     """
 
     lr: float | Schedule = 0.1
@@ -70,6 +83,8 @@ class Optimizer(ABC):
     """The names of the arrays in the optimizer state for each parameter. They have its shape and start at zero."""
     counts: ClassVar[bool] = False
     """Whether the optimizer needs the number of updates even if the learning rate is constant."""
+    state: ClassVar[Params | None] = None
+    _params: ClassVar[Params | None] = None  # the dict that `state` belongs to
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lr", number_or_schedule(f"{type(self).__name__}: lr", self.lr))
@@ -121,31 +136,47 @@ class Optimizer(ABC):
             state["step"] = xp.zeros((), dtype=index_dtype(xp, where), device=where)
         return state
 
+    @overload
+    def update(self, params: Params, grads: Params) -> None: ...
+    @overload
+    def update(self, params: Params, grads: Params, state: Params) -> tuple[Params, Params]: ...
     @on_arrays_device
-    def update(self, params: Params, gradients: Params, state: Params, /) -> tuple[Params, Params]:
-        """Make one update; a pure function.
+    def update(self, params: Params, grads: Params, state: Params | None = None) -> tuple[Params, Params] | None:
+        """Make one update.
+
+        With `state`, this is a pure function. Without `state`, it is the book's ``optimizer.update(params, grads)``:
+        the new parameters are put into the dict `params`, and the optimizer keeps the new state in its attribute
+        `state`.
 
         Parameters
         ----------
         params : dict of arrays
             The parameters.
-        gradients : dict of arrays
+        grads : dict of arrays
             dL/dp for each parameter p, in the shape of p.
-        state : dict of arrays
+        state : dict of arrays, optional
             The optimizer state, from `init` or from the previous update.
 
         Returns
         -------
-        params, state : dict of arrays
+        params, state : dict of arrays, only with `state`
             The new parameters and the new optimizer state.
+
+        Raises
+        ------
+        ValueError
+            Without `state`, if the optimizer has a state that belongs to another dict of parameters.
         """
+        if state is None:
+            self._update_dict(params, grads)
+            return None
         step = state["step"] if self._counting else None
         first = next(iter(params.values()))
         xp = namespace(params=first)
         # NumPy's 0-d results are scalars, and these would widen parameters just as arrays do.
         scales = [xp.astype(s, first.dtype, copy=False) if hasattr(s, "dtype") else s for s in self.scales(step)]
         if self.clip_norm is not None:
-            gradients = _clip({name: gradients[name] for name in params}, self.clip_norm)
+            grads = _clip({name: grads[name] for name in params}, self.clip_norm)
 
         rule = backend_of(first).fuse(self.rule)
 
@@ -155,7 +186,7 @@ class Optimizer(ABC):
             found: tuple[Array, ...] = rule(p, g, *scales, *[state[f"{kind}.{name}"] for kind in self.memory])
             return found
 
-        results = {name: moved(name, p, gradients[name]) for name, p in params.items()}
+        results = {name: moved(name, p, grads[name]) for name, p in params.items()}
         after = {
             f"{kind}.{name}": value
             for name, (_, *kept) in results.items()
@@ -163,6 +194,19 @@ class Optimizer(ABC):
         }
         counter = {} if step is None else {"step": xp.asarray(step + 1)}
         return {name: p for name, (p, *_) in results.items()}, after | counter
+
+    def _update_dict(self, params: Params, grads: Params) -> None:
+        """Make one update of the dict `params`, with the state that the optimizer keeps."""
+        given, slopes = ({name: as_array(a) for name, a in arrays.items()} for arrays in (params, grads))
+        if self.state and self._params is not params:
+            raise ValueError(
+                f"{type(self).__name__}: params is another dict than in the last update(params, grads), whose state "
+                "the optimizer keeps; make a new optimizer for each network, or pass a state"
+            )
+        after, state = self.update(given, slopes, self.init(given) if self.state is None else self.state)
+        params.update(after)
+        for name, value in (("state", state), ("_params", params)):
+            object.__setattr__(self, name, value)  # no option: the dataclass is frozen
 
     @property
     def _counting(self) -> bool:
@@ -221,13 +265,20 @@ class SGD(Optimizer):
     array([0., 2.])
     """
 
+    @overload
+    def update(self, params: Params, grads: Params) -> None: ...
+    @overload
+    def update(self, params: Params, grads: Params, state: Params) -> tuple[Params, Params]: ...
     @on_arrays_device
-    def update(self, params: Params, gradients: Params, state: Params, /) -> tuple[Params, Params]:
-        """Make one update; a pure function."""
+    def update(self, params: Params, grads: Params, state: Params | None = None) -> tuple[Params, Params] | None:
+        """Make one update, as `Optimizer.update` does; without other options than `lr`, with fewer calls."""
+        if state is None:
+            super().update(params, grads)
+            return None
         if callable(self.lr) or self.weight_decay or self.clip_norm is not None:
-            return super().update(params, gradients, state)
+            return super().update(params, grads, state)
         rule = backend_of(next(iter(params.values()))).fuse(self.rule)
-        return {name: rule(p, gradients[name], self.lr)[0] for name, p in params.items()}, state
+        return {name: rule(p, grads[name], self.lr)[0] for name, p in params.items()}, state
 
     @elementwise
     def rule(self, p: Array, g: Array, lr: Array | float) -> tuple[Array]:
@@ -387,8 +438,8 @@ class AdaGrad(Optimizer):
 
 
 @dataclass(frozen=True)
-class RMSProp(Optimizer):
-    """RMSProp: h ← ρ h + (1 - ρ) g², p ← p - lr g / (√h + ε), where g = dL/dp and h starts at 0.
+class RMSprop(Optimizer):
+    """RMSprop: h ← ρ h + (1 - ρ) g², p ← p - lr g / (√h + ε), where g = dL/dp and h starts at 0.
 
     Parameters
     ----------
@@ -414,7 +465,7 @@ class RMSProp(Optimizer):
     Examples
     --------
     >>> import numpy as np
-    >>> optimizer = RMSProp(lr=0.5, decay_rate=0.75)
+    >>> optimizer = RMSprop(lr=0.5, decay_rate=0.75)
     >>> params = {"W": np.asarray([8.0, 8.0])}
     >>> params, state = optimizer.update(params, {"W": np.asarray([2.0, 0.2])}, optimizer.init(params))
     >>> params["W"].round(6), state["h.W"].round(6)
