@@ -122,9 +122,11 @@ def test_labels_and_one_hot_give_the_same_gradient_and_dtype(lib, activation):
 
 def test_gradient_keeps_its_layers_for_the_reader(lib):
     net, x, t = two_layers(lib)
-    assert net.layers == {}
+    fresh = net.layers
+    assert all(fresh[f"Affine{i}"].W is net.params[f"W{i}"] for i in "12")
     net.loss(x, t), net.predict(x), net.accuracy(x, t), net.stack.loss_and_gradient(net.params, x, t)
-    assert net.layers == {}
+    assert net.layers is fresh
+    assert not hasattr(fresh["Affine1"], "dW")
     gradients = net.gradient(x, t)
     assert [(name, type(layer)) for name, layer in net.layers.items()] == [
         ("Affine1", Affine),
@@ -137,6 +139,30 @@ def test_gradient_keeps_its_layers_for_the_reader(lib):
     sigmoid, x, t = two_layers(lib, activation="sigmoid")
     sigmoid.gradient(x, t)
     assert list(sigmoid.layers) == ["Affine1", "Sigmoid1", "Affine2"]
+
+
+def test_layers_have_the_current_parameters(lib):
+    net, x, t = two_layers(lib)
+    net.gradient(x, t)
+    used, last = net.layers, net.last_layer
+    assert net.layers is used
+    assert net.last_layer is net.lastLayer is last
+    assert last.loss == net.loss(x, t)
+    net.params["b2"] = net.params["b2"] + 1.0
+    assert net.layers is not used
+    assert net.layers["Affine2"].b is net.params["b2"]
+    assert net.last_layer is not last
+    scores = x
+    for layer in net.layers.values():  # as the book's gradient does
+        scores = layer.forward(scores)
+    check(lib, scores, lib.numpy(net.predict(x)), max(lib.dtypes), rtol=0)
+    net.last_layer.forward(scores, t)
+    dout = net.last_layer.backward(1)
+    for layer in reversed(list(net.layers.values())):
+        dout = layer.backward(dout)
+    assert tuple(dout.shape) == tuple(x.shape)
+    for name, g in net.stack.loss_and_gradient(net.params, x, t)[1].items():
+        check(lib, getattr(net.layers[f"Affine{name[1]}"], f"d{name[0]}"), lib.numpy(g), max(lib.dtypes), rtol=0)
 
 
 @activations
@@ -267,7 +293,7 @@ def test_data_that_do_not_fit_are_refused(lib):
     if len(lib.dtypes) > 1:
         with pytest.raises(TypeError, match=r"Affine: x is .*float32 but W is .*float64; cast"):
             net.predict(lib.asarray(X, "float32"))
-    assert net.layers == {}
+    assert not hasattr(net.layers["Affine1"], "dW")
 
 
 def test_data_of_another_library_are_refused(lib):
@@ -299,8 +325,8 @@ def test_data_of_another_library_are_refused(lib):
             "TwoLayerNet: weight_init_std must be finite and not negative, got -0.1",
         ),
         (lambda: TwoLayerNet(4, 5, 3, math.nan), "weight_init_std must be finite"),
-        (lambda: MultiLayerNet(4, 5, 3), r"hidden_sizes must be a sequence of integers, such as \[5\]; got 5"),
-        (lambda: MultiLayerNet(4, [0], 3), "MultiLayerNet: hidden_sizes must be an integer of at least 1, got 0"),
+        (lambda: MultiLayerNet(4, 5, 3), r"hidden_size_list must be a sequence of integers, such as \[5\]; got 5"),
+        (lambda: MultiLayerNet(4, [0], 3), "MultiLayerNet: hidden_size_list must be an integer of at least 1, got 0"),
     ],
 )
 def test_sizes_and_names_that_make_no_network_are_refused(build, match):
@@ -351,7 +377,7 @@ def test_a_copy_predicts_the_same_and_leaves_the_record_behind(lib, how):
     with lib.here:
         other = how(net)
     assert type(other) is TwoLayerNet
-    assert other.layers == {}
+    assert not hasattr(other.layers["Affine1"], "dW")
     assert list(net.layers) == ["Affine1", "Relu1", "Affine2"]
     check(lib, other.predict(x), lib.numpy(net.predict(x)), max(lib.dtypes), rtol=0)
     before = lib.numpy(net.predict(x)).copy()

@@ -140,6 +140,7 @@ def check_gradients(
     >>> [(row.name, row.wrong) for row in check_gradients(net, x, np.asarray([0, 2, 1])).rows]
     [('W1', 0), ('b1', 0), ('W2', 0), ('b2', 0)]
     """
+    x = net.as_input(x)
     _, gradients, _ = net.stack.loss_and_gradient(net.params, x, t, noise=noise)
 
     def loss(params: Params) -> Array:

@@ -1,14 +1,14 @@
 """Networks: a `Sequential` with its parameters, and the methods of the book's networks."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Never
 
-from .._array import check_floating, device, dtype_name, from_host, namespace
+from .._array import check_floating, device, dtype_name, from_host, is_floating, namespace
 from .._typing import Array, Params
-from .._validation import check_integer, check_number
+from .._validation import check_integer, check_names, check_number
 from ..backends import on_arrays_device
 from ..functions import softmax_cross_entropy
-from ..layers.base import Layer
+from ..layers.base import Layer, Loss
 from ..numerical import numerical_gradient
 from .activations import activation_of
 from .affine import Dense
@@ -44,13 +44,13 @@ class Network:
         The parameters by name, such as ``net.params["W1"]``.
     state : dict of arrays
         The state of the layers, such as the running means of batch normalization; empty in most networks.
-    layers : dict of layers
-        The layers of the last call of `gradient` by name, such as ``net.layers["Affine1"].dW``. The dict is empty
-        before the first call, and in copies of the network.
     stack : Sequential
         The layers and the loss, as a pure function of the parameters.
     input_shape, output_shape : tuple of int
         The shapes of one sample and of its scores.
+    converts : bool
+        Whether samples of another floating dtype are converted to the dtype of the parameters. True if neither `like`
+        nor `dtype` was given, and for networks from `train` and `load_network`. If False, another dtype is an error.
 
     Examples
     --------
@@ -90,10 +90,11 @@ class Network:
                     f"{name} must be a layer, but its description builds {layer!r}; make its class a subclass of "
                     "xpnet.layers.Layer"
                 )
-        self.layers: dict[str, Any] = {}
+        self.converts = like is None and dtype is None
+        self._pass: _Pass | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "layers": {}}
+        return {**self.__dict__, "_pass": None}
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {tuple(p.shape)}" for name, p in self.params.items())
@@ -105,6 +106,34 @@ class Network:
         """Whether the network has a loss for classification. Then `predict_proba` and `accuracy` are defined."""
         return self.stack.last.classifies
 
+    @property
+    def layers(self) -> dict[str, Any]:
+        """The layers by name, such as ``net.layers["Affine1"].dW``.
+
+        These are the layers of the last call of `gradient`, if the parameters are still the arrays of this call.
+        Otherwise, they are new layers with the current parameters, as for `predict`.
+        """
+        return self._last_pass().layers
+
+    @property
+    def last_layer(self) -> Any:
+        """The loss layer that belongs to `layers`. Its attributes, such as `loss` and `y`, are set by a pass."""
+        return self._last_pass().last
+
+    lastLayer = last_layer  # noqa: N815, the name in chapter 5 of the book; in chapters 6 and 7 it is last_layer
+
+    def _last_pass(self) -> "_Pass":
+        used = self._pass
+        if used is None or [*map(id, used.params.values())] != [*map(id, self.params.values())]:
+            layers = self.stack.layers(self.params, state=self.state or None)
+            self._pass = used = _Pass(dict(self.params), layers, self.stack.loss_layer())
+        return used
+
+    @on_arrays_device
+    def as_input(self, x: Array) -> Array:
+        """`x` in the dtype of the parameters, if `converts` is True and `x` has a floating dtype; otherwise `x`."""
+        return _in_dtype_of(next(iter(self.params.values()), x), x) if self.converts else x
+
     def summary(self) -> str:
         """A table of the layers, with the shapes of their outputs and their numbers of parameters."""
         return self.stack.summary(self.input_shape)
@@ -115,14 +144,15 @@ class Network:
         Parameters
         ----------
         x : array, shape (N, D), (N, ...) with D elements a sample, or one sample (D,)
-            The samples, in the library, device and dtype of `params`. Images must be floats, scaled as in training.
+            The samples, in the library, device and dtype of `params` (see `converts`). Images must be floats, scaled
+            as in training.
 
         Raises
         ------
         TypeError, ValueError
             If the library, device or dtype of `x` is not that of `params`, or if `x` has a wrong shape.
         """
-        return self.stack.predict(self.params, x, state=self.state)
+        return self.stack.predict(self.params, self.as_input(x), state=self.state)
 
     def predict_proba(self, x: Array) -> Array:
         """The probabilities for `x`, in the shape of the scores; the loss defines how they are computed.
@@ -136,7 +166,7 @@ class Network:
 
     def loss(self, x: Array, t: Array) -> Array:
         """The loss on `x` with targets `t`, an array of shape ()."""
-        return self.stack.loss(self.params, x, t, state=self.state)
+        return self.stack.loss(self.params, self.as_input(x), t, state=self.state)
 
     def accuracy(self, x: Array, t: Array) -> Array:
         """The fraction of correct predictions, as the loss defines it: an array of shape (). `t` as in `loss`.
@@ -151,21 +181,31 @@ class Network:
     def gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
         """The gradient of the training loss with respect to each parameter, by backpropagation.
 
-        The call sets `layers` to the layers of this pass, and `state` to the new state. `noise` is the dict of
-        dropout masks from `Sequential.draw`, for a network with dropout.
+        The call sets `layers` and `last_layer` to the layers of this pass, and `state` to the new state. `noise` is
+        the dict of dropout masks from `Sequential.draw`, for a network with dropout.
         """
-        _, gradients, state, layers, _ = self.stack.trace(self.params, x, t, state=self.state, noise=noise)
-        if all(type(gradients[name]) is type(p) for name, p in self.params.items()):  # do not keep traced arrays
-            self.layers, self.state = layers, state
+        params, x = self.params, self.as_input(x)
+        _, gradients, state, layers, last = self.stack.trace(params, x, t, state=self.state, noise=noise)
+        if all(type(gradients[name]) is type(p) for name, p in params.items()):  # do not keep traced arrays
+            self._pass, self.state = _Pass(dict(params), layers, last), state
         return gradients
 
     def numerical_gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
         """The gradient with respect to each parameter, by central differences: slow; use it to check `gradient`."""
+        x = self.as_input(x)
 
         def loss_at(name: str) -> Callable[[Array], Array]:
             return lambda p: self.stack.loss({**self.params, name: p}, x, t, noise=noise, training=True)
 
         return {name: numerical_gradient(loss_at(name), p) for name, p in self.params.items()}
+
+
+class _Pass(NamedTuple):
+    """The layers and the loss layer of a pass, and the parameters that they were made from."""
+
+    params: Params
+    layers: dict[str, Any]
+    last: Loss
 
 
 class TwoLayerNet(Network):
@@ -196,7 +236,7 @@ class TwoLayerNet(Network):
     params : dict of arrays
         'W1' (D, H), 'b1' (H,), 'W2' (H, K), 'b2' (K,).
     layers : dict of layers
-        'Affine1', 'Relu1' (or 'Sigmoid1') and 'Affine2', of the last call of `gradient`.
+        'Affine1', 'Relu1' (or 'Sigmoid1') and 'Affine2', see `Network.layers`.
     stack : Sequential
         The layers and the loss, as a pure function of the parameters.
     output_shape : tuple of int
@@ -251,7 +291,7 @@ class MultiLayerNet(Network):
     ----------
     input_size : int
         The number of features of a sample, D.
-    hidden_sizes : sequence of int
+    hidden_size_list : sequence of int
         The number of units of each hidden layer, such as ``[100, 100, 100]``.
     output_size : int
         The number of classes, or of values to predict, K.
@@ -290,7 +330,7 @@ class MultiLayerNet(Network):
     def __init__(
         self,
         input_size: int,
-        hidden_sizes: Sequence[int],
+        hidden_size_list: Sequence[int],
         output_size: int,
         *,
         activation: str | Description = "relu",
@@ -301,22 +341,34 @@ class MultiLayerNet(Network):
         seed: int | Any = 0,
         like: Array | None = None,
         dtype: Any = None,
+        **others: Never,
     ) -> None:
+        check_names("MultiLayerNet", others, _OF_THE_BOOK)
         input_size = check_integer("MultiLayerNet: input_size", input_size, 1)
         output_size = check_integer("MultiLayerNet: output_size", output_size, 1)
-        if isinstance(hidden_sizes, int):
+        if isinstance(hidden_size_list, int):
             raise TypeError(
-                f"MultiLayerNet: hidden_sizes must be a sequence of integers, such as [{hidden_sizes}]; got "
-                f"{hidden_sizes!r}"
+                f"MultiLayerNet: hidden_size_list must be a sequence of integers, such as [{hidden_size_list}]; got "
+                f"{hidden_size_list!r}"
             )
         layers: list[Description] = []
-        for units in hidden_sizes:
-            layers.append(Dense(check_integer("MultiLayerNet: hidden_sizes", units, 1), weight_init))
+        for units in hidden_size_list:
+            layers.append(Dense(check_integer("MultiLayerNet: hidden_size_list", units, 1), weight_init))
             layers += [BatchNorm()] * batch_norm
             layers.append(activation_of(activation))
             layers += [Dropout(dropout)] * (dropout != 0)
         stack = Sequential(*layers, Dense(output_size, weight_init), loss=loss)
         super().__init__(stack, (input_size,), seed=seed, like=like, dtype=dtype)
+
+
+_OF_THE_BOOK = {
+    "weight_init_std": "weight_init, such as nn.He(), nn.Xavier() or nn.Normal(0.01)",
+    "weight_decay_lambda": "weight_decay to the optimizer, such as SGD(0.01, weight_decay=0.1)",
+    "use_batchnorm": "batch_norm",
+    "use_dropout": "dropout, the rate, such as dropout=0.5",
+    "dropout_ration": "dropout",
+}
+"""What to pass in place of options of the book's networks of chapter 6."""
 
 
 class SimpleNet:
@@ -335,6 +387,8 @@ class SimpleNet:
     ----------
     W : array, shape (2, 3)
         The weights.
+    converts : bool
+        As in `Network`.
 
     References
     ----------
@@ -357,10 +411,12 @@ class SimpleNet:
 
     def __init__(self, *, seed: int | Any = 0, like: Array | None = None, dtype: Any = None) -> None:
         self.W = _place(Normal(1.0)(generator(seed), (2, 3)), like, dtype)
+        self.converts = like is None and dtype is None
 
     @on_arrays_device
     def predict(self, x: Array) -> Array:
         """The scores of `x`, of shape (2,) or (N, 2)."""
+        x = _in_dtype_of(self.W, x) if self.converts else x
         xp = namespace(x=x, W=self.W)
         check_floating(xp, "SimpleNet", x=x, W=self.W)
         return x @ self.W
@@ -371,7 +427,14 @@ class SimpleNet:
 
     def gradient(self, x: Array, t: Array) -> Array:
         """The gradient of the loss with respect to `W`, computed by central differences."""
+        x = _in_dtype_of(self.W, x) if self.converts else x
         return numerical_gradient(lambda W: softmax_cross_entropy(x @ W, t), self.W)
+
+
+def _in_dtype_of(p: Array, x: Array) -> Array:
+    """`x` in the dtype of `p`, if both have real floating dtypes; otherwise `x` itself."""
+    xp = namespace(x=x, params=p)
+    return xp.astype(x, p.dtype) if x.dtype != p.dtype and is_floating(xp, x.dtype) else x
 
 
 def _place(host: Array, like: Array | None, dtype: Any) -> Array:

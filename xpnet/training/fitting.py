@@ -112,8 +112,9 @@ def fit(
         a network with the library, device and dtype of the samples.
     data : ``(x_train, t_train)`` or ``((x_train, t_train), (x_test, t_test))``
         The training set, and optionally the test set: arrays in the library and on the device of the network's
-        parameters, with the samples along the first axis. Targets are in a form that the network's loss takes. Each
-        pair can also be `Shards`, a dataset on disk that is read one buffer at a time.
+        parameters, with the samples along the first axis. The dtype of the samples is that of the parameters; see
+        `Network` for the exception. Targets are in a form that the network's loss takes. Each pair can also be
+        `Shards`, a dataset on disk that is read one buffer at a time.
     test : ``(x_test, t_test)`` or Shards, optional
         The test set, if `data` is only the training set. It is evaluated after each epoch. The optimizer can also be
         the third argument, as in ``fit(network, data, Adam())``.
@@ -431,7 +432,8 @@ def train(
         backend's first device. With several processes on one machine, each process uses a different device of the
         default's kind, or of the kind given by a name without a number, such as "cuda".
     dtype : {"float32", "float64"}, default "float32"
-        The dtype of parameters and arithmetic.
+        The dtype of parameters and arithmetic. Samples of another floating dtype are converted, by the trained
+        network, too.
     hidden_size, activation, weight_init_std : int, str and float, default 50, "relu" and 0.01
         Options of the two-layer network, see `TwoLayerNet`. Leave them out if you pass `network`.
     epochs : int, default 17
@@ -526,6 +528,8 @@ def train(
                 net: Network = _two_layer(sets.train, hidden_size, weight_init_std, activation, rng, like)
             else:
                 net = network if isinstance(network, Network) else _network_of(network, sets, rng, like)
+            if net is not network:
+                net.converts = True  # as the data were: `dtype` is of the run, not of the data
     return _run(net, sets, chosen, options, peers)
 
 

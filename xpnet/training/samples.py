@@ -343,7 +343,7 @@ def samples_of(end: str, data: Dataset, network: Network, *, transformed: bool) 
         ids = None if transformed else network.stack.id_count
         return OnDisk(f"x{end}", data, xp, where, (samples, dtype_name(index) if labels else real), ids)
     x, t = data
-    return InMemory(x, xp.astype(t, index, copy=False) if labels else t)
+    return InMemory(x if transformed else network.as_input(x), xp.astype(t, index, copy=False) if labels else t)
 
 
 def shapes(data: Dataset) -> tuple[tuple[int, ...], tuple[int, ...]]:
