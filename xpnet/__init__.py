@@ -28,6 +28,23 @@ _IMPORTS = [
 _HOME = {name: module for module, name in _IMPORTS if name != "*"}
 _WHOLE = [module for module, name in _IMPORTS if name == "*"]  # modules whose public names are all names of `xpnet`
 
+_OF_THE_BOOK = {
+    "DeepConvNet": "describe it as a Sequential of nn.Conv2d, nn.MaxPool2d, nn.Dense and so on",
+    "MultiLayerNetExtend": "call MultiLayerNet, with batch_norm=True and dropout=0.5",
+    "Pooling": "call MaxPooling((pool_h, pool_w), stride=2)",
+    "SimpleConvNet": "describe it as a Sequential of nn.Conv2d, nn.Relu, nn.MaxPool2d and nn.Dense",
+    "Trainer": "call fit(network, (x_train, t_train), (x_test, t_test), optimizer)",
+    "col2im": "Convolution and MaxPooling take images, and need no such function",
+    "im2col": "Convolution and MaxPooling take images, and need no such function",
+    "mean_squared_error": "the book's function is half the sum of the squared errors, not their mean; call "
+    "sum_squared_error",
+    "shuffle_dataset": "fit shuffles the samples; validation=0.2 keeps a part of them for validation",
+    "simpleNet": "call SimpleNet",
+    "smooth_curve": "History.plot draws the curves of a run",
+    "softmax_loss": "call softmax_cross_entropy",
+}
+"""Names of the book that xpnet does not have, and what to use instead."""
+
 
 def _load(module: str | None) -> Any:
     return importlib.import_module(f"{__name__}.{module}")
@@ -41,6 +58,8 @@ def __getattr__(name: str) -> Any:
         value: Any = sorted({*_HOME, *(name for module in _WHOLE for name in _load(module).__all__)})
     elif not name.startswith("__") and (home := _home(name)):
         value = getattr(_load(home), name)
+    elif name in _OF_THE_BOOK:
+        raise AttributeError(f"xpnet has no {name}; {_OF_THE_BOOK[name]}")
     elif not name.startswith("_") and name in _load("nn").__all__:
         raise AttributeError(f"xpnet has no {name} at its root; write nn.{name}, after: from xpnet import nn")
     else:
