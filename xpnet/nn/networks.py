@@ -434,7 +434,8 @@ class SimpleNet:
 def _in_dtype_of(p: Array, x: Array) -> Array:
     """`x` in the dtype of `p`, if both have real floating dtypes; otherwise `x` itself."""
     xp = namespace(x=x, params=p)
-    return xp.astype(x, p.dtype) if x.dtype != p.dtype and is_floating(xp, x.dtype) else x
+    dtype = getattr(x, "dtype", p.dtype)  # the layers refuse None
+    return xp.astype(x, p.dtype) if dtype != p.dtype and is_floating(xp, dtype) else x
 
 
 def _place(host: Array, like: Array | None, dtype: Any) -> Array:
