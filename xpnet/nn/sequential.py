@@ -4,6 +4,7 @@ A `Sequential` holds no parameters. Its methods are pure functions, so JAX can d
 """
 
 import math
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -160,12 +161,31 @@ class Sequential:
         Returns
         -------
         dict of NumPy arrays, float64
+
+        Raises
+        ------
+        MemoryError
+            If the memory cannot hold the parameters of a layer.
         """
         chosen = choose_weights(self.descriptions)
+
+        def drawn(i: int, shape: Shape) -> tuple[Array, ...]:
+            try:
+                return chosen[i].init(rng, shape)
+            except (MemoryError, ValueError) as error:
+                if isinstance(error, ValueError) and not re.search(
+                    "too big|maximum allowed dimension", str(error), re.I
+                ):
+                    raise
+                raise MemoryError(
+                    f"layer {i + 1}, {self.names[i]}, has more parameters than the memory holds: "
+                    f"{self.descriptions[i].text('weight_init')} after {shape}; choose a smaller layer"
+                ) from None
+
         return {
             name: array
             for i, _, shape in self._inputs(input_shape)
-            for name, array in zip(self.param_names[i], chosen[i].init(rng, shape), strict=True)
+            for name, array in zip(self.param_names[i], drawn(i, shape), strict=True)
         }
 
     def init_state(self, input_shape: Shape, /) -> Params:
