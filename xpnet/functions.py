@@ -337,6 +337,11 @@ def have_class(labels: Array, num_classes: int) -> Array:
 
 
 @elementwise
+def _equal(labels: Array, classes: Array, like: Array) -> Array:
+    return namespace(labels=labels).astype(labels == classes, like.dtype)
+
+
+@elementwise
 def _rows_like(labels: Array, classes: Array, num_classes: int, like: Array) -> Array:
     return _rows(namespace(labels=labels), labels, classes, num_classes, like.dtype)
 
@@ -364,11 +369,14 @@ def are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
     return True
 
 
-def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
-    """Targets in the shape and dtype of the scores `x`: labels become one-hot rows, one-hot rows are only cast."""
+def as_targets(xp: Namespace, where: str, x: Array, t: Array, *, checked: bool = False) -> Array:
+    """Targets in the shape and dtype of the scores `x`: labels become one-hot rows, one-hot rows are only cast.
+
+    `checked` labels are known to have a class, which saves the operations for NaN.
+    """
     if are_labels(xp, where, x, t):
-        classes = x.shape[-1]
-        return _rows_like(*comparable(xp, t, classes), classes, x)
+        labels, classes = comparable(xp, t, x.shape[-1])
+        return _equal(labels, classes, x) if checked else _rows_like(labels, classes, x.shape[-1], x)
     return as_numbers(xp, where, t, x.dtype)
 
 

@@ -89,6 +89,9 @@ class Loss(Layer):
     target_range : tuple of two floats
         The smallest and the largest number that a target, not a label, may be. `fit` and `evaluate` check the
         targets.
+    checked : bool
+        Whether all labels are known to have a class. `fit` checks them before training; otherwise, a label without a
+        class should give NaN.
     plain : bool
         Whether each sample has the weight 1 if `weight` is not given.
     total : int, array of shape (), or None
@@ -116,6 +119,7 @@ class Loss(Layer):
     takes_labels: bool = False
     ignore: int | None = None
     target_range: tuple[float, float] = -math.inf, math.inf
+    checked: bool = False
     plain: bool = True
     total: Any = None
 

@@ -123,7 +123,7 @@ class SoftmaxWithLoss(Loss):
             kept = not_ignored(xp, "SoftmaxWithLoss", x, t, self.ignore)
             self.share = self.share * xp.astype(kept, x.dtype)[..., None]
             t = xp.where(kept, t, xp.zeros_like(t))  # the ignored label may have no class
-        self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
+        self.t = as_targets(xp, "SoftmaxWithLoss", x, t, checked=self.checked)
         self.total = batch_size(x) if self.weight is None else xp.sum(self.weight)
         self.mass = None
         if not self.plain:

@@ -358,16 +358,20 @@ class Sequential:
         noise: Params | None = None,
         weight: Array | None = None,
         over: float | None = None,
+        checked: bool = False,
     ) -> tuple[Array, Params, Params, dict[str, Any], Any]:
         """The loss, the gradients, the new state, and the layer objects and the loss object of the pass.
 
         The loss is the weighted sum over the samples, divided by the sum of their weights. If the samples are a part
-        of a larger mini-batch, the sum is divided by `over`, the sum of all weights.
+        of a larger mini-batch, the sum is divided by `over`, the sum of all weights. `checked` is the attribute of
+        the loss.
         """
         layers = self.layers(params, state=state, noise=noise, training=True)
         for layer in layers.values():
             x = layer.forward(x)
         last = self.loss_layer(weight)
+        if checked:
+            last.checked = True
         loss, dout = last.forward(x, t), last.backward()
         if over is not None:
             times = last.counted(x.shape[0]) / over
