@@ -43,7 +43,8 @@ def update_step(
 ) -> Callable[[Carry, tuple[Array, Array], Params], tuple[Carry, Array]]:
     """One update as a pure function, ``step(carry, batch, noise) -> carry, loss``.
 
-    `batch` is samples and targets, whose labels have been checked. `noise` is the dict of dropout masks, empty without dropout.
+    `batch` is samples and targets, whose labels have been checked. `noise` is the dict of dropout masks, empty
+    without dropout.
     """
 
     def step(carry: Carry, batch: tuple[Array, Array], noise: Params) -> tuple[Carry, Array]:
