@@ -83,7 +83,7 @@ class SoftmaxWithLoss(Loss):
     >>> layer.backward()
     array([[ 0.375, -0.375],
            [-0.125,  0.125],
-           [ 0.   ,  0.   ]])
+           [-0.   ,  0.   ]])
     """
 
     classifies = takes_labels = True
