@@ -222,3 +222,11 @@ def test_the_network_and_the_data_are_left_as_they_were(lib):
     for name, a in held.items():
         np.testing.assert_array_equal(lib.numpy(a), before[name])
         assert name not in net.params or net.params[name] is a
+
+
+def test_a_loss_that_is_not_finite_is_no_wrong_gradient():
+    net = xpnet.TwoLayerNet(4, 5, 3, dtype="float64")
+    with pytest.raises(ValueError, match="^t contains the label 3, but the network has 3 classes"):
+        xpnet.check_gradients(net, np.ones((2, 4)), np.asarray([0, 3]))
+    with pytest.raises(ValueError, match="check_gradients: the loss is nan, which has no gradient"):
+        xpnet.check_gradients(net, np.full((2, 4), np.nan), np.asarray([0, 2]))

@@ -313,13 +313,6 @@ def test_labels_that_the_network_does_not_have_are_refused_in_evaluation(lib):
         evaluate(net, x, t)
 
 
-@pytest.mark.only("cupy")
-def test_a_layer_alone_wraps_ids_on_cupy_as_the_page_on_cuda_says(lib):
-    W = lib.asarray(np.arange(10.0).reshape(5, 2), "float32")
-    found = xpnet.Embedding(W).forward(lib.asarray([7]))
-    np.testing.assert_array_equal(lib.numpy(found), [[4.0, 5.0]])
-
-
 # What people pass
 
 

@@ -238,10 +238,69 @@ def test_one_hot_rows(lib):
             ([2, 0], [[0, 0, 1], [1, 0, 0]]),
             (1, [0, 1, 0]),
             ([[1], [2]], [[[0, 1, 0]], [[0, 0, 1]]]),
-            ([3, -1], np.zeros((2, 3))),
+            ([3, -1, 1], [[np.nan] * 3, [np.nan] * 3, [0, 1, 0]]),
         ]:
             check(lib, xpnet.one_hot(lib.asarray(labels), 3, dtype=getattr(lib.xp, dtype)), expected, dtype)
     assert lib.holds(xpnet.one_hot(lib.asarray([0]), 2))
+    with pytest.raises(
+        TypeError, match="one_hot: dtype must be a real floating dtype, got .*int32; convert the result"
+    ):
+        xpnet.one_hot(lib.asarray([0]), 2, dtype=lib.xp.int32)
+    with pytest.raises(ValueError, match="one_hot: num_classes must be an integer of at least 1, got 0"):
+        xpnet.one_hot(lib.asarray([0]), 0)
+
+
+@pytest.mark.parametrize("label", [3, -1, 255, 2**31 - 1, -(2**31)])
+def test_a_label_without_a_class_is_nan_and_never_a_plausible_number(lib, label):
+    """In a function or loss, which read no values. `fit`, `evaluate` and a network's methods refuse the label."""
+    labels = [1, label, 2]
+    for dtype in lib.dtypes:
+        y = lib.asarray(np.asarray([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4]]), dtype)
+        t = lib.asarray(labels)
+        for function in LABELLED:
+            check(lib, function(y, t), np.nan, dtype)
+            assert not np.isnan(float(function(y[::2, :], t[::2])))
+        layer = xpnet.SoftmaxWithLoss()
+        check(lib, layer.forward(y, t), np.nan, dtype)
+        assert np.isnan(lib.numpy(layer.backward())).tolist() == [[False] * 3, [True] * 3, [False] * 3]
+        assert lib.numpy(xpnet.confusion_matrix(y, t)).tolist() == [[-1] * 3] * 3
+        for options in ({"smoothing": 0.1}, {"class_weight": [1.0, 2.0, 3.0]}, {"ignore": 100}):
+            check(lib, xpnet.SoftmaxWithLoss(**options).forward(y, t), np.nan, dtype)
+
+
+@pytest.mark.parametrize("bad", [[math.nan, 0.0, 1.0], [math.inf, 0.0, 1.0], [-math.inf] * 3])
+def test_scores_that_are_not_finite_have_no_accuracy_and_no_confusion_matrix(lib, bad):
+    with lib.here:
+        y, t = lib.asarray([[0.0, 1.0, 0.5], bad]), lib.asarray([1, 2])
+        check(lib, xpnet.accuracy(y, t), np.nan, max(lib.dtypes))
+        assert lib.numpy(xpnet.confusion_matrix(y, t)).tolist() == [[-1] * 3] * 3
+        check(lib, xpnet.SigmoidWithLoss().accuracy(y, lib.asarray(np.eye(3)[[1, 2]])), np.nan, max(lib.dtypes))
+    masked = lib.asarray([[0.0, 1.0, -math.inf]])  # a class that is ruled out
+    assert float(xpnet.accuracy(masked, lib.asarray([1]))) == 1
+
+
+def test_a_target_row_without_a_positive_number_has_no_class(lib):
+    y = lib.asarray([[0.0, 1.0, 0.5], [0.0, 1.0, 0.5]])
+    for row in ([0.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [math.nan, 1.0, 0.0]):
+        t = lib.asarray([[0.0, 1.0, 0.0], row])
+        check(lib, xpnet.accuracy(y, t), np.nan, max(lib.dtypes))
+        assert lib.numpy(xpnet.confusion_matrix(y, t)).tolist() == [[-1] * 3] * 3
+
+
+@pytest.mark.parametrize("ignore", [-1, 2, 255])
+def test_ignored_labels_are_left_out_of_accuracy_and_confusion_matrix(lib, ignore):
+    y = np.asarray([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.5, 0.3, 0.2], [0.3, 0.3, 0.4]])
+    t = np.asarray([1, ignore, 1, ignore])
+    for dtype in lib.dtypes:
+        scores, labels = lib.asarray(y, dtype), lib.asarray(t)
+        check(lib, xpnet.accuracy(scores, labels, ignore=ignore), 0.5, dtype)
+        found = xpnet.confusion_matrix(scores, labels, ignore=ignore)
+        assert lib.numpy(found).tolist() == [[0, 0, 0], [1, 1, 0], [0, 0, 0]]
+        all_ignored = lib.asarray(np.full(4, ignore))
+        check(lib, xpnet.accuracy(scores, all_ignored, ignore=ignore), np.nan, dtype)
+        check(lib, xpnet.SoftmaxWithLoss(ignore=ignore).accuracy(scores, labels), 0.5, dtype)
+        with pytest.raises(ValueError, match=f"accuracy: ignore={ignore} is a label, but t is one-hot"):
+            xpnet.accuracy(scores, scores, ignore=ignore)
 
 
 # What is refused

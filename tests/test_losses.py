@@ -123,7 +123,8 @@ def their_softmax(x, t, weight=None, class_weight=None, smoothing=0.0, ignore=No
     if t.ndim == 1:
         counts = torch.where(t == ignore, 0.0, counts[torch.where(t == ignore, 0, t)])
     else:
-        counts = t @ counts
+        mass = t.sum(-1)
+        counts = torch.where(mass == 0, 1.0, t @ counts / mass)
     weight = torch.ones_like(x[:, 0]) if weight is None else weight
     return (weight * cross_entropy(x, t, reduction="none", **options)).sum() / (weight * counts).sum()
 
@@ -485,6 +486,15 @@ def test_smoothing_spreads_a_part_of_the_target_evenly(lib):
         for s in (0.0, 0.1, 0.9):
             smooth = SoftmaxWithLoss(smoothing=s)
             same(lib, dtype, smooth, SoftmaxWithLoss(), other_t=(1 - s) * ONE_HOT + s / 4)
+
+
+def test_equal_class_weights_change_nothing_whatever_the_targets_sum_to(lib):
+    for t in (LABELS, P, MULTI_HOT):
+        for dtype in lib.dtypes:
+            x, t_of, ones = lib.asarray(SCORES, dtype), lib.asarray(t), lib.asarray(np.ones(4), dtype)
+            plain, weighed = SoftmaxWithLoss(), SoftmaxWithLoss(class_weight=ones)
+            check(lib, weighed.forward(x, t_of), lib.numpy(plain.forward(x, t_of)), dtype)
+            check(lib, weighed.backward(), lib.numpy(plain.backward()), dtype, atol=atol_of(dtype))
 
 
 def test_one_hot_targets_are_their_labels_with_any_options(lib):

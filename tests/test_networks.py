@@ -487,3 +487,50 @@ def test_copies_of_simple_net_predict_the_same():
     net, x = SimpleNet(dtype="float64"), np.asarray([0.6, 0.9])
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         np.testing.assert_array_equal(other.predict(x), net.predict(x))
+
+
+def test_a_network_refuses_a_label_without_a_class_or_its_loss_is_nan(lib):
+    """It reads the label only where that waits for no device and computes no graph."""
+    x, bad = lib.asarray(np.ones((3, 4)), "float32"), lib.asarray([0, 7, 2])
+    net = TwoLayerNet(4, 5, 3, like=x)
+    calls = [net.loss, net.accuracy, lambda x, t: net.gradient(x, t)["W2"]]
+    if lib.backend.can_read(x):
+        for call in [*calls, net.numerical_gradient]:
+            with pytest.raises(ValueError, match=r"^t contains the label 7, but the network has 3 classes"):
+                call(x, bad)
+    else:
+        for call in calls:
+            assert np.isnan(lib.numpy(call(x, bad))).any()
+    good = lib.asarray([0, 1, 2])
+    net.params = {name: p * math.nan for name, p in net.params.items()}
+    assert np.isnan(float(net.loss(x, good)))  # not because of a label
+
+
+@pytest.mark.only("jax", "torch")
+def test_a_traced_label_is_not_read(lib):
+    x, bad = lib.asarray(np.ones((3, 4)), "float32"), lib.asarray([0, 7, 2])
+    net = TwoLayerNet(4, 5, 3, like=x)
+    if lib.backend.name == "jax":
+        import jax
+
+        assert np.isnan(float(jax.jit(net.loss)(x, bad)))
+        each = jax.vmap(net.loss)(x, bad)
+    else:
+        import torch
+
+        each = torch.vmap(net.loss)(x, bad)
+    assert np.isnan(lib.numpy(each)).tolist() == [False, True, False]
+
+
+def test_the_books_first_network_refuses_a_label_without_a_class():
+    net = SimpleNet(dtype="float64")
+    for call in (net.loss, net.gradient):
+        with pytest.raises(ValueError, match=r"^t contains the label 3, but the network has 3 classes"):
+            call(np.ones((2, 2)), np.asarray([0, 3]))
+
+
+@pytest.mark.parametrize("wrong", [5, -1])
+def test_an_id_without_a_row_gives_nan_and_never_the_row_of_another(lib, wrong):
+    layer = xpnet.layers.Embedding(lib.asarray(np.arange(10.0).reshape(5, 2)))
+    found = lib.numpy(layer.forward(lib.asarray([[4, wrong]])))
+    np.testing.assert_array_equal(found, [[[8, 9], [np.nan, np.nan]]])

@@ -46,7 +46,7 @@ def test_an_epoch_from_disk_has_every_sample_once_with_its_target_and_can_begin_
     sizes = [size for size, end in zip(sizes, np.cumsum(sizes), strict=True) if end < count]
     t = np.arange(count)
     x = np.repeat(t[:, None].astype("float32"), 2, axis=1)
-    samples = OnDisk("x", Shards(*cut(x, t, sizes), buffer=buffer), np, "cpu", ("float32", "int64"), None)
+    samples = OnDisk("", Shards(*cut(x, t, sizes), buffer=buffer), np, "cpu", ("float32", "int64"), None)
     units = samples.units[data.draw(st.lists(st.sampled_from(list(samples.units)), unique=True, min_size=1))]
     wanted = np.sort(np.concatenate([np.arange(*samples.shards._edges[[u, u + 1]]) for u in units]))
 

@@ -131,10 +131,12 @@ def test_any_batch_size_uses_every_sample(batch_size):
 
     fit(net, (x, np.zeros((12, 1))), epochs=2, batch_size=batch_size, transform=record, progress=False)
     updates = -(-12 // batch_size)
-    assert len(rows) == 2 * updates
-    for epoch in (rows[:updates], rows[updates:]):
+    evaluated, epochs = rows[:: updates + 1], (rows[1 : 1 + updates], rows[2 + updates : -1])
+    assert evaluated == 3 * [list(range(12))]
+    for epoch in epochs:
+        assert len(epoch) == updates
         assert sorted(sum(epoch, [])) == list(range(12))
-    assert sum(rows[:updates], []) != sum(rows[updates:], [])
+    assert sum(epochs[0], []) != sum(epochs[1], [])
 
 
 def test_mnist_stays_uint8_until_its_batch_is_drawn(lib, tmp_path, monkeypatch):

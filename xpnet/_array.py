@@ -16,9 +16,12 @@ _NAMESPACES: dict[type, Namespace] = {}
 """The namespace for each array type. This look-up takes a tenth of the time of `array_api_compat`'s search, and a
 training step needs about a dozen look-ups."""
 
+_REQUIRED = {"x", "t", "y", "ids", "dout"}
+"""The names of arguments that are never optional, so None is an error."""
+
 
 def namespace(**arrays: Array) -> Namespace:
-    """The common array-API namespace of all `arrays`; ``None`` is ignored.
+    """The common array-API namespace of all `arrays`; ``None`` is ignored, except for `_REQUIRED` arguments.
 
     The keywords are the argument names of the caller, for the error message.
 
@@ -38,6 +41,8 @@ def namespace(**arrays: Array) -> Namespace:
     xp = where = None
     for name, array in arrays.items():
         if array is None:
+            if name in _REQUIRED:
+                raise TypeError(f"{name} must be an array, got None")
             continue
         try:
             found = _NAMESPACES[type(array)]
@@ -58,14 +63,28 @@ def namespace(**arrays: Array) -> Namespace:
 
 
 def _find(name: str, array: Array) -> Namespace:
+    way = next((way for attribute, way in _WAYS.items() if hasattr(type(array), attribute)), None)
     try:
-        xp = _NAMESPACES[type(array)] = array_namespace(array)
-        return xp
+        if way is None or (hasattr(array, "__array_namespace__") and not hasattr(array, "__array_finalize__")):
+            xp = _NAMESPACES[type(array)] = array_namespace(array)
+            return xp
     except TypeError:
-        raise TypeError(
-            f"{name} must be an array of an array-API library (NumPy, CuPy, PyTorch, JAX, ...), "
-            f"got {_kind(array)}; convert it first, such as numpy.asarray({name}, dtype='float32')"
-        ) from None
+        pass
+    to = "" if name[:1] == "t" else ", dtype='float32'"
+    way = (way or f"numpy.asarray({{name}}{to})").format(name=name)
+    raise TypeError(
+        f"{name} must be an array of an array-API library (NumPy, CuPy, PyTorch, JAX, ...), "
+        f"got {_kind(array)}; convert it first, such as {way}"
+    )
+
+
+_WAYS = {
+    "toarray": "{name}.toarray()",  # a sparse matrix of SciPy
+    "to_numpy": "{name}.to_numpy()",  # a table or column of pandas or Polars
+    "getA1": "numpy.asarray({name})",  # numpy.matrix, whose * is a matrix product
+    "filled": "{name}.filled(0)",  # a masked array, of which some functions would ignore the mask
+}
+"""The conversion of a kind that is no array, or one that computes in another way, by an attribute of the kind."""
 
 
 def _kind(array: Array) -> str:
@@ -103,6 +122,12 @@ def is_floating(xp: Namespace, dtype: Any) -> bool:
 def is_integral(xp: Namespace, dtype: Any) -> bool:
     """Whether `dtype` is a signed or unsigned integer dtype of `xp`."""
     return bool(xp.isdtype(dtype, "integral"))
+
+
+@cache
+def is_real(xp: Namespace, dtype: Any) -> bool:
+    """Whether `dtype` is a dtype of real numbers of `xp`, or bool: what a target that is no label may be."""
+    return bool(xp.isdtype(dtype, ("bool", "integral", "real floating")))
 
 
 _INDEX_DTYPES: dict[tuple[Namespace, str], Any] = {}

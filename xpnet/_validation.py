@@ -1,4 +1,4 @@
-"""Checks of options: a function for integers and one for floats. Both return a Python number, or raise an error.
+"""Checks of options: integers, floats and flags. They return a Python number or bool, or raise an error.
 
 A NumPy scalar becomes a Python number, because NumPy scalars would convert float32 arrays to float64.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
-__all__ = ["check_integer", "check_names", "check_number"]
+__all__ = ["check_flag", "check_integer", "check_names", "check_number"]
 
 _RANGES: dict[str, Callable[[float], bool]] = {
     "finite": lambda x: True,
@@ -19,6 +19,33 @@ _RANGES: dict[str, Callable[[float], bool]] = {
     "from 0 to 1": lambda x: 0 <= x <= 1,
     "above 0 and at most 1": lambda x: 0 < x <= 1,
 }
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value`, True or False, as a Python bool.
+
+    Text is an error, because every text except "" would count as True.
+
+    Parameters
+    ----------
+    name : str
+        The name of the argument, for the error message, as in `check_integer`.
+    value : bool, or a bool of another library
+        The value.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a bool.
+
+    Examples
+    --------
+    >>> check_flag("progress", False)
+    False
+    """
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_integer(name: str, value: Any, least: int | None = None) -> int:

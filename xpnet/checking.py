@@ -1,5 +1,6 @@
 """The gradient check: compare the gradients of backpropagation with numerical gradients."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +118,8 @@ def check_gradients(
 
     Raises
     ------
+    ValueError
+        If the loss is not finite, such as with a label without a class.
     GradientError
         If a gradient is wrong. The attribute ``report`` of the error is the `GradientCheck`.
 
@@ -141,7 +144,12 @@ def check_gradients(
     [('W1', 0), ('b1', 0), ('W2', 0), ('b2', 0)]
     """
     x = net.as_input(x)
-    _, gradients, _ = net.stack.loss_and_gradient(net.params, x, t, noise=noise)
+    at, gradients, _ = net.stack.loss_and_gradient(net.params, x, t, noise=noise)
+    if not math.isfinite(float(at)):
+        net.loss(x, t)  # or an error of its labels
+        raise ValueError(
+            f"check_gradients: the loss is {float(at)}, which has no gradient; look for it in x, t and params"
+        )
 
     def loss(params: Params) -> Array:
         first, xp = next(iter(params.values())), namespace(x=x)

@@ -1,7 +1,21 @@
 """Functions of arrays: activations, losses and labels. The result has the library and device of the arguments."""
 
-from ._array import as_floating, check_floating, device, index_dtype, is_integral, namespace
+import math
+
+from ._array import (
+    as_floating,
+    check_floating,
+    device,
+    dtype_name,
+    find_dtype,
+    index_dtype,
+    is_floating,
+    is_integral,
+    is_real,
+    namespace,
+)
 from ._typing import Array, Namespace
+from ._validation import check_integer
 from .backends import as_array, elementwise, on_arrays_device
 
 __all__ = [
@@ -266,8 +280,8 @@ def one_hot(t: Array, num_classes: int, *, dtype: object = None) -> Array:
     Parameters
     ----------
     t : array of integer dtype, shape (...)
-        Labels from 0 to `num_classes` - 1. A label out of range gives a row of zeros: this function does not check
-        values. `fit` and `evaluate` check them.
+        Labels from 0 to `num_classes` - 1. A label out of range gives a row of NaN: this function does not read
+        values. `fit`, `evaluate` and the methods of `Network` refuse such labels.
     num_classes : int
         The number of classes, K.
     dtype : real floating dtype of `t`'s library, optional
@@ -280,7 +294,9 @@ def one_hot(t: Array, num_classes: int, *, dtype: object = None) -> Array:
     Raises
     ------
     TypeError
-        If `t` is not an integer array.
+        If `t` is not an integer array, or if `dtype` is not a real floating dtype.
+    ValueError
+        If `num_classes` is smaller than 1.
 
     Examples
     --------
@@ -289,16 +305,22 @@ def one_hot(t: Array, num_classes: int, *, dtype: object = None) -> Array:
     array([[0., 0., 1.],
            [1., 0., 0.]])
     """
-    xp = namespace(t=t)
+    xp, num_classes = namespace(t=t), check_integer("one_hot: num_classes", num_classes, 1)
     if dtype is None:
         dtype = xp.__array_namespace_info__().default_dtypes(device=device(t))["real floating"]
+    dtype = find_dtype(xp, dtype, device(t))
+    if not is_floating(xp, dtype):
+        raise TypeError(
+            f"one_hot: dtype must be a real floating dtype, got {dtype_name(dtype)}; convert the result, such as "
+            "xp.astype(rows, xp.int64)"
+        )
     if not is_integral(xp, t.dtype):
         raise TypeError(f"one_hot: t must hold integer labels, got {t.dtype} of shape {tuple(t.shape)}")
-    labels, classes = _comparable(xp, t, num_classes)
-    return xp.astype(labels == classes, dtype)
+    labels, classes = comparable(xp, t, num_classes)
+    return _rows(xp, labels, classes, num_classes, dtype)
 
 
-def _comparable(xp: Namespace, t: Array, num_classes: int) -> tuple[Array, Array]:
+def comparable(xp: Namespace, t: Array, num_classes: int) -> tuple[Array, Array]:
     """The labels, shape (..., 1), and the indices of all classes, shape (K,).
 
     Both arrays have the library's index dtype: a class index above 255 does not fit uint8, and PyTorch cannot compare
@@ -310,13 +332,27 @@ def _comparable(xp: Namespace, t: Array, num_classes: int) -> tuple[Array, Array
     return (t if t.dtype == index else xp.astype(t, index))[..., None], classes
 
 
+def _rows(xp: Namespace, labels: Array, classes: Array, num_classes: int, dtype: object) -> Array:
+    """1 where `labels` and `classes` are equal, else 0. A row of NaN, and so a loss of NaN, for any other label."""
+    return xp.where(have_class(labels, num_classes), xp.astype(labels == classes, dtype), math.nan)
+
+
+def have_class(labels: Array, num_classes: int) -> Array:
+    """Whether labels of a signed dtype are from 0 to ``num_classes - 1``."""
+    return labels // num_classes == 0  # one operation less than two comparisons
+
+
 @elementwise
 def _equal(labels: Array, classes: Array, like: Array) -> Array:
-    """1 where `labels` and `classes` are equal, else 0, in the dtype of `like`."""
     return namespace(labels=labels).astype(labels == classes, like.dtype)
 
 
-def _are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
+@elementwise
+def _rows_like(labels: Array, classes: Array, num_classes: int, like: Array) -> Array:
+    return _rows(namespace(labels=labels), labels, classes, num_classes, like.dtype)
+
+
+def are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
     """Whether `t` holds integer labels, not one-hot rows; an error if the shape or dtype of `t` is neither."""
     labels, one_hots = tuple(x.shape[:-1]), tuple(x.shape)
     if t.ndim == x.ndim:
@@ -339,15 +375,60 @@ def _are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
     return True
 
 
-def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
-    """Targets in the shape and dtype of the scores `x`: labels become one-hot rows, one-hot rows are only cast."""
-    if _are_labels(xp, where, x, t):
-        return _equal(*_comparable(xp, t, x.shape[-1]), x)
-    return t if t.dtype == x.dtype else xp.astype(t, x.dtype)
+def as_targets(xp: Namespace, where: str, x: Array, t: Array, *, checked: bool = False) -> Array:
+    """Targets in the shape and dtype of the scores `x`: labels become one-hot rows, one-hot rows are only cast.
+
+    `checked` labels are known to have a class, which saves the operations for NaN.
+    """
+    if are_labels(xp, where, x, t):
+        labels, classes = comparable(xp, t, x.shape[-1])
+        return _equal(labels, classes, x) if checked else _rows_like(labels, classes, x.shape[-1], x)
+    return as_numbers(xp, where, t, x.dtype)
+
+
+def as_numbers(xp: Namespace, where: str, t: Array, dtype: object) -> Array:
+    """Targets that are no labels, in `dtype`; an error if they are not real numbers."""
+    if t.dtype == dtype:
+        return t
+    if not is_real(xp, t.dtype):
+        raise TypeError(
+            f"{where}: t must hold real numbers, got {t.dtype} of shape {tuple(t.shape)}; convert it first"
+        )
+    return xp.astype(t, dtype)
+
+
+def not_ignored(xp: Namespace, where: str, x: Array, t: Array, ignore: int) -> Array:
+    """False for the labels `t` that are equal to `ignore`, and True for the others.
+
+    An error if `t` is not labels, or if their dtype cannot hold `ignore`.
+    """
+    if not are_labels(xp, where, x, t):
+        raise ValueError(
+            f"{where}: ignore={ignore} is a label, but t is one-hot, shape {tuple(t.shape)}; "
+            "pass labels, or a weight of 0 for each sample to ignore"
+        )
+    index = index_dtype(xp, device(t))
+    held = [xp.iinfo(dtype) for dtype in (t.dtype, index)]
+    low, high = max(info.min for info in held), min(info.max for info in held)
+    if not low <= ignore <= high:
+        raise ValueError(
+            f"{where}: ignore={ignore}, but labels t of {t.dtype} go from {low} to {high}; "
+            "pass the value that it has in this dtype (-1 in uint8 is 255), or labels of another dtype"
+        )
+    return xp.astype(t, index, copy=False) != ignore
+
+
+def check_labels(name: str, least: int, most: int, classes: int, of: str = "the network") -> None:
+    """Raise an error if labels between `least` and `most` contain a label without a class."""
+    if least < 0 or most >= classes:
+        raise ValueError(
+            f"{name} contains the label {least if least < 0 else most}, but {of} has {classes} classes "
+            f"(labels 0 to {classes - 1})"
+        )
 
 
 @on_arrays_device
-def accuracy(y: Array, t: Array) -> Array:
+def accuracy(y: Array, t: Array, *, ignore: int | None = None) -> Array:
     """The fraction of samples whose largest score is at the class of the target.
 
     Parameters
@@ -355,11 +436,14 @@ def accuracy(y: Array, t: Array) -> Array:
     y : array of real floating dtype, shape (N, K) or (K,)
         Scores or probabilities.
     t : array, integer labels of shape (N,) or (), or one-hot of `y`'s shape
+    ignore : int, optional
+        A label to ignore: samples with this label are left out.
 
     Returns
     -------
     array, shape (), dtype of `y`
-        Between 0 and 1.
+        Between 0 and 1. NaN if a sample has no class: its label is out of range, its one-hot row has no positive
+        number, or its largest score is NaN or infinite. NaN, too, if all samples are ignored.
 
     Raises
     ------
@@ -374,19 +458,23 @@ def accuracy(y: Array, t: Array) -> Array:
     >>> y = np.asarray([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
     >>> print(accuracy(y, np.asarray([1, 0, 0, 0])))
     0.75
+    >>> print(accuracy(y, np.asarray([1, 0, -1, 0]), ignore=-1))
+    1.0
     """
     xp = namespace(y=y, t=t)
     check_floating(xp, "accuracy", y=y)
     check_batch("accuracy", "y", y)
-    if _are_labels(xp, "accuracy", y, t):
-        labels = xp.astype(t, index_dtype(xp, device(y)), copy=False)
-    else:
-        labels = _largest(xp, as_targets(xp, "accuracy", y, t))
-    return xp.mean(xp.astype(_largest(xp, y) == labels, y.dtype))
+    labels, found, known = _classes(xp, "accuracy", y, t)
+    right = xp.where(known, xp.astype(found == labels, y.dtype), math.nan)
+    if ignore is None:
+        return xp.mean(right)
+    kept = not_ignored(xp, "accuracy", y, t, ignore)
+    count = xp.sum(xp.astype(kept, y.dtype))
+    return xp.sum(xp.where(kept, right, 0.0)) / xp.where(count == 0, math.nan, count)
 
 
 @on_arrays_device
-def confusion_matrix(y: Array, t: Array) -> Array:
+def confusion_matrix(y: Array, t: Array, *, ignore: int | None = None) -> Array:
     """Count the samples of each class i that have their largest score at class j.
 
     Parameters
@@ -394,12 +482,14 @@ def confusion_matrix(y: Array, t: Array) -> Array:
     y : array of real floating dtype, shape (N, K)
         Scores or probabilities.
     t : array, integer labels of shape (N,), or one-hot of `y`'s shape
+    ignore : int, optional
+        A label to ignore: samples with this label are not counted.
 
     Returns
     -------
     array of the library's index dtype, shape (K, K)
         Rows are the classes of the targets `t`. Columns are the predicted classes of `y`. The diagonal counts the
-        correct predictions.
+        correct predictions. All elements are -1 if a sample has no class, see `accuracy`.
 
     Raises
     ------
@@ -421,21 +511,36 @@ def confusion_matrix(y: Array, t: Array) -> Array:
     check_batch("confusion_matrix", "y", y)
     if y.ndim != 2:
         raise ValueError(f"confusion_matrix: y must be a batch (N, K), got shape {tuple(y.shape)}")
-    classes, index = y.shape[1], index_dtype(xp, device(y))
-    labels = (
-        t if _are_labels(xp, "confusion_matrix", y, t) else _largest(xp, as_targets(xp, "confusion_matrix", y, t))
+    labels, found, known = _classes(xp, "confusion_matrix", y, t)
+    if ignore is not None:
+        kept = not_ignored(xp, "confusion_matrix", y, t, ignore)
+        labels, known = xp.where(kept, labels, y.shape[1]), known | ~kept  # a row of zeros
+    right, guessed = (
+        xp.astype(k == classes, classes.dtype)
+        for k, classes in (comparable(xp, k, y.shape[1]) for k in (labels, found))
     )
-    right, found = (one_hot(k, classes, dtype=index) for k in (labels, _largest(xp, y)))
-    return xp.matrix_transpose(right) @ found
+    return xp.where(xp.all(known), xp.matrix_transpose(right) @ guessed, -1)
+
+
+def _classes(xp: Namespace, where: str, y: Array, t: Array) -> tuple[Array, Array, Array]:
+    """The classes of the targets, the predicted classes, and whether a sample has both."""
+    if are_labels(xp, where, y, t):
+        labels = xp.astype(t, index_dtype(xp, device(y)), copy=False)
+    else:
+        targets = as_targets(xp, where, y, t)
+        labels = _largest(xp, xp.where(targets <= 0, -math.inf, targets))
+    found = _largest(xp, y)
+    return labels, found, have_class(labels, y.shape[-1]) & (found != y.shape[-1])
 
 
 def _largest(xp: Namespace, y: Array) -> Array:
-    """The index of the largest score; of equal scores, the first.
+    """The index of the largest score; of equal scores, the first. K if the largest score is NaN or infinite.
 
     `argmax` is not used: array-api-strict returns int64 from `argmax` even on its device that has no int64.
     """
     classes = xp.arange(y.shape[-1], dtype=index_dtype(xp, device(y)), device=device(y))
-    best = xp.where(y == xp.max(y, axis=-1, keepdims=True), classes, y.shape[-1])
+    top = xp.max(y, axis=-1, keepdims=True)
+    best = xp.where((y == top) & xp.isfinite(top), classes, y.shape[-1])
     return xp.min(best, axis=-1)
 
 
@@ -498,7 +603,7 @@ def sum_squared_error(y: Array, t: Array) -> Array:
     check_batch("sum_squared_error", "y", y)
     if tuple(t.shape) != tuple(y.shape):
         raise ValueError(f"sum_squared_error: t has shape {tuple(t.shape)}, expected that of y, {tuple(y.shape)}")
-    error = y - (t if t.dtype == y.dtype else xp.astype(t, y.dtype))
+    error = y - as_numbers(xp, "sum_squared_error", t, y.dtype)
     return xp.sum(error * error) / (2 * batch_size(y))
 
 

@@ -4,7 +4,7 @@
 faster.
 """
 
-from .arrays import as_array, elementwise, read_all, to_numpy
+from .arrays import as_array, elementwise, is_nan, read_all, to_numpy, value_ranges
 from .base import Backend, Draw, Functions
 from .cupy import on_arrays_device
 from .registry import BACKENDS, BackendUnavailable, backend_of, get_backend, not_installed
@@ -19,8 +19,10 @@ __all__ = [
     "backend_of",
     "elementwise",
     "get_backend",
+    "is_nan",
     "not_installed",
     "on_arrays_device",
     "read_all",
     "to_numpy",
+    "value_ranges",
 ]

@@ -1,17 +1,18 @@
 """Functions for the arrays of every library."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from .._array import device, index_dtype, is_floating, namespace
 from .._typing import Array
 from .base import HostArray
 from .cupy import on_arrays_device
 from .registry import backend_of
 
-__all__ = ["as_array", "elementwise", "read_all", "to_numpy"]
+__all__ = ["as_array", "elementwise", "is_nan", "read_all", "to_numpy", "value_ranges"]
 
 
 def as_array(x: Any) -> Array:
@@ -61,6 +62,37 @@ def elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
 def read_all(values: list[Array]) -> HostArray:
     """Read many arrays of shape () or (n,) as one NumPy array, with as few transfers as the library allows."""
     return backend_of(values[0]).read_all(values) if values else np.empty(0)
+
+
+def is_nan(x: Array) -> bool:
+    """Whether `x`, an array of shape (), is NaN. False if its value cannot be read without a wait."""
+    return backend_of(x).can_read(x) and bool(x != x)
+
+
+def value_ranges(*sets: Iterable[Array], ignore: int | None = None) -> list[tuple[int, int]]:
+    """The smallest and the largest integer of each dataset, without the value `ignore`.
+
+    The arrays of a dataset are its parts. Values on a device are read in one transfer. The ends of floats are floats,
+    and NaN if one of them is NaN. All datasets of a call hold integers, or all hold floats.
+    """
+
+    def ends(t: Array) -> list[Any]:
+        xp = namespace(t=t)
+        floats = is_floating(xp, t.dtype)
+        index = t.dtype if floats else index_dtype(xp, device(t))
+        if ignore is not None:
+            t = xp.astype(t, index, copy=False)
+            t = xp.where(t == ignore, xp.zeros_like(t), t)
+        both = xp.min(t), xp.max(t)
+        if isinstance(t, np.ndarray):
+            return [end.item() for end in both]
+        return [xp.astype(v, index, copy=False) for v in both]
+
+    found = [[end for part in parts for end in ends(part)] for parts in sets]
+    read = iter(read_all([end for values in found for end in values if not isinstance(end, (int, float))]).tolist())
+    known = [[end if isinstance(end, (int, float)) else next(read) for end in values] for values in found]
+    told: list[list[Any]] = [[end for end in values if end != end] or values for values in known]  # NaN is both ends
+    return [(min(values), max(values)) for values in told]
 
 
 @on_arrays_device

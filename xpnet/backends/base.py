@@ -209,6 +209,10 @@ class Backend:
         """An array of the library as a NumPy array, see `xpnet.to_numpy`."""
         return np.from_dlpack(x, device="cpu")
 
+    def can_read(self, x: Array) -> bool:
+        """Whether the values of `x` are on the host and known, so that reading them does not wait for a device."""
+        return not self.is_remote(device(x))
+
     def read_all(self, values: list[Array]) -> HostArray:
         """Read one or more arrays of shape () or (n,) as one NumPy array, with few transfers."""
         return self.to_numpy(namespace(values=values[0]).stack(values))

@@ -27,6 +27,10 @@ class Dask(Backend):
         """Compute the graph and return the result."""
         return np.asarray(x)
 
+    def can_read(self, x: Array) -> bool:
+        """Always False: to read a value is to compute its graph."""
+        return False
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, with its results computed. Otherwise, the graph would grow with every call."""
         persist = importlib.import_module("dask").persist

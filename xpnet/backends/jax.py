@@ -42,6 +42,11 @@ class Jax(Backend):
         """A copy on the host."""
         return np.asarray(x)
 
+    def can_read(self, x: Array) -> bool:
+        """Whether `x` is an array on the CPU, and not traced."""
+        jax = importlib.import_module("jax")
+        return not isinstance(x, jax.core.Tracer) and all(d.platform == "cpu" for d in x.devices())
+
     def read_all(self, values: list[Array]) -> HostArray:
         """Arrays of shape () or (n,) as one NumPy array.
 

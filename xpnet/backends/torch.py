@@ -38,6 +38,12 @@ class Torch(Backend):
         host: HostArray = x.detach().cpu().numpy()
         return host
 
+    def can_read(self, x: Array) -> bool:
+        """Whether `x` is on the CPU, and neither compiled nor in a transform such as `torch.vmap`."""
+        torch = importlib.import_module("torch")
+        traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
+        return not traced and type(x) in (torch.Tensor, torch.nn.Parameter) and not self.is_remote(x.device)
+
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xpnet._array import device, find_dtype, is_floating, is_integral, namespace
+from xpnet._validation import check_flag
 from xpnet.backends import on_arrays_device
 from xpnet.datasets.idx import read_idx
 
@@ -122,6 +123,8 @@ def _folder(path: str | os.PathLike[str] | None) -> Any:
             return resources.files("xpnet.datasets") / "data"
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"load_mnist: path must be a folder, got {path!r}; name the options, as in normalize=False")
+    if not os.fspath(path):
+        raise ValueError(f"load_mnist: path must be a folder, got {path!r}; leave it out for the packaged data")
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(
@@ -188,6 +191,9 @@ def load_mnist(
     >>> t_train[:5]
     array([5, 0, 4, 1, 9], dtype=uint8)
     """
+    options = {"normalize": normalize, "flatten": flatten, "one_hot_label": one_hot_label}
+    for name, value in options.items():
+        check_flag(f"load_mnist: {name}", value)
     folder = _folder(path)
     x_train, t_train = _read_set(folder, "train", normalize)
     x_test, t_test = _read_set(folder, "t10k", normalize)

@@ -94,6 +94,10 @@ def load(dataset: str | os.PathLike[str]) -> Any:
     ((60000, 1, 28, 28), dtype('uint8'))
     """
     name = os.fspath(dataset)
+    if not name:
+        raise ValueError(
+            f"dataset must be a name, such as 'mnist', or a folder with a dataset in MNIST's format; got {name!r}"
+        )
     if name not in _LOADERS:
         _import_all()
     if name in _LOADERS:

@@ -1,5 +1,6 @@
 """The base classes of layers and losses."""
 
+import math
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
@@ -85,6 +86,12 @@ class Loss(Layer):
         Whether targets may be integer labels, one for each sample.
     ignore : int or None
         The label of the samples that the loss ignores, or None.
+    target_range : tuple of two floats
+        The smallest and the largest number that a target, not a label, may be. `fit` and `evaluate` check the
+        targets.
+    checked : bool
+        Whether all labels are known to have a class. `fit` checks them before training; otherwise, a label without a
+        class should give NaN.
     plain : bool
         Whether each sample has the weight 1 if `weight` is not given.
     total : int, array of shape (), or None
@@ -111,6 +118,8 @@ class Loss(Layer):
     classifies: bool = False
     takes_labels: bool = False
     ignore: int | None = None
+    target_range: tuple[float, float] = -math.inf, math.inf
+    checked: bool = False
     plain: bool = True
     total: Any = None
 

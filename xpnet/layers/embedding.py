@@ -1,8 +1,10 @@
 """Embedding: a trainable vector for each integer id, such as the id of a word."""
 
+import math
+
 from .._array import check_floating, device, index_dtype, is_integral, namespace
 from .._typing import Array
-from ..functions import one_hot
+from ..functions import comparable, have_class
 from .base import Layer
 
 __all__ = ["Embedding"]
@@ -65,8 +67,7 @@ class Embedding(Layer):
         Parameters
         ----------
         ids : array of integer dtype, shape (...)
-            Ids from 0 to V - 1. The layer does not check values: the result for an id out of range depends on the
-            library.
+            Ids from 0 to V - 1. An id out of range gives a row of NaN: the layer does not read values.
 
         Returns
         -------
@@ -81,7 +82,9 @@ class Embedding(Layer):
             )
         self.ids = xp.astype(xp.reshape(ids, (-1,)), index_dtype(xp, device(ids)), copy=False)
         batch = (-1, *ids.shape[1:]) if ids.ndim else ()  # a traced batch may not know its size
-        return xp.reshape(xp.take(self.W, self.ids, axis=0), (*batch, self.W.shape[1]))
+        known = have_class(self.ids, self.W.shape[0])
+        rows = xp.take(self.W, xp.where(known, self.ids, 0), axis=0)
+        return xp.reshape(xp.where(known[:, None], rows, math.nan), (*batch, self.W.shape[1]))
 
     def backward(self, dout: Array) -> None:
         """Set `dW`. Returns None, because there is no derivative with respect to the ids."""
@@ -91,7 +94,8 @@ class Embedding(Layer):
         """Set `dW`; the same as `backward`."""
         xp = namespace(dout=dout, ids=self.ids)
         V, D = self.W.shape
-        self.dW = one_hot(self.ids, V, dtype=dout.dtype).T @ xp.reshape(dout, (-1, D))
+        ids, rows = comparable(xp, self.ids, V)
+        self.dW = xp.astype(ids == rows, dout.dtype).T @ xp.reshape(dout, (-1, D))
 
     def gradients(self) -> tuple[Array]:
         """``(dW,)``, after `backward` or `backward_params`."""

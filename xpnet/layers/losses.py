@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .._array import check_floating, device, index_dtype, namespace
+from .._array import check_floating, device, namespace
 from .._typing import Array, Namespace
 from .._validation import check_integer, check_number
 from ..backends import elementwise
-from ..functions import accuracy, as_targets, batch_size, check_batch, sigmoid, softmax
+from ..functions import accuracy, as_numbers, as_targets, batch_size, check_batch, not_ignored, sigmoid, softmax
 from .base import Loss
 
 __all__ = ["ExponentialWithLoss", "HuberLoss", "IdentityWithLoss", "SigmoidWithLoss", "SoftmaxWithLoss"]
@@ -54,7 +54,10 @@ class SoftmaxWithLoss(Loss):
     With weights c of the classes and smoothing s, the loss of a sample is -Σ_k u_k log y_k, where
     u_k = c_k ((1 - s) t_k + s / K). With m = Σ_k u_k, this is m times the loss for the targets u / m, which sum to 1.
     So the options only change the targets and the weights of the samples, and the derivative above still holds. The
-    mean is Σ_n w_n loss_n / Σ_n w_n c_n, where c_n = Σ_k c_k t_nk is the weight of the sample's class.
+    mean is Σ_n w_n loss_n / Σ_n w_n c_n, where c_n = Σ_k c_k t_nk / Σ_k t_nk is the weight of the sample's class, or
+    the mean weight of its classes. It is 1 if all t_nk are 0.
+
+    A label without a class gives a loss of NaN, and NaN in the derivative of its sample.
 
     For labels, this is PyTorch's ``cross_entropy``, with one exception: if all weights are 0, such as in a batch of
     ignored samples, the loss and its derivative are 0, not NaN. For one-hot and probability targets, PyTorch divides
@@ -82,10 +85,11 @@ class SoftmaxWithLoss(Loss):
     >>> layer.backward()
     array([[ 0.375, -0.375],
            [-0.125,  0.125],
-           [ 0.   ,  0.   ]])
+           [-0.   ,  0.   ]])
     """
 
     classifies = takes_labels = True
+    target_range = 0.0, math.inf
 
     def __init__(
         self,
@@ -117,11 +121,15 @@ class SoftmaxWithLoss(Loss):
         self.class_weight = _as_array(self.class_weight, x)
         xp = namespace(x=x, t=t, weight=self.weight, class_weight=self.class_weight)
         self.share = _share(xp, "SoftmaxWithLoss", x, self.weight)
-        self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
+        if self.ignore is not None:
+            kept = not_ignored(xp, "SoftmaxWithLoss", x, t, self.ignore)
+            self.share = self.share * xp.astype(kept, x.dtype)[..., None]
+            t = xp.where(kept, t, xp.zeros_like(t))  # the ignored label may have no class
+        self.t = as_targets(xp, "SoftmaxWithLoss", x, t, checked=self.checked)
         self.total = batch_size(x) if self.weight is None else xp.sum(self.weight)
         self.mass = None
         if not self.plain:
-            self.t, self.share, counted = self._weighed(xp, x, t)
+            self.t, self.share, counted = self._weighed(xp, x)
             self.total = self.total * counted
         elif t.ndim == x.ndim:
             self.mass = xp.sum(self.t, axis=-1, keepdims=True)
@@ -140,10 +148,13 @@ class SoftmaxWithLoss(Loss):
         return softmax(scores)
 
     def accuracy(self, scores: Array, targets: Array, /) -> Array:
-        """The fraction of samples whose largest score is at the class of the target, an array of shape ()."""
-        return accuracy(scores, targets)
+        """The fraction of samples whose largest score is at the class of the target, an array of shape ().
 
-    def _weighed(self, xp: Namespace, x: Array, t: Array) -> tuple[Array, Array, Array]:
+        Ignored samples are left out, see `xpnet.accuracy`.
+        """
+        return accuracy(scores, targets, ignore=self.ignore)
+
+    def _weighed(self, xp: Namespace, x: Array) -> tuple[Array, Array, Array]:
         """The targets and the weights of the samples with all options, and the sum of the weights."""
         check_floating(xp, "SoftmaxWithLoss", x=x, class_weight=self.class_weight)
         share, c, classes = self.share, self.class_weight, x.shape[-1]
@@ -151,29 +162,11 @@ class SoftmaxWithLoss(Loss):
             c = 1.0
         else:
             _check_outputs("SoftmaxWithLoss", "class_weight", c, x)
-        if self.ignore is not None:
-            share = share * self._counts(xp, x, t, self.ignore)
         u = c * ((1 - self.smoothing) * self.t + self.smoothing / classes)
-        m = xp.sum(u, axis=-1, keepdims=True)
-        total = xp.sum(share * xp.sum(c * self.t, axis=-1, keepdims=True))
+        m, mass = xp.sum(u, axis=-1, keepdims=True), xp.sum(self.t, axis=-1, keepdims=True)
+        of_class = xp.where(mass == 0, 1.0, _ratio(xp, xp.sum(c * self.t, axis=-1, keepdims=True), mass))
+        total = xp.sum(share * of_class)
         return _ratio(xp, u, m), _ratio(xp, share * m, total), total
-
-    def _counts(self, xp: Namespace, x: Array, t: Array, ignore: int) -> Array:
-        """0 for samples that are ignored, and 1 for the others, shape (N, 1)."""
-        if t.ndim == x.ndim:
-            raise ValueError(
-                f"SoftmaxWithLoss: ignore={ignore} is a label, but t is one-hot, shape {tuple(t.shape)}; "
-                "pass labels, or a weight of 0 for each sample to ignore"
-            )
-        index = index_dtype(xp, device(t))
-        held = [xp.iinfo(dtype) for dtype in (t.dtype, index)]
-        low, high = max(info.min for info in held), min(info.max for info in held)
-        if not low <= ignore <= high:
-            raise ValueError(
-                f"SoftmaxWithLoss: ignore={ignore}, but labels t of {t.dtype} go from {low} to {high}; "
-                "pass the value that it has in this dtype (-1 in uint8 is 255), or labels of another dtype"
-            )
-        return xp.astype(xp.astype(t, index, copy=False) != ignore, x.dtype)[..., None]
 
 
 @elementwise
@@ -241,6 +234,7 @@ class SigmoidWithLoss(Loss):
     """
 
     classifies = True
+    target_range = 0.0, 1.0
 
     def __init__(
         self, weight: Array | None = None, /, *, positive_weight: Array | Sequence[float] | None = None
@@ -281,10 +275,14 @@ class SigmoidWithLoss(Loss):
         return sigmoid(scores)
 
     def accuracy(self, scores: Array, targets: Array, /) -> Array:
-        """The fraction of outputs that are correct, an array of shape (). A positive score predicts a yes."""
+        """The fraction of outputs that are correct, an array of shape (). A positive score predicts a yes.
+
+        NaN if a score or a target is NaN or infinite.
+        """
         xp = namespace(scores=scores, targets=targets)
-        yes = _targets(xp, "SigmoidWithLoss", scores, targets) > 0.5
-        return xp.mean(xp.astype((scores > 0) == yes, scores.dtype))
+        t = _targets(xp, "SigmoidWithLoss", scores, targets)
+        right = xp.astype((scores > 0) == (t > 0.5), scores.dtype)
+        return xp.mean(xp.where(xp.isfinite(scores) & xp.isfinite(t), right, math.nan))
 
 
 class IdentityWithLoss(Loss):
@@ -364,6 +362,8 @@ class ExponentialWithLoss(Loss):
     >>> layer.backward()
     array([[ 0., -2.]])
     """
+
+    target_range = 0.0, math.inf
 
     def forward(self, x: Array, t: Array) -> Array:
         """The loss, an array of shape (), of scores `x` and counts `t`.
@@ -490,4 +490,4 @@ def _targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
     """`t` in the dtype of the outputs `x`; an error if the shapes of `t` and `x` differ."""
     if tuple(t.shape) != tuple(x.shape):
         raise ValueError(f"{where}: t has shape {tuple(t.shape)}, expected that of the outputs, {tuple(x.shape)}")
-    return t if t.dtype == x.dtype else xp.astype(t, x.dtype)
+    return as_numbers(xp, where, t, x.dtype)

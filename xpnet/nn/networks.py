@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Never
 
-from .._array import check_floating, device, dtype_name, from_host, is_floating, namespace
+from .._array import check_floating, device, dtype_name, from_host, is_floating, is_integral, namespace
 from .._typing import Array, Params
-from .._validation import check_integer, check_names, check_number
-from ..backends import on_arrays_device
-from ..functions import softmax_cross_entropy
+from .._validation import check_flag, check_integer, check_names, check_number
+from ..backends import is_nan, on_arrays_device, value_ranges
+from ..functions import check_labels, softmax_cross_entropy
 from ..layers.base import Layer, Loss
 from ..numerical import numerical_gradient
 from .activations import activation_of
@@ -165,8 +165,15 @@ class Network:
         return self.stack.last.probabilities(self.predict(x))
 
     def loss(self, x: Array, t: Array) -> Array:
-        """The loss on `x` with targets `t`, an array of shape ()."""
-        return self.stack.loss(self.params, self.as_input(x), t, state=self.state)
+        """The loss on `x` with targets `t`, an array of shape ().
+
+        Raises
+        ------
+        ValueError
+            If `t` has a label without a class, and its values can be read without a wait. Where they cannot, such as
+            on a GPU or inside `jax.jit`, the loss is NaN.
+        """
+        return self._checked(self.stack.loss(self.params, self.as_input(x), t, state=self.state), t)
 
     def accuracy(self, x: Array, t: Array) -> Array:
         """The fraction of correct predictions, as the loss defines it: an array of shape (). `t` as in `loss`.
@@ -176,7 +183,7 @@ class Network:
         TypeError
             If the network does not classify, as with `nn.MeanSquaredError`.
         """
-        return self.stack.last.accuracy(self.predict(x), t)
+        return self._checked(self.stack.last.accuracy(self.predict(x), t), t)
 
     def gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
         """The gradient of the training loss with respect to each parameter, by backpropagation.
@@ -185,7 +192,8 @@ class Network:
         the dict of dropout masks from `Sequential.draw`, for a network with dropout.
         """
         params, x = self.params, self.as_input(x)
-        _, gradients, state, layers, last = self.stack.trace(params, x, t, state=self.state, noise=noise)
+        loss, gradients, state, layers, last = self.stack.trace(params, x, t, state=self.state, noise=noise)
+        self._checked(loss, t)
         if all(type(gradients[name]) is type(p) for name, p in params.items()):  # do not keep traced arrays
             self._pass, self.state = _Pass(dict(params), layers, last), state
         return gradients
@@ -197,7 +205,15 @@ class Network:
         def loss_at(name: str) -> Callable[[Array], Array]:
             return lambda p: self.stack.loss({**self.params, name: p}, x, t, noise=noise, training=True)
 
+        self._checked(self.stack.loss(self.params, x, t, noise=noise, training=True), t)
         return {name: numerical_gradient(loss_at(name), p) for name, p in self.params.items()}
+
+    def _checked(self, number: Array, t: Array) -> Array:
+        """A loss or an accuracy; an error if it is NaN because a label has no class."""
+        last = self.stack.last
+        if is_nan(number) and last.takes_labels:
+            _check_labels(t, self.output_shape[-1], last.ignore)
+        return number
 
 
 class _Pass(NamedTuple):
@@ -345,6 +361,7 @@ class MultiLayerNet(Network):
     ) -> None:
         check_names("MultiLayerNet", others, _OF_THE_BOOK)
         input_size = check_integer("MultiLayerNet: input_size", input_size, 1)
+        batch_norm = check_flag("MultiLayerNet: batch_norm", batch_norm)
         output_size = check_integer("MultiLayerNet: output_size", output_size, 1)
         if isinstance(hidden_size_list, int):
             raise TypeError(
@@ -423,11 +440,15 @@ class SimpleNet:
 
     def loss(self, x: Array, t: Array) -> Array:
         """The softmax cross-entropy of the scores of `x`; `t` is one-hot rows or integer labels."""
-        return softmax_cross_entropy(self.predict(x), t)
+        loss = softmax_cross_entropy(self.predict(x), t)
+        if is_nan(loss):
+            _check_labels(t, 3)
+        return loss
 
     def gradient(self, x: Array, t: Array) -> Array:
         """The gradient of the loss with respect to `W`, computed by central differences."""
         x = _in_dtype_of(self.W, x) if self.converts else x
+        self.loss(x, t)  # or an error of its arguments
         return numerical_gradient(lambda W: softmax_cross_entropy(x @ W, t), self.W)
 
 
@@ -436,6 +457,11 @@ def _in_dtype_of(p: Array, x: Array) -> Array:
     xp = namespace(x=x, params=p)
     dtype = getattr(x, "dtype", p.dtype)  # the layers refuse None
     return xp.astype(x, p.dtype) if dtype != p.dtype and is_floating(xp, dtype) else x
+
+
+def _check_labels(t: Array, classes: int, ignore: int | None = None) -> None:
+    if is_integral(namespace(t=t), t.dtype):
+        check_labels("t", *value_ranges([t], ignore=ignore)[0], classes)
 
 
 def _place(host: Array, like: Array | None, dtype: Any) -> Array:

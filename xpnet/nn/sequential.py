@@ -4,6 +4,7 @@ A `Sequential` holds no parameters. Its methods are pure functions, so JAX can d
 """
 
 import math
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -160,12 +161,31 @@ class Sequential:
         Returns
         -------
         dict of NumPy arrays, float64
+
+        Raises
+        ------
+        MemoryError
+            If the memory cannot hold the parameters of a layer.
         """
         chosen = choose_weights(self.descriptions)
+
+        def drawn(i: int, shape: Shape) -> tuple[Array, ...]:
+            try:
+                return chosen[i].init(rng, shape)
+            except (MemoryError, ValueError) as error:
+                if isinstance(error, ValueError) and not re.search(
+                    "too big|maximum allowed dimension", str(error), re.I
+                ):
+                    raise
+                raise MemoryError(
+                    f"layer {i + 1}, {self.names[i]}, has more parameters than the memory holds: "
+                    f"{self.descriptions[i].text('weight_init')} after {shape}; choose a smaller layer"
+                ) from None
+
         return {
             name: array
             for i, _, shape in self._inputs(input_shape)
-            for name, array in zip(self.param_names[i], chosen[i].init(rng, shape), strict=True)
+            for name, array in zip(self.param_names[i], drawn(i, shape), strict=True)
         }
 
     def init_state(self, input_shape: Shape, /) -> Params:
@@ -338,16 +358,20 @@ class Sequential:
         noise: Params | None = None,
         weight: Array | None = None,
         over: float | None = None,
+        checked: bool = False,
     ) -> tuple[Array, Params, Params, dict[str, Any], Any]:
         """The loss, the gradients, the new state, and the layer objects and the loss object of the pass.
 
         The loss is the weighted sum over the samples, divided by the sum of their weights. If the samples are a part
-        of a larger mini-batch, the sum is divided by `over`, the sum of all weights.
+        of a larger mini-batch, the sum is divided by `over`, the sum of all weights. `checked` is the attribute of
+        the loss.
         """
         layers = self.layers(params, state=state, noise=noise, training=True)
         for layer in layers.values():
             x = layer.forward(x)
         last = self.loss_layer(weight)
+        if checked:
+            last.checked = True
         loss, dout = last.forward(x, t), last.backward()
         if over is not None:
             times = last.counted(x.shape[0]) / over

@@ -11,7 +11,7 @@ import onnx
 from .._array import dtype_name
 from .._files import check_output, replacing
 from .._typing import Array, Params, Shape
-from .._validation import check_integer
+from .._validation import check_flag, check_integer
 from ..backends import to_numpy
 from ..nn.base import Description
 from ..nn.networks import Network
@@ -65,7 +65,7 @@ def to_onnx(network: Network, path: Path | None = None, *, probabilities: bool =
     stack = network.stack
     layers = stack.layers(params, state=state)
     y = _chain(stack.descriptions, list(layers.values()), x, network.input_shape)
-    if probabilities:
+    if check_flag("to_onnx: probabilities", probabilities):
         y = stack.last.probabilities(y)
     return _written(ndonnx.build({"x": x}, {"y": y}), path)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from .._validation import check_integer, check_number
+from .._validation import check_flag, check_integer, check_number
 from ..nn.networks import Network
 from ..optim import optimizers
 from ..optim.optimizers import SGD, Optimizer
@@ -46,6 +46,8 @@ class Options:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 0), ("batch_size", 1), ("accumulate", 1)):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
+        for name in ("resume", "progress"):
+            object.__setattr__(self, name, check_flag(name, getattr(self, name)))
         if self.sampling not in ("shuffle", "replacement"):
             raise ValueError(f"sampling must be 'shuffle' or 'replacement', got {self.sampling!r}")
         object.__setattr__(self, "validation", check_number("validation", self.validation, "from 0 to below 1"))
@@ -55,6 +57,10 @@ class Options:
                 raise ValueError("patience needs validation samples to watch; pass validation=0.1, for example")
         if self.resume and self.checkpoint is None:
             raise ValueError("resume=True needs checkpoint=FILE, the file of the run to go on with")
+        if not (
+            self.checkpoint is None or (isinstance(self.checkpoint, (str, os.PathLike)) and str(self.checkpoint))
+        ):
+            raise TypeError(f"checkpoint must be a path, such as 'run.safetensors', got {self.checkpoint!r}")
         if self.transform is not None and not callable(self.transform):
             raise TypeError(f"transform must be a function of a batch of samples, got {self.transform!r}")
         if not isinstance(self.callbacks, Sequence):

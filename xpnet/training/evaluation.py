@@ -16,7 +16,7 @@ from ..datasets import Shards
 from ..functions import confusion_matrix
 from ..nn.networks import Network
 from .distributed import Processes
-from .samples import Host, Samples, Sets, check_values, samples_of
+from .samples import Host, Samples, Sets, check_finite, check_values, samples_of
 from .step import Transform
 
 __all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
@@ -34,9 +34,11 @@ class Evaluation:
     loss : float
         The mean loss over the samples.
     accuracy : float or None
-        The fraction of correct predictions. None if the network does not classify.
+        The fraction of correct predictions. None if the network does not classify. NaN if a score is not finite, or
+        if all samples are ignored.
     confusion : numpy.ndarray of int64, shape (K, K), or None
-        The number of samples of class i (row) with the predicted class j (column). None if there are no classes.
+        The number of samples of class i (row) with the predicted class j (column). None if there are no classes. All
+        numbers are -1 if a score is not finite.
     """
 
     loss: float
@@ -102,12 +104,17 @@ class Blocks:
         loss, total = self.processes.total(float(losses @ totals), float(totals.sum()))
         return float(loss / total) if total else 0.0
 
-    def share(self, blocks: Measured) -> float:
-        """The accuracy over all samples, from the accuracy of each block. Correct predictions are counted exactly."""
+    def answers(self, blocks: Measured) -> tuple[float, float]:
+        """The number of correct predictions and of all predictions, from the accuracy of each block.
+
+        They are counted exactly, without ignored samples. The first is NaN if a score is not finite.
+        """
         last, outputs = self.network.stack.last, self.network.output_shape
-        answers = 1 if last.takes_labels else math.prod(outputs)  # the number of predictions for one sample
-        right = sum(round(block.found["accuracy"] * block.size * answers) for block in blocks)
-        return float(np.divide(*self.processes.total(right, answers * sum(block.size for block in blocks))))
+        each = 1 if last.takes_labels else math.prod(outputs)  # the number of predictions for one sample
+        counts = [each * round(block.found.get("counted", block.size)) for block in blocks]
+        right = [block.found["accuracy"] * n for block, n in zip(blocks, counts, strict=True) if n]
+        correct, count = self.processes.total(sum(n if math.isnan(n) else round(n) for n in right), sum(counts))
+        return float(correct), float(count)
 
 
 class Part(NamedTuple):
@@ -123,15 +130,22 @@ class Measures:
     """The evaluation before training and after each epoch. The results are columns of the history.
 
     The columns are the accuracy on the training set, and the loss and the accuracy on the test set and on the
-    validation samples. A network that does not classify has no accuracy.
+    validation samples. A network that does not classify has no accuracy. Of its training set, the loss on the first
+    samples is computed, which is no column: the last update may have made the outputs overflow.
     """
+
+    _LOOK = 100
 
     def __init__(self, network: Network, sets: Sets, transform: Transform | None, processes: Processes) -> None:
         all_of_it = Blocks(network, partial(_loss_and_accuracy, network), transform, processes)
+        self.sets, self.transform = sets, transform
         self.parts: dict[str, Part] = {}
         if network.classifies:
             accuracy = Blocks(network, partial(_accuracy, network), transform, processes)
             self.parts["train"] = Part(accuracy, sets.train, sets.units, False)
+        else:
+            first = sets.units[: sets.train.first(sets.units, self._LOOK)]
+            self.parts["train"] = Part(all_of_it, sets.train, first, False)
         if sets.test is not None:
             self.parts["test"] = Part(all_of_it, sets.test, sets.test.units, True)
         if len(sets.held):
@@ -141,15 +155,35 @@ class Measures:
         """Evaluate the network with its current parameters. The results are arrays; no value is read yet."""
         return {name: part.blocks(part.samples, part.units) for name, part in self.parts.items()}
 
-    def found(self, measured: dict[str, Measured]) -> dict[str, float]:
-        """A number for each column of the history, from the results of an evaluation."""
-        columns = {}
+    def found(self, measured: dict[str, Measured]) -> tuple[dict[str, float], set[str]]:
+        """A number for each column of the history, and the datasets whose loss or scores are not finite.
+
+        Raises
+        ------
+        NotFinite
+            If such a dataset contains NaN or an infinite number.
+        """
+        columns, failed = {}, set()
         for name, part in self.parts.items():
-            if part.blocks.network.classifies:
-                columns[f"{name}_accuracy"] = part.blocks.share(measured[name])
+            blocks, results = part.blocks, measured[name]
+            numbers = [0.0]
+            if blocks.network.classifies:
+                correct, count = blocks.answers(results)
+                columns[f"{name}_accuracy"] = correct / count if count else math.nan
+                numbers.append(correct)
+            if part.has_loss or not blocks.network.classifies:
+                numbers.append(blocks.mean(results))
             if part.has_loss:
-                columns[f"{name}_loss"] = part.blocks.mean(measured[name])
-        return columns
+                columns[f"{name}_loss"] = numbers[-1]
+            if not all(map(math.isfinite, numbers)):
+                failed.add(name)
+                self.check_finite(name)
+        return columns, failed
+
+    def check_finite(self, name: str) -> None:
+        """Raise a `NotFinite` error if the dataset contains NaN or an infinite number."""
+        test = self.sets.test if name == "test" else None
+        check_finite("_train" if test is None else "_test", test or self.sets.train, self.transform)
 
 
 def read(losses: list[Array], sets: dict[str, Measured]) -> tuple[Host, dict[str, Measured]]:
@@ -165,7 +199,12 @@ def read(losses: list[Array], sets: dict[str, Measured]) -> tuple[Host, dict[str
 
 
 def _accuracy(network: Network, y: Array, t: Array) -> dict[str, Array]:
-    return {"accuracy": network.stack.last.accuracy(y, t)}
+    last = network.stack.last
+    found = {"accuracy": last.accuracy(y, t)}
+    if last.ignore is not None and t.ndim == 1:
+        xp = namespace(t=t)
+        found["counted"] = xp.sum(xp.astype(t != last.ignore, y.dtype))
+    return found
 
 
 def _loss_and_accuracy(network: Network, y: Array, t: Array) -> dict[str, Array]:
@@ -201,6 +240,12 @@ def evaluate(
     -------
     Evaluation
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type, shape or dtype. If `t` contains a label without a class, or a number that the
+        loss cannot take. If `x` or `t` contains NaN or an infinite number.
+
     Examples
     --------
     >>> from xpnet import Network, Sequential, nn
@@ -217,20 +262,30 @@ def evaluate(
             else "evaluate: t is missing, the targets of x; only Shards have targets of their own"
         )
     data = x if isinstance(x, Shards) else (x, t)
+    if not isinstance(x, Shards):
+        namespace(x=x, t=t, params=next(iter(network.params.values())))
     samples = samples_of("", data, network, transformed=transform is not None)
     check_values(network, {"": data}, transformed=transform is not None)
     last = network.stack.last
 
     def measure(y: Array, t: Array) -> dict[str, Array]:
         found = _loss_and_accuracy(network, y, t)
-        return found | {"confusion": confusion_matrix(y, t)} if last.takes_labels else found
+        return found | {"confusion": confusion_matrix(y, t, ignore=last.ignore)} if last.takes_labels else found
 
     measure_all = Blocks(network, measure, transform)
-    blocks = measure_all(samples)
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN in the result says it
+        blocks = measure_all(samples)
     confusions = [block.found.pop("confusion") for block in blocks if last.takes_labels]
     _, found = read([], {"": blocks})
-    return Evaluation(
-        measure_all.mean(found[""]),
-        measure_all.share(found[""]) if last.classifies else None,
-        np.sum([to_numpy(a).astype(np.int64) for a in confusions], axis=0) if confusions else None,
-    )
+    loss = measure_all.mean(found[""])
+    correct, count = measure_all.answers(found[""]) if last.classifies else (0.0, 0.0)
+    if not math.isfinite(loss + correct):
+        check_finite("", samples, transform)
+    share = (correct / count if count else math.nan) if last.classifies else None
+    return Evaluation(loss, share, _sum([to_numpy(a).astype(np.int64) for a in confusions]) if confusions else None)
+
+
+def _sum(confusions: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    """The confusion matrix of all blocks; -1 if it is -1 for one of them."""
+    total = np.sum(confusions, axis=0)
+    return np.full_like(total, -1) if np.min(confusions) < 0 else total

@@ -13,7 +13,7 @@ from .. import _array
 from .._array import dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
 from .._typing import Array, BackendName, DtypeName, Namespace
 from .._validation import check_integer
-from ..backends import Backend, backend_of, get_backend, on_arrays_device, to_numpy
+from ..backends import Backend, backend_of, get_backend, on_arrays_device, to_numpy, value_ranges
 from ..datasets import Shards, load, scale_images
 from ..nn.initializers import generator
 from ..nn.networks import Network, TwoLayerNet
@@ -30,6 +30,7 @@ from .loop import Diverged, Loop
 from .samples import (
     Dataset,
     Given,
+    NotFinite,
     Sets,
     check_batches,
     check_samples,
@@ -39,7 +40,6 @@ from .samples import (
     namespace_of,
     samples_of,
     shapes,
-    value_ranges,
 )
 from .step import Transform, updates
 
@@ -171,10 +171,11 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If an argument has a wrong type, value or shape. All arguments are checked before training.
+        If an argument has a wrong type, value or shape. All arguments are checked before training. Only NaN and
+        infinite numbers in a dataset are looked for after a loss or a score is not finite.
     Diverged
-        If the loss is no longer finite. The error is raised at the end of the epoch. It has the attribute
-        ``history``. The network keeps the parameters of the epoch before.
+        If the loss or a score is not finite, but the training set is. The error is raised at the end of the epoch. It
+        has the attribute ``history``. The network keeps the parameters of the epoch before.
     MemoryError
         If the memory of the host or of the device is exhausted, on every backend. The network keeps the parameters of
         the epoch before.
@@ -280,7 +281,7 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
     # A run that diverges raises Diverged. NumPy's warnings would come before it.
     with (
         np.errstate(over="ignore", invalid="ignore"),
-        peers.running(go_on, Diverged),
+        peers.running(go_on, Diverged, NotFinite),
         backend.memory_errors("choose a smaller batch size, or more parts of each batch with accumulate"),
     ):
         loop = Loop(
@@ -472,7 +473,7 @@ def train(
     BackendUnavailable
         If the backend cannot be used on this machine.
     Diverged
-        If the loss is no longer finite. The error has the attribute ``history``.
+        If the loss or a score is not finite, but the training set is. The error has the attribute ``history``.
 
     Notes
     -----

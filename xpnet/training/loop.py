@@ -24,7 +24,7 @@ __all__ = ["Diverged", "Loop", "Snapshot"]
 
 
 class Diverged(ArithmeticError):
-    """Raised if the loss of a run is no longer finite.
+    """Raised if the loss of a run, or a score of the training set, is not finite, though the training set is.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ class Loop:
             self.begun.append(callback)
         if not self.history.seconds:
             _, rows = read([], self.measures())
-            self._row(rows)
+            self._row(self._found(rows))
         while not self.over and (self.within or self.epoch < epochs):
             self._epoch()
 
@@ -194,10 +194,15 @@ class Loop:
             raise
         losses = np.concatenate([self.earlier, found])
         history.loss.extend(losses.tolist())
-        if not np.isfinite(losses).all():
+        try:
+            if not np.isfinite(losses).all():
+                self.measures.check_finite("train")
+                raise self._diverged()
+            columns = self._found(rows)
+        except (ArithmeticError, ValueError):
             network.params, network.state = before
-            raise self._diverged()
-        self._row(rows)
+            raise
+        self._row(columns)
 
     def _draw(self, size: int) -> dict[str, Host]:
         assert self.masks
@@ -205,17 +210,32 @@ class Loop:
         self.states.append(self.rng.bit_generator.state)
         return masks
 
-    def _row(self, rows: Any) -> None:
+    def _found(self, rows: Any) -> dict[str, float]:
+        """The columns of the history from the results of the evaluation; an error if the scores are not finite."""
+        columns, failed = self.measures.found(rows)
+        if "train" in failed:
+            raise self._diverged()
+        return columns
+
+    def _row(self, columns: dict[str, float]) -> None:
         """Add the results of the evaluation to the history, and call `on_epoch` of the callbacks."""
-        self.history.add(self.measures.found(rows), time.perf_counter() - self.start)
+        self.history.add(columns, time.perf_counter() - self.start)
         for callback in self.callbacks:
             answer = callback.on_epoch(self)
             self.over = self.over or (isinstance(answer, (bool, np.bool_)) and bool(answer))
 
     def _diverged(self) -> Diverged:
-        update, loss = next((i, loss) for i, loss in enumerate(self.history.loss, 1) if not math.isfinite(loss))
+        if not self.epoch:
+            return Diverged(
+                "the scores of x_train are not finite before training, though x_train is; scale the samples or the "
+                "initial parameters down",
+                self.history,
+            )
+        bad = ((i, loss) for i, loss in enumerate(self.history.loss, 1) if not math.isfinite(loss))
+        update, loss = next(bad, (len(self.history.loss), None))
+        what = f"the loss is {loss} at" if loss is not None else "the scores of x_train are not finite after"
         return Diverged(
-            f"the loss is {loss} at update {update}, in epoch {self.epoch}, with learning rate {self.optimizer.lr}; "
+            f"{what} update {update}, in epoch {self.epoch}, with learning rate {self.optimizer.lr}; "
             "train again with a smaller one. The history so far is this error's attribute `history`",
             self.history,
         )

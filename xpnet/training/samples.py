@@ -2,24 +2,27 @@
 
 import math
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .. import _array
-from .._array import dtype_name, index_dtype, is_floating, is_integral, namespace
+from .._array import dtype_name, index_dtype, is_floating, is_integral, is_real, namespace
 from .._typing import Array, Namespace
-from ..backends import backend_of, read_all
+from ..backends import backend_of, to_numpy, value_ranges
 from ..datasets import Shards
 from ..datasets.shards import ahead
+from ..functions import check_labels
+from ..layers.base import Loss
 from ..nn.networks import Network
 from .describing import fingerprint
 
 __all__ = [
     "Dataset",
     "Given",
+    "NotFinite",
     "Host",
     "InMemory",
     "OnDisk",
@@ -30,12 +33,12 @@ __all__ = [
     "hold_out",
     "namespace_of",
     "check_batches",
+    "check_finite",
     "check_samples",
     "check_values",
     "in_batches",
     "samples_of",
     "shapes",
-    "value_ranges",
 ]
 
 Host: TypeAlias = np.ndarray[Any, Any]
@@ -43,6 +46,14 @@ Pair: TypeAlias = tuple[Array, Array]
 Dataset: TypeAlias = Pair | Shards
 Batches: TypeAlias = Generator[tuple[Pair, Array], None, None]
 """Samples, targets, and the indices of their mini-batches from `Backend.index`, shape (mini-batches, batch size)."""
+
+
+_PART = 2_000
+"""The number of samples that are looked at together."""
+
+
+class NotFinite(ValueError):
+    """Raised if a dataset contains NaN or an infinite number."""
 
 
 class InMemory:
@@ -87,6 +98,13 @@ class InMemory:
         placed = backend_of(self.data[0]).index(order, self.data[0])
         return ((self.data, part) for part in in_batches(placed, batch_size))
 
+    def parts(self) -> Iterator[Pair]:
+        """All samples and targets in their order, some at a time."""
+        count = self.shape[0]
+        for start in range(0, count, _PART):
+            x, t = (array[start : min(start + _PART, count), ...] for array in self.data)
+            yield x, t
+
     def fingerprint(self) -> str:
         """A checksum of all samples and targets."""
         return fingerprint(*self.data)
@@ -101,9 +119,16 @@ class OnDisk:
     """
 
     def __init__(
-        self, name: str, shards: Shards, xp: Namespace, where: Any, dtypes: tuple[str, str], id_count: int | None
+        self,
+        end: str,
+        shards: Shards,
+        xp: Namespace,
+        where: Any,
+        dtypes: tuple[str, str],
+        id_count: int | None,
+        loss: Loss | None = None,
     ) -> None:
-        self.name, self.id_count = name, id_count
+        self.end, self.id_count, self.loss = end, id_count, loss
         self.shards, self.shape, self.target_shape = shards, shards.x_shape, shards.t_shape
         self.units, self.settings = np.arange(len(shards.sizes)), {"buffer": shards.buffer}
         self._place: Callable[[Host], Array] = partial(xp.asarray, device=where)
@@ -159,7 +184,9 @@ class OnDisk:
             self.shards.read(windows[i], x, t, left[i])
             if self.id_count is not None:
                 new = x[left[i] : left[i] + counts[i]]
-                _check_ids(self.name, int(new.min()), int(new.max()), self.id_count)
+                _check_ids(f"x{self.end}", int(new.min()), int(new.max()), self.id_count)
+            if self.loss is not None:
+                _check_targets(f"t{self.end}", t[left[i] : left[i] + counts[i]], self.loss)
             shuffled = np.concatenate([np.arange(left[i]), left[i] + order(i, counts[i])])
             before[:] = [(x, t, shuffled)]
             return x, t, shuffled
@@ -174,6 +201,16 @@ class OnDisk:
                     yield data, part
                 del data
             del x, t  # the buffer after the next one is read into this memory
+
+    def parts(self) -> Iterator[Pair]:
+        """All samples and targets in their order, a block at a time."""
+        for unit, size in enumerate(self.shards.sizes):
+            x, t = (
+                np.empty((size, *shape[1:]), dtype)
+                for shape, dtype in zip((self.shape, self.target_shape), self._dtypes, strict=True)
+            )
+            self.shards.read(self.units[unit : unit + 1], x, t)
+            yield self._place(x), self._place(t)
 
     def fingerprint(self) -> str:
         """A checksum of the first, the middle and the last block. A checksum of all would have to read all files."""
@@ -247,12 +284,22 @@ def given(data: Any, test: Any = None) -> Given:
     for name, array in found.arrays.items():
         if array is None:
             raise TypeError(f"{name} must be an array, got None")
+        namespace(**{name: array})
     return found
 
 
 def _no_data(data: Any) -> TypeError:
     more = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
-    hint = "; pass samples and targets as one tuple, (x, t)" if hasattr(data, "shape") else ""
+    hint = ""
+    if hasattr(data, "columns"):
+        hint = "; of a table, pass (table[columns].to_numpy(), table[target].to_numpy())"
+    elif hasattr(data, "shape"):
+        hint = "; pass samples and targets as one tuple, (x, t)"
+    elif not isinstance(data, (tuple, list, dict, str, bytes, type(None))):
+        if hasattr(data, "__getitem__"):  # such as a torch.utils.data.Dataset
+            hint = "; of a dataset of samples, pass tuple(map(numpy.stack, zip(*data)))"
+        elif hasattr(data, "__iter__"):  # such as a DataLoader, or a generator
+            hint = "; of an iterable of mini-batches, pass tuple(map(numpy.concatenate, zip(*data)))"
     return TypeError(
         "data must be (x_train, t_train), or with a test set ((x_train, t_train), (x_test, t_test)), as load_mnist "
         f"returns it; Shards can stand in place of a pair; got {_kind(data)}{more}{hint}"
@@ -341,7 +388,8 @@ def samples_of(end: str, data: Dataset, network: Network, *, transformed: bool) 
         real, stored = dtype_name(first.dtype), data.x_dtype
         samples = real if stored.kind == "f" else stored.name if transformed else dtype_name(index)
         ids = None if transformed else network.stack.id_count
-        return OnDisk(f"x{end}", data, xp, where, (samples, dtype_name(index) if labels else real), ids)
+        dtypes, loss = (samples, dtype_name(index) if labels else real), None if labels else network.stack.last
+        return OnDisk(end, data, xp, where, dtypes, ids, loss)
     x, t = data
     return InMemory(x if transformed else network.as_input(x), xp.astype(t, index, copy=False) if labels else t)
 
@@ -362,8 +410,11 @@ def check_samples(end: str, data: Dataset, *, floats: bool, takes_labels: bool) 
     else:
         xp, x_dtype, t_dtype = namespace(x=data[0], t=data[1]), data[0].dtype, data[1].dtype
         way = f"scale integer images first, such as xp.astype(x{end}, xp.float32) / 255"
-    if len(shape) < 2 or shape[0] == 0:
-        raise ValueError(f"x{end} must hold at least one sample, along its first axis, shape (N, ...); got {shape}")
+    if len(shape) < 2 or 0 in shape:
+        raise ValueError(
+            f"x{end} must hold at least one sample of at least one number, along its first axis, shape (N, ...); got "
+            f"{shape}"
+        )
     if floats and not is_floating(xp, x_dtype):
         raise TypeError(f"x{end} must have a real floating dtype, got {x_dtype}; {way}")
     if target_shape[:1] != shape[:1]:
@@ -373,13 +424,15 @@ def check_samples(end: str, data: Dataset, *, floats: bool, takes_labels: bool) 
         )
     if takes_labels and len(target_shape) == 1 and not is_integral(xp, t_dtype):
         raise TypeError(f"t{end}: labels must have an integer dtype, got {t_dtype}; cast them first")
+    if not is_real(xp, t_dtype):
+        raise TypeError(f"t{end} must hold real numbers, got {t_dtype} of shape {target_shape}; convert it first")
 
 
 def check_values(network: Network, sets: dict[str, Dataset], *, transformed: bool) -> None:
-    """Raise an error for labels without a class, and for ids without a row in the `Embedding`.
+    """Raise an error for labels without a class, ids without a row in the `Embedding`, and targets out of range.
 
     The keys of `sets` are the suffixes of the arguments' names, such as "_train". Values in memory are read in one
-    transfer. The ids of `Shards` are checked when they are read, see `OnDisk`.
+    transfer. The ids of `Shards`, and targets that are not labels, are checked when they are read, see `OnDisk`.
     """
     last, rows, classes = network.stack.last, network.stack.id_count, network.output_shape[-1]
     labelled = [end for end, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1]
@@ -387,13 +440,64 @@ def check_values(network: Network, sets: dict[str, Dataset], *, transformed: boo
     targets = [data.targets() if isinstance(data := sets[end], Shards) else [data[1]] for end in labelled]
     ids = [[pair[0]] for end in looked_up if not isinstance(pair := sets[end], Shards)]
     for end, (least, most) in zip(labelled, value_ranges(*targets, ignore=last.ignore), strict=True):
-        if least < 0 or most >= classes:
-            raise ValueError(
-                f"t{end} contains the label {least if least < 0 else most}, but the network has {classes} classes "
-                f"(labels 0 to {classes - 1})"
-            )
+        check_labels(f"t{end}", least, most, classes)
+    for end, data in sets.items():
+        if not (end in labelled or isinstance(data, Shards)):
+            _check_targets(f"t{end}", data[1], last)
     for end, (least, most) in zip(looked_up, value_ranges(*ids), strict=True):
         _check_ids(f"x{end}", least, most, rows)
+
+
+def _check_targets(name: str, t: Array, last: Loss) -> None:
+    """Raise an error for targets, not labels, that the loss cannot take, such as negative probabilities."""
+    low, high = last.target_range
+    if (low, high) == (-math.inf, math.inf):
+        return
+    t = _numbers(t)
+    ((least, most),) = value_ranges([t])
+    if not low <= least <= most <= high:
+        allowed = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        wrong = most if least >= low else least
+        raise ValueError(f"{name} contains {wrong:g}, but {type(last).__name__} takes targets {allowed}")
+    if last.takes_labels and not value_ranges([namespace(t=t).max(t, axis=1)])[0][0] > 0:
+        raise ValueError(
+            f"{name} has a row of zeros, a sample without a class; leave the sample out, or pass labels and "
+            "nn.CrossEntropy(ignore_index=-1)"
+        )
+
+
+def _numbers(t: Array) -> Array:
+    """`t`, or integers in place of bools: the smallest bool is not in the standard."""
+    xp = namespace(t=t)
+    return t if is_floating(xp, t.dtype) or is_integral(xp, t.dtype) else xp.astype(t, xp.int8)
+
+
+def check_finite(end: str, samples: Samples, transform: Callable[[Array], Array] | None = None) -> None:
+    """Raise a `NotFinite` error if the samples or the targets contain NaN or an infinite number.
+
+    This reads all samples, so it is called only if a loss or the scores are not finite.
+    """
+    start = 0
+    for x, t in samples.parts():
+        for name, array in ((f"x{end}", x), (f"t{end}", t)):
+            _check_rows(name, array, start)
+        if transform:
+            _check_rows(f"x{end} after transform", transform(x), start)
+        start += x.shape[0]
+
+
+def _check_rows(name: str, array: Array, start: int) -> None:
+    xp = namespace(array=array)
+    if not is_floating(xp, array.dtype):
+        return
+    each = to_numpy(xp.all(xp.reshape(xp.isfinite(array), (array.shape[0], -1)), axis=1))
+    if not each.all():
+        row = int(each.argmin())
+        nan = np.isnan(to_numpy(array[row, ...])).any()
+        raise NotFinite(
+            f"{name} contains {'NaN' if nan else 'an infinite number'} in row {start + row}; remove the row, or "
+            "replace the number"
+        )
 
 
 def _check_ids(name: str, least: int, most: int, rows: Any) -> None:
@@ -402,27 +506,6 @@ def _check_ids(name: str, least: int, most: int, rows: Any) -> None:
             f"{name} contains the id {least if least < 0 else most}, but the network's Embedding has {rows} rows "
             f"(ids 0 to {rows - 1})"
         )
-
-
-def value_ranges(*sets: Iterable[Array], ignore: int | None = None) -> list[tuple[int, int]]:
-    """The smallest and the largest integer of each dataset, without the value `ignore`.
-
-    The arrays of a dataset are its parts. Values on a device are read in one transfer.
-    """
-
-    def ends(t: Array) -> list[Any]:
-        xp = namespace(t=t)
-        index = index_dtype(xp, _array.device(t))
-        if ignore is not None:
-            t = xp.astype(t, index, copy=False)
-            t = xp.where(t == ignore, xp.zeros_like(t), t)
-        both = xp.min(t), xp.max(t)
-        return list(map(int, both)) if isinstance(t, np.ndarray) else [xp.astype(v, index, copy=False) for v in both]
-
-    found = [[end for part in parts for end in ends(part)] for parts in sets]
-    read = iter(read_all([end for values in found for end in values if not isinstance(end, int)]).tolist())
-    known = [[end if isinstance(end, int) else int(next(read)) for end in values] for values in found]
-    return [(min(values), max(values)) for values in known]
 
 
 def _check_fit(network: Network, end: str, sample: tuple[int, ...]) -> None:

@@ -43,14 +43,17 @@ def update_step(
 ) -> Callable[[Carry, tuple[Array, Array], Params], tuple[Carry, Array]]:
     """One update as a pure function, ``step(carry, batch, noise) -> carry, loss``.
 
-    `batch` is samples and targets. `noise` is the dict of dropout masks, empty without dropout.
+    `batch` is samples and targets, whose labels have been checked. `noise` is the dict of dropout masks, empty
+    without dropout.
     """
 
     def step(carry: Carry, batch: tuple[Array, Array], noise: Params) -> tuple[Carry, Array]:
         (params, memory, state), (x, t) = carry, batch
         x = transform(x) if transform else x
         if accumulate == 1:
-            loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, noise=noise or None)
+            loss, gradients, state, *_ = stack.trace(
+                params, x, t, state=state or None, noise=noise or None, checked=True
+            )
         else:
             total, loss, gradients, state = sums(stack, params, x, t, state, noise, accumulate)
             loss, gradients = means(total, loss, gradients)
@@ -73,7 +76,7 @@ def sums(
         part = slice(start, min(start + size, count))
         masks = {name: mask[part, ...] for name, mask in noise.items()}
         part_loss, found, state, _, last = stack.trace(
-            params, x[part, ...], t[part, ...], state=state or None, noise=masks or None, over=over
+            params, x[part, ...], t[part, ...], state=state or None, noise=masks or None, over=over, checked=True
         )
         total, loss = total + last.counted(part.stop - start), loss + part_loss
         gradients = {name: gradients[name] + g for name, g in found.items()} if gradients else found
