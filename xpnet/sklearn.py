@@ -7,30 +7,36 @@ NumPy, as scikit-learn does.
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from . import nn
+from . import layers, nn
 from ._array import device, dtype_name, from_host, has_float64, index_dtype, namespace
 from ._typing import Array, Params
-from .backends import backend_of, not_installed, on_arrays_device, read_all, to_numpy
+from .backends import backend_of, not_installed, on_arrays_device, to_numpy
 from .functions import sigmoid, softmax
 from .nn.sequential import Sequential
 from .optim.optimizers import Adam, Optimizer
-from .training.samples import in_batches
+from .training.callbacks import Callback
+from .training.evaluation import Measures
+from .training.loop import Diverged, Loop
+from .training.samples import Batches, in_batches
+from .training.step import Carry, Updates
 
 try:
     import sklearn.neural_network
     from scipy.optimize import minimize
+    from scipy.sparse import csr_matrix, issparse
     from sklearn import get_config
     from sklearn.base import BaseEstimator
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import accuracy_score, r2_score
     from sklearn.model_selection import train_test_split
-    from sklearn.utils import check_random_state, column_or_1d, shuffle
+    from sklearn.utils import check_random_state, column_or_1d
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import check_classification_targets, type_of_target
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -54,6 +60,10 @@ _LOSSES: dict[str, nn.LossDescription] = {
     "identity": nn.MeanSquaredError(),
     "exp": nn.Poisson(),
 }
+_NOT_FINITE = (
+    "Solver produced non-finite parameter weights. "
+    "The input data may contain large values and need to be preprocessed."
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,32 @@ class _Adam(Adam):
         return p - lr * m / (namespace(v=v).sqrt(v) + self.eps), m, v
 
 
+class _SparseAffine(layers.Affine):
+    """The first layer for samples in a sparse matrix. The input of the layer is the numbers of the rows."""
+
+    def __init__(self, X: Any, W: Array, b: Array) -> None:
+        super().__init__(W, b)
+        self.X = X
+
+    def forward(self, rows: Array, /) -> Array:
+        self.x = self.X[rows]
+        return self.x @ self.W + self.b
+
+    def backward_params(self, dout: Array, /) -> None:
+        self.dW, self.db = self.x.T @ dout, dout.sum(axis=0)
+
+
+@dataclass(frozen=True, repr=False)
+class _SparseDense(nn.Dense):
+    """The description of a `_SparseAffine` layer on the matrix `X`."""
+
+    X: Any = None
+    takes_floats = False
+
+    def layer(self, arrays: Sequence[Array], training: bool) -> layers.Affine:
+        return _SparseAffine(self.X, *arrays)
+
+
 def _takes_batches(estimator: Any) -> bool:
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit needs solver='sgd' or 'adam', which take a mini-batch at a time")
@@ -99,14 +135,34 @@ def _floats(X: Any) -> list[Any]:
     return [xp.float64, xp.float32] if has_float64(xp, where) else [xp.float32]
 
 
-def _beside(host: Host, X: Array) -> Array:
-    """A NumPy array, moved to the library and device of `X`. Integers become indices; others get the dtype of `X`."""
-    xp, where = namespace(X=X), device(X)
-    return from_host(host, xp, index_dtype(xp, where) if host.dtype.kind in "iu" else X.dtype, where)
+def _beside(host: Host, W: Array) -> Array:
+    """A NumPy array, moved to the library and device of `W`. Integers become indices; others get the dtype of `W`."""
+    xp, where = namespace(W=W), device(W)
+    return from_host(host, xp, index_dtype(xp, where) if host.dtype.kind in "iu" else W.dtype, where)
+
+
+def _on_host(y: Any) -> Host:
+    dense: Host = y.toarray() if issparse(y) else to_numpy(y)
+    return dense
+
+
+def _labels(y: Host) -> Host:
+    found = np.unique(y)
+    return np.asarray(found.tolist()) if found.dtype.kind == "O" else found
+
+
+def _cast(X: Any, dtype: Any) -> Any:
+    if X.dtype == dtype:
+        return X
+    return X.astype(dtype) if issparse(X) else namespace(X=X).astype(X, dtype)
 
 
 class _Perceptron(BaseEstimator):
     """The base class of both estimators: everything except the meaning of targets and predictions."""
+
+    n_outputs_: int
+    out_activation_: str
+    _memory: Params | None
 
     @on_arrays_device
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -114,9 +170,9 @@ class _Perceptron(BaseEstimator):
 
         Parameters
         ----------
-        X : array, shape (N, D)
+        X : array or sparse matrix, shape (N, D)
             Samples.
-        y : array, shape (N,) or (N, K)
+        y : array, shape (N,) or (N, K), or sparse indicator matrix
             Targets.
         sample_weight : array, shape (N,), optional
             The weight of each sample.
@@ -138,7 +194,15 @@ class _Perceptron(BaseEstimator):
     def _train(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
         new = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = validate_data(
-            self, X, y, multi_output=True, y_numeric=self._numeric, dtype=_floats(X), reset=new, order="C"
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=self._numeric,
+            dtype=_floats(X),
+            reset=new,
+            order="C",
         )
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         hidden = [int(units) for units in np.atleast_1d(self.hidden_layer_sizes)]
@@ -148,24 +212,28 @@ class _Perceptron(BaseEstimator):
         targets = self._targets(y, new, incremental)
         if new:
             self._initialize(X, [X.shape[1], *hidden, self.n_outputs_])
-        xp = namespace(X=X)
-        data: Data = (X, _beside(targets, X))
+        else:
+            self._check_place(X, "partial_fit" if incremental else "fit")
+        W = self.coefs_[0]
+        xp = namespace(W=W)
+        stack, x = self._network(_cast(X, W.dtype))
+        data: Data = (x, _beside(targets, W))
         if sample_weight is not None:
-            data = (*data, _check_sample_weight(sample_weight, X, dtype=X.dtype))
+            data = (*data, _check_sample_weight(sample_weight, X, dtype=W.dtype))
+            if not bool(xp.any(data[2] != 0)):  # an older scikit-learn takes them
+                raise ValueError("Sample weights must contain at least one non-zero number.")
         with np.errstate(over="ignore", invalid="ignore"):
             if self.solver == "lbfgs":
-                self._minimize(data)
+                self._minimize(stack, data)
             else:
-                self._descend(data, targets, incremental)
+                self._descend(stack, data, targets, incremental)
         if not all(bool(xp.all(xp.isfinite(p))) for p in (*self.coefs_, *self.intercepts_)):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to "
-                "be preprocessed."
-            )
+            raise ValueError(_NOT_FINITE)
         return self
 
-    def _initialize(self, X: Array, units: list[int]) -> None:
+    def _initialize(self, X: Any, units: list[int]) -> None:
         """Draw the same initial parameters as scikit-learn does for the same `random_state`."""
+        like = np.empty(0) if issparse(X) else X
         self.n_layers_, self.n_iter_, self.t_ = len(units), 0, 0
         factor = 2.0 if self.activation == "logistic" else 6.0
         self.coefs_: list[Array] = []
@@ -174,22 +242,35 @@ class _Perceptron(BaseEstimator):
             bound = (factor / (fan_in + fan_out)) ** 0.5
             for kept, shape in ((self.coefs_, (fan_in, fan_out)), (self.intercepts_, (fan_out,))):
                 drawn = self._random_state.uniform(-bound, bound, shape)
-                kept.append(from_host(drawn, namespace(X=X), X.dtype, device(X)))
-        self._memory: Params | None = None
+                kept.append(from_host(drawn, namespace(X=like), X.dtype, device(like)))
         if self.solver != "lbfgs":
-            self.loss_curve_: list[float] = []
-            self._no_improvement = 0
-            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-            self.best_validation_score_: Any = -np.inf if self.early_stopping else None
-            self.best_loss_: Any = None if self.early_stopping else np.inf
+            self._start_records()
+
+    def _start_records(self) -> None:
+        self.loss_curve_: list[float] = []
+        self._no_improvement_count = 0
+        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+        self.best_validation_score_: Any = -np.inf if self.early_stopping else None
+        self.best_loss_: Any = None if self.early_stopping else np.inf
+
+    def _set_outputs(self, count: int, activation: str, new: bool) -> None:
+        if not new and (count, activation) != (self.n_outputs_, self.out_activation_):
+            raise ValueError(
+                f"`y` must have the kind of targets of the previous call, {self.n_outputs_} outputs "
+                f"({self.out_activation_}), got {count} ({activation}); train another estimator"
+            )
+        self.n_outputs_, self.out_activation_ = count, activation
 
     # The network. Its parameters are `coefs_` and `intercepts_`, which a user may change between two calls.
 
-    @property
-    def _stack(self) -> Sequential:
-        hidden = _ACTIVATIONS[self.activation]
-        layers = [d for W in self.coefs_[:-1] for d in (nn.Dense(W.shape[1]), *hidden)]
-        return Sequential(*layers, nn.Dense(self.n_outputs_), loss=_LOSSES[self.out_activation_])
+    def _network(self, X: Any) -> tuple[Sequential, Array]:
+        """The network for `X`, and the input of its first layer."""
+        first, *others = (W.shape[1] for W in self.coefs_)
+        dense = [d for units in others for d in (*_ACTIVATIONS[self.activation], nn.Dense(units))]
+        loss = _LOSSES[self.out_activation_]
+        if issparse(X):
+            return Sequential(_SparseDense(first, X=X), *dense, loss=loss), np.arange(X.shape[0])
+        return Sequential(nn.Dense(first), *dense, loss=loss), X
 
     @property
     def _params(self) -> Params:
@@ -202,9 +283,9 @@ class _Perceptron(BaseEstimator):
         self.coefs_ = [params[f"W{i}"] for i in numbers]
         self.intercepts_ = [params[f"b{i}"] for i in numbers]
 
-    def _objective(self) -> Callable[..., tuple[Array, Params]]:
+    def _objective(self, stack: Sequential) -> Callable[..., tuple[Array, Params]]:
         """A pure function of parameters and a batch, which returns the loss and its gradient, with the L2 penalty."""
-        stack, alpha = self._stack, float(self.alpha)
+        alpha = float(self.alpha)
         # As in scikit-learn, the reported squared error is a mean over the outputs; the gradient is that of the sum.
         shown = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 
@@ -224,151 +305,64 @@ class _Perceptron(BaseEstimator):
 
     # Solvers
 
-    def _optimizer(self, lr: float) -> Optimizer:
+    def _new_optimizer(self) -> Optimizer:
         if self.solver == "adam":
-            return _Adam(lr, self.beta_1, self.beta_2, self.epsilon)
-        return _Velocity(lr, self.momentum, self.nesterovs_momentum)
+            return _Adam(self._rate, self.beta_1, self.beta_2, self.epsilon)
+        return _Velocity(self._rate, self.momentum, self.nesterovs_momentum)
 
-    def _runner(self, X: Array) -> Callable[..., Any]:
+    def _updates(self, stack: Sequential) -> Updates:
         """A function that makes many updates, with the current learning rate."""
-        objective, optimizer = self._objective(), self._optimizer(self._rate)
+        objective, optimizer = self._objective(stack), self._new_optimizer()
 
-        def step(carry: tuple[Params, Params], batch: Data, noise: Any) -> tuple[tuple[Params, Params], Array]:
-            params, memory = carry
-            loss, gradients = objective(params, *batch)
-            return optimizer.update(params, gradients, memory), loss
+        def step(carry: Carry, batch: Data, noise: Any) -> tuple[Carry, Array]:
+            loss, gradients = objective(carry.params, *batch)
+            return Carry(*optimizer.update(carry.params, gradients, carry.memory), carry.state), loss
 
-        return backend_of(X).repeat(step)
+        return backend_of(self.coefs_[0]).repeat(step)
 
-    def _descend(self, data: Data, targets: Host, incremental: bool) -> None:
+    def _descend(self, stack: Sequential, data: Data, targets: Host, incremental: bool) -> None:
         """Train with the same mini-batches as scikit-learn."""
-        X = data[0]
-        rows, held = self._split(np.arange(X.shape[0]), targets, incremental)
-        best = self._params
-        size = 200 if self.batch_size == "auto" else self.batch_size
-        if size > len(rows) and self.batch_size != "auto":
-            clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
-            warnings.warn(clipped, stacklevel=5)
-        size = min(size, len(rows))
-        index = dtype_name(index_dtype(namespace(X=X), device(X)))
-
-        if self._memory is None or not incremental:
-            self._rate = float(self.learning_rate_init)
-            self._memory = self._optimizer(self._rate).init(self._params)
-        run, carry = self._runner(X), (self._params, self._memory)
-        order = np.arange(len(rows))
-        self.n_iter_ = 0
+        epochs = _Epochs(self, stack, data, targets, incremental)
+        if not incremental or getattr(self, "_solver", None) != self.solver:
+            self._solver, self._rate, self._memory = self.solver, float(self.learning_rate_init), None
+        if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
+            self._start_records()  # the solver or early_stopping was changed
+        network: Any = SimpleNamespace(params=self._params, state={})
+        optimizer, run = self._new_optimizer(), self._updates(stack)
+        rng = np.random.default_rng(0)  # nothing is drawn from it: scikit-learn's random state shuffles the samples
+        loop = Loop(network, optimizer, run, epochs.batches, rng, None, _Unmeasured(), [epochs])
+        if self._memory is not None:
+            loop.done = loop.done._replace(carry=loop.carry._replace(memory=self._memory))
+        self.n_iter_, finite = 0, True
         try:
-            for _ in range(1 if incremental else self.max_iter):
-                if self.shuffle:
-                    order = shuffle(order, random_state=self._random_state)
-                losses = []
-                for batches in in_batches(rows[order], size):
-                    for after, loss in run(carry, data, batches.astype(index)):
-                        carry = after
-                        losses.append(loss)
-                self._params, self._memory = carry
-                self._record(losses, size, len(rows))
-                if self.early_stopping:
-                    if self._watch(data, targets, held):
-                        best = self._params
-                else:
-                    self._no_improvement += 1
-                    if self.loss_ <= self.best_loss_ - self.tol:
-                        self._no_improvement = 0
-                    self.best_loss_ = min(self.best_loss_, self.loss_)
-                if self.solver == "sgd" and self.learning_rate == "invscaling":
-                    self._rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
-                    run = self._runner(X)
-                if self._no_improvement > self.n_iter_no_change:
-                    if self._stops():
-                        break
-                    self._no_improvement = 0
-                    run = self._runner(X)
-                if self.n_iter_ == self.max_iter and not incremental:
-                    warnings.warn(
-                        f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
-                        "hasn't converged yet.",
-                        ConvergenceWarning,
-                        stacklevel=5,
-                    )
-        except KeyboardInterrupt:
-            self._params, self._memory = carry
+            loop.go(1 if incremental else self.max_iter)
+        except Diverged:
+            epochs.record(loop)
+            finite = False
+        self._memory = loop.carry.memory
+        self._params = epochs.best if self.early_stopping else loop.carry.params
+        if loop.history.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=5)
-        if self.early_stopping:
-            self._params = best
+        elif not finite:
+            if not self.early_stopping:
+                raise ValueError(_NOT_FINITE)
+            epochs.keep_score(np.nan)
+            message = f"The loss is {self.loss_} in epoch {loop.epoch}. Training has ended, with the best parameters."
+            warnings.warn(message, ConvergenceWarning, stacklevel=5)
+        elif not (incremental or loop.over):
+            message = f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet."
+            warnings.warn(f"Stochastic Optimizer: {message}", ConvergenceWarning, stacklevel=5)
 
-    def _split(self, rows: Host, targets: Host, incremental: bool) -> tuple[Host, Host]:
-        """The rows to train with, and for early stopping those that are held back."""
-        if not self.early_stopping:
-            return rows, rows[:0]
-        if incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
-        rows, held = train_test_split(
-            rows,
-            random_state=self._random_state,
-            test_size=self.validation_fraction,
-            stratify=targets if self._binary else None,
-        )
-        if len(held) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-            )
-        return rows, held
-
-    def _record(self, losses: list[Array], size: int, count: int) -> None:
-        """Add the loss of an epoch, from those of its mini-batches of that size, the last with what was left."""
-        self.n_iter_ += 1
-        self.t_ += count
-        values = read_all(losses)
-        sizes = np.minimum(size, count - size * np.arange(len(values)))
-        self.loss_ = float(values @ sizes / count)
-        self.loss_curve_.append(self.loss_)
-        if self.verbose:
-            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-
-    def _watch(self, data: Data, targets: Host, held: Host) -> bool:
-        """Compute the score on the validation samples, and return whether it is the best score so far."""
-        rows = namespace(X=data[0]).asarray(held, device=device(data[0]))
-        x, *weight = (backend_of(a).rows(a, rows) for a in (data[0], *data[2:]))
-        answers = to_numpy(self._answers(self._activated(self._stack.predict(self._params, x))))
-        score = np.nan
-        if np.isfinite(answers).all():
-            score = float(self._score(targets[held], answers, sample_weight=to_numpy(weight[0]) if weight else None))
-        assert self.validation_scores_ is not None
-        self.validation_scores_.append(score)
-        if self.verbose:
-            print(f"Validation score: {score:f}")
-        self._no_improvement = self._no_improvement + 1 if score < self.best_validation_score_ + self.tol else 0
-        if score > self.best_validation_score_:
-            self.best_validation_score_ = score
-            return True
-        return False
-
-    def _stops(self) -> bool:
-        """Whether training ends, because there was no improvement. If not, the learning rate may be made smaller."""
-        what = "Validation score" if self.early_stopping else "Training loss"
-        message = f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
-        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
-        if adaptive and self._rate > 1e-6:
-            self._rate /= 5.0
-            if self.verbose:
-                print(f"{message} Setting learning rate to {self._rate:f}")
-            return False
-        if self.verbose:
-            print(f"{message} {'Learning rate too small. ' if adaptive else ''}Stopping.")
-        return True
-
-    def _minimize(self, data: Data) -> None:
+    def _minimize(self, stack: Sequential, data: Data) -> None:
         """Train with SciPy's L-BFGS-B on the host. Loss and gradient are computed on the device of the samples."""
         start = self._params
-        names, X = list(start), data[0]
-        objective = backend_of(X).compile(self._objective())
+        names, W = list(start), self.coefs_[0]
+        objective = backend_of(W).compile(self._objective(stack))
         cuts = np.cumsum([np.prod(start[name].shape) for name in names])[:-1]
 
         def unpacked(flat: Host) -> Params:
             parts = zip(names, np.split(flat, cuts), strict=True)
-            return {name: _beside(part.reshape(tuple(start[name].shape)), X) for name, part in parts}
+            return {name: _beside(part.reshape(tuple(start[name].shape)), W) for name, part in parts}
 
         def packed(arrays: Params) -> Host:
             return np.concatenate([to_numpy(arrays[name]).ravel() for name in names]).astype("float64")
@@ -391,19 +385,25 @@ class _Perceptron(BaseEstimator):
 
     # Predictions
 
-    def _outputs(self, X: Any, method: str) -> Array:
-        """The network's outputs for `X`, after its last activation."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=_floats(X), reset=False)
-        W = self.coefs_[0]
-        here, fitted = ((namespace(a=a).__name__, device(a)) for a in (X, W))
+    def _check_place(self, X: Any, method: str) -> None:
+        """Raise an error if `X` is not in the library and on the device of the network."""
+        arrays = np.empty(0) if issparse(X) else X, self.coefs_[0]
+        here, fitted = ((namespace(a=a).__name__, device(a)) for a in arrays)
         if here != fitted:
             raise ValueError(
                 f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same device "
                 f"as those passed to fit(), {fitted[0]} on {fitted[1]}; got {here[0]} on {here[1]}"
             )
-        X = namespace(X=X).astype(X, W.dtype, copy=False)
-        return self._activated(self._stack.predict(self._params, X))
+
+    def _outputs(self, X: Any, method: str) -> Array:
+        """The network's outputs for `X`, after its last activation."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=_floats(X), reset=False)
+        self._check_place(X, method)
+        W = self.coefs_[0]
+        dtype = namespace(W=W).result_type(X.dtype, W.dtype)
+        stack, x = self._network(_cast(X, dtype))
+        return self._activated(stack.predict({name: _cast(p, dtype) for name, p in self._params.items()}, x))
 
     @on_arrays_device
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -424,8 +424,134 @@ class _Perceptron(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
-        tags.input_tags.sparse = False
+        tags.input_tags.sparse = True
         return tags
+
+
+class _Unmeasured(Measures):
+    """No evaluation: `_Epochs` computes scikit-learn's score."""
+
+    def __init__(self) -> None:
+        self.parts = {}
+
+
+class _Epochs(Callback):
+    """scikit-learn's epochs: their mini-batches, and what follows each of them."""
+
+    def __init__(self, model: _Perceptron, stack: Sequential, data: Data, targets: Host, incremental: bool) -> None:
+        self.model, self.stack, self.data, self.targets = model, stack, data, targets
+        self.best = model._params
+        self.rows, self.held = self._split(incremental)
+        self.order, count, size = np.arange(len(self.rows)), len(self.rows), model.batch_size
+        if size != "auto" and size > count:
+            clipped = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
+            warnings.warn(clipped, stacklevel=6)
+        self.size, self.sizes = min(200 if size == "auto" else size, count), list[int]()
+        self.weights = to_numpy(data[2]) if len(data) > 2 else None
+        self.index = dtype_name(index_dtype(namespace(x=data[0]), device(data[0])))
+
+    def _split(self, incremental: bool) -> tuple[Host, Host]:
+        """The rows to train with, and for early stopping those that are held back."""
+        model, rows = self.model, np.arange(len(self.targets))
+        if not model.early_stopping:
+            return rows, rows[:0]
+        if incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        rows, held = train_test_split(
+            rows,
+            random_state=model._random_state,
+            test_size=model.validation_fraction,
+            stratify=self.targets if model._binary else None,
+        )
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return rows, held
+
+    def batches(self, done: int) -> Batches:
+        """The mini-batches of an epoch, without those in which all weights are 0. Their loss is 0."""
+        if self.model.shuffle:
+            self.order = self.order[self.model._random_state.permutation(len(self.order))]
+        self.sizes = []
+        for part in in_batches(self.rows[self.order], self.size):
+            if self.weights is not None:
+                part = part[self.weights[part].any(axis=1)]
+            self.sizes += [part.shape[1]] * len(part)
+            yield self.data, part.astype(self.index)
+
+    def on_epoch(self, run: Loop) -> bool:
+        model = self.model
+        if run.epoch == 0:
+            return False
+        self.record(run)
+        if model.early_stopping:
+            self._watch(run.carry.params)
+        else:
+            model._no_improvement_count += 1
+            if model.loss_ <= model.best_loss_ - model.tol:
+                model._no_improvement_count = 0
+            model.best_loss_ = min(model.best_loss_, model.loss_)
+        rate = model._rate
+        if model.solver == "sgd" and model.learning_rate == "invscaling":
+            model._rate = model.learning_rate_init / (model.t_ + 1) ** model.power_t
+        if model._no_improvement_count > model.n_iter_no_change:
+            if self._stops():
+                return True
+            model._no_improvement_count = 0
+        if model._rate != rate:
+            run.run = model._updates(self.stack)
+        return False
+
+    def record(self, run: Loop) -> None:
+        """Add the loss of an epoch, the mean over its samples."""
+        model, count = self.model, len(self.rows)
+        model.n_iter_ += 1
+        model.t_ += count
+        model.loss_ = float(np.asarray(run.history.loss[run.before :]) @ self.sizes / count)
+        model.loss_curve_.append(model.loss_)
+        if model.verbose:
+            print(f"Iteration {model.n_iter_}, loss = {model.loss_:.8f}")
+
+    def _watch(self, params: Params) -> None:
+        """Compute the score on the validation samples, and keep the parameters if it is the best score so far."""
+        model, data = self.model, self.data
+        rows = namespace(x=data[0]).asarray(self.held, device=device(data[0]))
+        x, *weight = (backend_of(a).rows(a, rows) for a in (data[0], *data[2:]))
+        answers = to_numpy(model._answers(model._activated(self.stack.predict(params, x))))
+        score = np.nan
+        if np.isfinite(answers).all():
+            weights = to_numpy(weight[0]) if weight else None
+            score = float(model._score(self.targets[self.held], answers, sample_weight=weights))
+        self.keep_score(score)
+        if score > model.best_validation_score_:
+            model.best_validation_score_, self.best = score, params
+
+    def keep_score(self, score: float) -> None:
+        """Add a validation score, and count the epochs without a better one."""
+        model = self.model
+        model.validation_scores_ = [*(model.validation_scores_ or []), score]
+        if model.verbose:
+            print(f"Validation score: {score:f}")
+        better = not score < model.best_validation_score_ + model.tol
+        model._no_improvement_count = 0 if better else model._no_improvement_count + 1
+
+    def _stops(self) -> bool:
+        """Whether training ends, because there was no improvement. If not, the learning rate may be made smaller."""
+        model = self.model
+        what = "Validation score" if model.early_stopping else "Training loss"
+        message = (
+            f"{what} did not improve more than tol={model.tol:f} for {model.n_iter_no_change} consecutive epochs."
+        )
+        adaptive = model.solver == "sgd" and model.learning_rate == "adaptive"
+        if adaptive and model._rate > 1e-6:
+            model._rate /= 5.0
+            if model.verbose:
+                print(f"{message} Setting learning rate to {model._rate:f}")
+            return False
+        if model.verbose:
+            print(f"{message} {'Learning rate too small. ' if adaptive else ''}Stopping.")
+        return True
 
 
 class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
@@ -451,7 +577,7 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
 
     Notes
     -----
-    Differences from scikit-learn: sparse matrices are refused, and targets and labels are encoded on the host.
+    Targets and labels are encoded on the host. Sparse matrices stay sparse, and are multiplied by SciPy on the host.
     ``solver="lbfgs"`` is SciPy's optimizer on the host. For each evaluation, the parameters are copied to the device
     and the gradient is copied back.
 
@@ -480,7 +606,7 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
         """
         self._validate_params()
         if classes is not None:
-            given = np.unique(to_numpy(classes) if hasattr(classes, "dtype") else np.asarray(classes))
+            given = _labels(to_numpy(classes) if hasattr(classes, "dtype") else np.asarray(classes))
             if hasattr(self, "classes_") and not np.array_equal(given, to_numpy(self.classes_)):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
@@ -494,15 +620,17 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
     def _targets(self, y: Array, new: bool, incremental: bool) -> Host:
         """The targets of the loss for the labels `y`. Sets `classes_` in the first call."""
         check_classification_targets(y)
-        kind, host = type_of_target(y), to_numpy(y)
+        kind, host = type_of_target(y), _on_host(y)
         if kind == "multiclass-multioutput":
             raise ValueError(
                 "Multioutput target data is not supported; pass one column of labels, or an indicator matrix"
             )
         multilabel = kind == "multilabel-indicator"
-        found = np.arange(host.shape[1]) if multilabel else np.unique(host)
+        found = np.arange(host.shape[1]) if multilabel else _labels(host)
+        if new:
+            self._sparse_labels = issparse(y)
         if new and not incremental:
-            alike = host.dtype.kind in "biuf"
+            alike = host.dtype.kind in "biuf" and not issparse(y)
             self.classes_ = namespace(y=y).asarray(found, device=device(y)) if alike else found
         known = to_numpy(self.classes_)
         if self.warm_start and not new and set(found) != set(known):
@@ -512,12 +640,13 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
             )
         if len(np.setdiff1d(found, known)):
             raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {found}.")
-        self.out_activation_ = "softmax" if len(known) > 2 and not multilabel else "logistic"
-        self.n_outputs_ = len(known) if multilabel or len(known) > 2 else 1
+        several = len(known) > 2 and not multilabel
+        count = host.shape[1] if multilabel else len(known) if several else 1
+        self._set_outputs(count, "softmax" if several else "logistic", new)
         if multilabel:
-            return host.astype("float32")
+            return host.astype(bool)
         codes = np.searchsorted(known, host)
-        return codes if self.n_outputs_ > 1 else codes[:, None].astype("float32")
+        return codes if several else codes[:, None].astype(bool)
 
     @property
     def _binary(self) -> bool:
@@ -529,14 +658,16 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
         if self.out_activation_ == "softmax":
             return xp.argmax(outputs, axis=1)
         yes = xp.astype(outputs > 0.5, index_dtype(xp, device(outputs)))
-        return yes[:, 0] if self._binary else yes
+        if not self._binary:
+            return yes
+        return yes[:, 0] if self.classes_.shape[0] > 1 else xp.zeros_like(yes[:, 0])
 
     @on_arrays_device
     def predict(self, X: Any) -> Array:
         """The most likely class of each sample, shape (N,), or an indicator matrix for several labels, (N, K)."""
         answers = self._answers(self._outputs(X, "predict"))
         if self.out_activation_ == "logistic" and not self._binary:
-            return answers
+            return csr_matrix(to_numpy(answers)) if self._sparse_labels else answers
         classes = to_numpy(self.classes_)
         if classes.dtype.kind not in "biuf":
             return classes[to_numpy(answers)]
@@ -593,10 +724,11 @@ class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
 
     def _targets(self, y: Array, new: bool, incremental: bool) -> Host:
         """The targets with an axis of outputs, shape (N, K)."""
-        host = to_numpy(y).astype("float64")
+        host = _on_host(y).astype("float64", casting="same_kind")  # no words
         host = host[:, None] if host.ndim == 1 else host
-        self.n_outputs_ = host.shape[1]
-        self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        self._set_outputs(host.shape[1], "exp" if self.loss == "poisson" else "identity", new)
+        if self.loss == "poisson" and host.min() < 0:
+            raise ValueError(f"y must not be negative with loss='poisson', got {host.min()}")
         return host
 
     def _answers(self, outputs: Array) -> Array:
