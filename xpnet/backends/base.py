@@ -215,8 +215,12 @@ class Backend:
 
     # Functions
 
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Compile a pure function that is called many times, if the library has a compiler."""
+    def compile(self, function: Callable[..., Any], *, known: bool = False) -> Callable[..., Any]:
+        """Compile a pure function that is called many times, if the library has a compiler.
+
+        `known` says that the function runs xpnet's own code only. Other code may do more than compute its result,
+        such as print or count its calls.
+        """
         return function
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -284,13 +288,15 @@ class Backend:
                 yield {name: mask[i, ...] for name, mask in placed.items()}
             count -= together
 
-    def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
+    def repeat(self, step: Callable[..., Any], *, known: bool = False) -> Callable[..., Iterator[tuple[Any, Array]]]:
         """Many steps, one after the other, in the way that is fastest on this backend.
 
         Parameters
         ----------
         step : callable
             A pure function ``step(carry, batch, noise) -> carry, loss``.
+        known : bool, default False
+            As in `compile`.
 
         Returns
         -------
@@ -299,9 +305,10 @@ class Backend:
             of shape (steps, batch), from NumPy or from `Backend.index`. Each row of `index` has the indices of one
             mini-batch in the arrays of `data`. ``draw(batch)`` draws the dropout masks of one step, a dict of NumPy
             arrays. The masks are drawn in the order of the steps, for several steps in advance. JAX runs up to 100
-            steps in one compiled loop and yields after each loop. The other libraries yield after each step.
+            steps in one compiled loop and yields after each loop. The other libraries yield after each step. A carry
+            may be overwritten after the next one was yielded; the last carry of a run is not.
         """
-        compiled = self.compile(self.on_rows(step))
+        compiled = self.compile(self.on_rows(step), known=known)
         keep_freed_memory()
 
         def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from .. import _array
 from .._array import namespace
 from .._typing import Array, Namespace
-from .base import HostArray
+from .base import Backend, HostArray
 from .numpy import Numpy
 
 __all__ = ["Cupy", "on_arrays_device"]
@@ -100,6 +100,8 @@ class Cupy(Numpy):
         """A copy on the host."""
         host: HostArray = x.get()
         return host
+
+    compile, repeat = Backend.compile, Backend.repeat  # a replay would lose the fused kernels
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Make one kernel of a function or bound method marked by `elementwise`; return others unchanged."""

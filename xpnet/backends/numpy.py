@@ -1,12 +1,17 @@
 """NumPy."""
 
 import importlib
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array
-from .base import Backend, HostArray
+from ..tracing import Program, TracedArray, trace, traced_type
+from ..tracing.replay import Replay, copied
+from .base import Backend, Draw, HostArray, keep_freed_memory
+from .recording import Recording
 
 __all__ = ["Numpy"]
 
@@ -23,6 +28,38 @@ class Numpy(Backend):
     def to_numpy(self, x: Array) -> HostArray:
         """The array itself."""
         return np.asarray(x)
+
+    @cached_property
+    def traced(self) -> type[TracedArray]:
+        """The type of traced NumPy arrays."""
+        return traced_type(self.namespace(), Recording(self))
+
+    def trace(self, function: Callable[..., Any], *args: Any) -> Program:
+        """The operations of a function, see `tracing.trace`."""
+        return trace(function, *args, kind=lambda x: self.traced, shares_memory=np.may_share_memory)
+
+    def compile(self, function: Callable[..., Any], *, known: bool = False) -> Callable[..., Any]:
+        """The function, traced and then replayed if `known`."""
+        return Replay(function, self.trace) if known else function
+
+    def repeat(self, step: Callable[..., Any], *, known: bool = False) -> Callable[..., Iterator[tuple[Any, Array]]]:
+        """Many steps, one after the other. A `known` step is traced and then replayed."""
+        if not known:
+            return super().repeat(step)
+        replay = Replay(self.traced.backend.on_rows(step), self.trace)
+        keep_freed_memory()
+
+        def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
+            count, size = index.shape
+            for i, noise in enumerate(self.masks(draw, count, size, data[0])):
+                if i == 0:
+                    steps = replay.steps(carry, data, index[i], noise)
+                carry, loss = steps(carry, data, index[i], noise)
+                if i == count - 1 and steps.reuses:
+                    carry = copied(carry)
+                yield carry, loss
+
+        return run
 
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.

@@ -17,7 +17,7 @@ from ..functions import confusion_matrix
 from ..nn.networks import Network
 from .distributed import Processes
 from .samples import Host, Samples, Sets, check_values, samples_of
-from .step import Transform
+from .step import Transform, is_known
 
 __all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
 
@@ -79,10 +79,10 @@ class Blocks:
         backend = backend_of(next(iter(network.params.values())))
 
         def score(params: Any, state: Any, x: Array, t: Array, index: Array) -> dict[str, Array]:
-            x, t = backend.rows(x, index), backend.rows(t, index)
+            x, t = backend_of(x).rows(x, index), backend_of(t).rows(t, index)
             return measure(network.stack.predict(params, transform(x) if transform else x, state=state), t)
 
-        self._score = backend.compile(score)
+        self._score = backend.compile(score, known=is_known(network.stack, transform))
 
     def __call__(self, samples: Samples, units: Host | None = None) -> Measured:
         """The results on all samples, or on those that `units` names. They are arrays; no value is read yet."""

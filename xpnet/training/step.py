@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .._array import device, namespace, size
 from .._typing import Array
-from ..backends import Backend, Draw
+from ..backends import Backend, Draw, backend_of
+from ..layers.base import Loss
 from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
 from .distributed import Processes
@@ -60,6 +64,27 @@ def update_step(
     return step
 
 
+def is_known(*things: Any) -> bool:
+    """Whether layers, losses, optimizers, schedules and functions run xpnet's own code only."""
+    return all(map(_is_known, things))
+
+
+def _is_known(thing: Any) -> bool:
+    if thing is None or isinstance(thing, (bool, int, float, str, np.dtype, np.generic)):
+        return True
+    if isinstance(thing, (tuple, list)):
+        return is_known(*thing)
+    if isinstance(thing, partial):
+        return is_known(thing.func, thing.args, *thing.keywords.values())
+    if isinstance(thing, Sequential):
+        return is_known(thing.descriptions, thing.loss_description)
+    if isinstance(thing, type) and issubclass(thing, (np.generic, Loss)):
+        return thing.__module__.partition(".")[0] in ("numpy", "xpnet")
+    own = thing if isinstance(thing, (type, FunctionType)) else type(thing)
+    options = [f.name for f in fields(thing) if f.name != "weight_init"] if is_dataclass(thing) else []
+    return own.__module__.partition(".")[0] == "xpnet" and is_known(*(getattr(thing, name) for name in options))
+
+
 def sums(
     stack: Sequential, params: Params, x: Array, t: Array, state: Params, noise: Params, parts: int, over: float = 1.0
 ) -> tuple[Array, Array, Params, Params]:
@@ -106,8 +131,9 @@ def updates(
     All except the stop flag is divided by the number of samples in the mini-batch, which every process knows. So the
     sums are means. With sample weights, the means are then divided by the mean weight.
     """
+    known = is_known(stack, optimizer, transform)
     if processes.size == 1:
-        return backend.repeat(update_step(stack, optimizer, transform, accumulate))
+        return backend.repeat(update_step(stack, optimizer, transform, accumulate), known=known)
 
     alike = stack.last.plain
 
@@ -120,7 +146,7 @@ def updates(
         stop: float,
         over: float,
     ) -> Array:
-        x, t = (backend.rows(a, index) for a in data)
+        x, t = (backend_of(a).rows(a, index) for a in data)
         x = transform(x) if transform else x
         total, loss, gradients, after = sums(stack, params, x, t, state, noise, accumulate, over)
         if alike and type(total) is not float:
@@ -143,7 +169,7 @@ def updates(
         params, memory = optimizer.update(params, gradients, memory)
         return Carry(params, memory, state), loss
 
-    mine, update = backend.compile(mine), backend.compile(update)
+    mine, update = backend.compile(mine, known=known), backend.compile(update, known=known)
     add = processes.adder(backend)
 
     def run(

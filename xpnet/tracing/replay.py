@@ -1,0 +1,90 @@
+"""Run a function as NumPy code that was made from a trace."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from .numpy_code import NumpyCode
+from .program import Program, Var
+from .recording import is_array, leaves, replaced
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """A pure function of NumPy arrays, traced for each combination of shapes and then replayed.
+
+    Where the function cannot be traced, it is called.
+
+    Parameters
+    ----------
+    function : callable
+    trace : callable
+        ``trace(function, *args)`` returns the `Program`, or raises an error.
+    """
+
+    def __init__(self, function: Callable[..., Any], trace: Callable[..., Program]) -> None:
+        self.function, self.trace = function, trace
+        self.pool = list[Array]()
+        self.made = dict[Hashable, Callable[..., Any]]()
+
+    def __call__(self, *args: Any) -> Any:
+        key = signature(args)
+        try:
+            run = self.made[key]
+        except KeyError:
+            code = self.code(args)
+            run = self.made[key] = code.make() if code else self.function
+        return run(*args)
+
+    def code(self, args: tuple[Any, ...], slots: Callable[[Any], Any] = lambda outputs: ()) -> NumpyCode | None:
+        """The code for these arguments; None if the function cannot be traced.
+
+        ``slots(outputs)`` picks the results that get arrays of their own.
+        """
+        try:
+            program = self.trace(self.function, *args)
+        except Exception:  # calling the function shows its own errors
+            return None
+        chosen = [leaf for leaf in leaves(slots(program.outputs)) if isinstance(leaf, Var)]
+        return NumpyCode(program, chosen, self.pool)
+
+    def steps(self, *args: Any) -> "Steps":
+        """The function as a step ``step(carry, ...) -> carry, loss``, for arguments like these."""
+        key = signature(args)
+        if key not in self.made:
+            self.made[key] = Steps(self.code(args, lambda outputs: outputs[0]), self.function)
+        found: Any = self.made[key]
+        return found
+
+
+class Steps:
+    """A step that is repeated: the arrays of one carry are read while the arrays of the other are written.
+
+    So a carry is valid until the update after the next begins, and an interrupted update changes nothing.
+    """
+
+    def __init__(self, code: NumpyCode | None, function: Callable[..., Any]) -> None:
+        self.pair = [code.make([np.empty(v.shape, v.dtype) for v in code.slots]) if code else function for _ in "ab"]
+        self.reuses = code is not None
+        self.count = 0
+
+    def __call__(self, *args: Any) -> Any:
+        self.count += 1
+        return self.pair[self.count % 2](*args)
+
+
+def signature(args: Any) -> Hashable:
+    """The shapes, dtypes and layouts of the arrays in nested arguments, and the values of everything else."""
+    if isinstance(args, dict):
+        return tuple((key, signature(part)) for key, part in args.items())
+    if isinstance(args, (tuple, list)):
+        return tuple(map(signature, args))
+    return (args.shape, args.dtype.str, args.strides) if is_array(args) else (type(args), args)
+
+
+def copied(tree: Any) -> Any:
+    """The same nested structure with copies of the arrays."""
+    return replaced(tree, lambda leaf: leaf.copy() if is_array(leaf) else leaf)
