@@ -6,6 +6,7 @@ from .backends import (
     BackendUnavailable as BackendUnavailable,
     get_backend as get_backend,
     to_numpy as to_numpy,
+    trace as trace,
 )
 from .checking import (
     GradientCheck as GradientCheck,
@@ -54,6 +55,11 @@ from .training.history import (
 )
 from .training.loop import (
     Diverged as Diverged,
+)
+from .tracing import (
+    Cost as Cost,
+    Program as Program,
+    TracingError as TracingError,
 )
 
 __version__: str

@@ -4,7 +4,7 @@
 faster.
 """
 
-from .arrays import elementwise, read_all, to_numpy
+from .arrays import elementwise, read_all, to_numpy, trace
 from .base import Backend, Draw, Functions
 from .cupy import on_arrays_device
 from .registry import BACKENDS, BackendUnavailable, backend_of, get_backend, not_installed
@@ -22,4 +22,5 @@ __all__ = [
     "on_arrays_device",
     "read_all",
     "to_numpy",
+    "trace",
 ]

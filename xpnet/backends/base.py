@@ -11,6 +11,7 @@ import numpy as np
 
 from .._array import device, namespace
 from .._typing import Array, Namespace
+from ..tracing import Program
 
 __all__ = ["Backend", "Draw", "Functions", "HostArray", "keep_freed_memory", "one_line"]
 
@@ -222,6 +223,14 @@ class Backend:
         such as print or count its calls.
         """
         return function
+
+    def shares_memory(self, x: Array, y: Array) -> bool:
+        """Whether `x` is known to be a view of `y`."""
+        return False
+
+    def ready(self, program: Program) -> Callable[..., Any]:
+        """A traced program as a function."""
+        return program.run
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function or bound method that `elementwise` may mark, in the form that runs fastest: without the mark."""

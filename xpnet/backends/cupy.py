@@ -101,7 +101,9 @@ class Cupy(Numpy):
         host: HostArray = x.get()
         return host
 
-    compile, repeat = Backend.compile, Backend.repeat  # a replay would lose the fused kernels
+    # A replay would lose the fused kernels.
+    compile, repeat, ready = Backend.compile, Backend.repeat, Backend.ready
+    shares_memory = Backend.shares_memory
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Make one kernel of a function or bound method marked by `elementwise`; return others unchanged."""

@@ -2,16 +2,14 @@
 
 import importlib
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array
-from ..tracing import Program, TracedArray, trace, traced_type
-from ..tracing.replay import Replay, copied
+from ..tracing import NumpyCode, Program, Replay, copied, trace
 from .base import Backend, Draw, HostArray, keep_freed_memory
-from .recording import Recording
+from .recording import Recording, type_of
 
 __all__ = ["Numpy"]
 
@@ -29,24 +27,27 @@ class Numpy(Backend):
         """The array itself."""
         return np.asarray(x)
 
-    @cached_property
-    def traced(self) -> type[TracedArray]:
-        """The type of traced NumPy arrays."""
-        return traced_type(self.namespace(), Recording(self))
+    def shares_memory(self, x: Array, y: Array) -> bool:
+        """Whether `x` is a view of `y`."""
+        return bool(np.may_share_memory(x, y))
 
-    def trace(self, function: Callable[..., Any], *args: Any) -> Program:
-        """The operations of a function, see `tracing.trace`."""
-        return trace(function, *args, kind=lambda x: self.traced, shares_memory=np.may_share_memory)
+    def ready(self, program: Program) -> Callable[..., Any]:
+        """The program as NumPy code, see `tracing.NumpyCode`."""
+        return NumpyCode(program).make()
+
+    def _trace(self, function: Callable[..., Any], *args: Any) -> Program:
+        kind = type_of(self.namespace(), self)
+        return trace(function, *args, kind=lambda x: kind, shares_memory=self.shares_memory)
 
     def compile(self, function: Callable[..., Any], *, known: bool = False) -> Callable[..., Any]:
         """The function, traced and then replayed if `known`."""
-        return Replay(function, self.trace) if known else function
+        return Replay(function, self._trace) if known else function
 
     def repeat(self, step: Callable[..., Any], *, known: bool = False) -> Callable[..., Iterator[tuple[Any, Array]]]:
         """Many steps, one after the other. A `known` step is traced and then replayed."""
         if not known:
             return super().repeat(step)
-        replay = Replay(self.traced.backend.on_rows(step), self.trace)
+        replay = Replay(Recording(self).on_rows(step), self._trace)
         keep_freed_memory()
 
         def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:

@@ -1,12 +1,13 @@
 """The backend of traced arrays: it records what another backend computes."""
 
+from functools import cache
 from typing import Any
 
-from .._typing import Array
-from ..tracing import record
+from .._typing import Array, Namespace
+from ..tracing import TracedArray, record, traced_type
 from .base import Backend, Functions
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "type_of"]
 
 
 class Recording(Backend):
@@ -48,3 +49,9 @@ class Recording(Backend):
         if found is None:
             return None
         return Functions(*(lambda *args, f=f, **options: record(f, *args, **options) for f in found))
+
+
+@cache
+def type_of(xp: Namespace, backend: Backend) -> type[TracedArray]:
+    """The type of the traced arrays of a library."""
+    return traced_type(xp, Recording(backend))

@@ -62,7 +62,7 @@ class NumpyCode:
         for var, array in program.constants.items():
             self.names[var] = self.fixed[var] = self._value(array)
         self.setup, self.body = list[str](), list[str]()
-        self.last = {var: i for i, op in enumerate(program.ops) for v in op.call.vars for var in (v, v.root)}
+        self.last = program.last_uses()
         for i, (path, var) in enumerate(program.inputs.items()):
             self.names[var] = f"a{i}"
             if var in self.last or var in program.results:
@@ -125,8 +125,7 @@ class NumpyCode:
 
     def _write(self, i: int, op: Op) -> None:
         (out, *others) = op.out
-        is_view = not others and out.root is not out
-        if is_view and all(var in self.fixed and var.root not in self.slots for var in op.call.vars):
+        if op.is_view and all(var in self.fixed and var.root not in self.slots for var in op.call.vars):
             self.names[out] = self.fixed[out] = f"v{i}"  # made once
             self.setup.append(f"v{i} = {self._call(op)}")
         elif not others and self._is_buffered(out) and out not in self.new and (line := self._rule(i, op)):

@@ -1,19 +1,18 @@
 """Record the operations of a function: its arguments are replaced by arrays that note each operation on them."""
 
+import inspect
 import operator
-from collections.abc import Callable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
 from .._array import namespace
 from .._typing import Array, Namespace
-from .program import Call, Op, Path, Program, Var
+from .program import Call, Op, Position, Program, TracingError, Var, is_array, leaves, replaced, signature_of
 
-__all__ = ["TracedArray", "TracingError", "leaves", "record", "trace", "traced_type"]
-
-
-class TracingError(TypeError):
-    """Raised if a function cannot be traced. The message names the operation."""
+__all__ = ["TracedArray", "record", "trace", "traced_type"]
 
 
 class _NoAttribute(TracingError, AttributeError):
@@ -28,12 +27,47 @@ class Recorder:
     ops : list of Op
     constants : dict of int to (Var, array)
         The arrays that do not depend on the arguments, by `id`.
+    owners : list of objects
+        The layers, losses and optimizers that made operations, in order.
     """
 
-    def __init__(self, shares_memory: Callable[[Array, Array], bool], owner: Callable[[], str]) -> None:
+    def __init__(self, shares_memory: Callable[[Array, Array], bool], named: bool) -> None:
         self.ops = list[Op]()
         self.constants = dict[int, tuple[Var, Array]]()
-        self.shares_memory, self.owner = shares_memory, owner
+        self.shares_memory, self.named = shares_memory, named
+        self.owners = list[Any]()
+
+    def place(self) -> tuple[int, str]:
+        """The number of the layer, loss or optimizer that is computing, and the name of its method; -1 if none is."""
+        frame = sys._getframe(2) if self.named else None
+        found, method = None, ""
+        while frame:
+            this = frame.f_locals.get("self")
+            if found is None and (hasattr(type(this), "backward") or hasattr(type(this), "rule")):
+                found = this
+            if this is found and found is not None:
+                method = frame.f_code.co_name
+            frame = frame.f_back
+        if found is None:
+            return -1, ""
+        if not any(found is owner for owner in self.owners):
+            self.owners.append(found)
+        return next(i for i, owner in enumerate(self.owners) if owner is found), method
+
+    def name_arrays(self) -> list[str]:
+        """Name arrays after the attributes of layers, such as "dW1", and return the names of the owners."""
+        counts, names = Counter[str](), list[str]()
+        for owner in self.owners:
+            kind = type(owner).__name__
+            counts[kind] += 1
+            layer = hasattr(owner, "backward") and not hasattr(owner, "probabilities")
+            names.append(f"{kind}{counts[kind]}" if layer else kind)
+            kept = {k: v for k, v in getattr(owner, "__dict__", {}).items() if isinstance(v, TracedArray)}
+            for key, array in kept.items():
+                if array.recorder is self and not array.var.name:
+                    of = kept.get(key.removeprefix("d")) if key.startswith("d") else None
+                    array.var.name = f"d{of.var.name}" if of is not None else f"{names[-1]}_{key}"
+        return names
 
     def var(self, given: "TracedArray") -> Var:
         """The variable of an array. An array that depends on no argument becomes a constant."""
@@ -155,11 +189,6 @@ def _called(kind: type[TracedArray], function: Callable[..., Any], name: str, /,
     return replaced(function(*args, **options), lambda leaf: kind(leaf, None, None) if is_array(leaf) else leaf)
 
 
-def is_array(value: Any) -> bool:
-    """Whether a value is an array, or a NumPy scalar; dtypes and Python numbers are not."""
-    return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type)
-
-
 def record(function: Callable[..., Any], *args: Any, name: str = "", **options: Any) -> Any:
     """Call a function of the library with traced arrays, and record the call."""
     name = name or function.__name__
@@ -186,27 +215,8 @@ def record(function: Callable[..., Any], *args: Any, name: str = "", **options: 
         found.append(kind(r, recorder, Var.like(r, root)))
     out = tuple(f.var for f in found)
     call = Call(name, function, *refer)
-    recorder.ops.append(Op(call, out, isinstance(result, (tuple, list)), recorder.owner()))
+    recorder.ops.append(Op(call, out, isinstance(result, (tuple, list)), *recorder.place()))
     return type(result)(found) if isinstance(result, (tuple, list)) else found[0]
-
-
-def leaves(tree: Any) -> Iterator[Any]:
-    """The leaves of nested dicts, tuples and lists."""
-    if isinstance(tree, (dict, tuple, list)):
-        for part in tree.values() if isinstance(tree, dict) else tree:
-            yield from leaves(part)
-    else:
-        yield tree
-
-
-def replaced(tree: Any, change: Callable[[Any], Any]) -> Any:
-    """The same nested dicts, tuples and lists, with other leaves."""
-    if isinstance(tree, dict):
-        return {key: replaced(part, change) for key, part in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        parts = [replaced(part, change) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return change(tree)
 
 
 def trace(
@@ -214,7 +224,8 @@ def trace(
     *args: Any,
     kind: Callable[[Array], type[TracedArray]],
     shares_memory: Callable[[Array, Array], bool] = lambda a, b: False,
-    owner: Callable[[], str] = lambda: "",
+    named: bool = False,
+    ready: Callable[[Program], Callable[..., Any]] = lambda program: program.run,
 ) -> Program:
     """Call `function` once, and return its operations as a `Program`.
 
@@ -228,17 +239,19 @@ def trace(
         The type of the traced arrays for an array, see `traced_type`.
     shares_memory : callable
         Whether the first array is a view of the second.
-    owner : callable
-        The name of the layer that is computing.
+    named : bool, default False
+        Whether to note which layer makes each operation, and to name arrays. It takes a few milliseconds.
+    ready : callable
+        Makes a fast function of the program.
 
     Raises
     ------
     TracingError
         If the function asks for values, uses arrays that are not arguments, or uses what the standard lacks.
     """
-    recorder, inputs = Recorder(shares_memory, owner), dict[Path, Var]()
+    recorder, inputs = Recorder(shares_memory, named), dict[Position, Var]()
 
-    def enter(tree: Any, path: Path) -> Any:
+    def enter(tree: Any, path: Position) -> Any:
         if isinstance(tree, dict):
             return {key: enter(part, (*path, key)) for key, part in tree.items()}
         if isinstance(tree, (tuple, list)):
@@ -254,4 +267,23 @@ def trace(
     if any(is_array(leaf) for leaf in leaves(result) if not isinstance(leaf, TracedArray)):
         raise TracingError("the traced function returns an array that was not computed from its arguments")
     outputs = replaced(result, lambda leaf: recorder.var(leaf) if isinstance(leaf, TracedArray) else leaf)
-    return Program(inputs, dict(recorder.constants.values()), recorder.ops, outputs)
+    return Program(
+        inputs,
+        dict(recorder.constants.values()),
+        recorder.ops,
+        outputs,
+        recorder.name_arrays(),
+        signature_of(args),
+        getattr(function, "__name__", "function"),
+        _parameters(function, len(args)),
+        ready,
+    )
+
+
+def _parameters(function: Callable[..., Any], count: int) -> list[str]:
+    """The names of the positional parameters of a function."""
+    try:
+        names = [p.name for p in inspect.signature(function).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    except (TypeError, ValueError):
+        names = []
+    return [*names[:count], *(f"argument{i}" for i in range(len(names), count))]

@@ -8,7 +8,7 @@ import numpy as np
 from .._typing import Array
 from .numpy_code import NumpyCode
 from .program import Program, Var
-from .recording import is_array, leaves, replaced
+from .program import is_array, leaves, replaced, signature_of
 
 __all__ = ["Replay"]
 
@@ -31,7 +31,7 @@ class Replay:
         self.made = dict[Hashable, Callable[..., Any]]()
 
     def __call__(self, *args: Any) -> Any:
-        key = signature(args)
+        key = signature_of(args)
         try:
             run = self.made[key]
         except KeyError:
@@ -53,7 +53,7 @@ class Replay:
 
     def steps(self, *args: Any) -> "Steps":
         """The function as a step ``step(carry, ...) -> carry, loss``, for arguments like these."""
-        key = signature(args)
+        key = signature_of(args)
         if key not in self.made:
             self.made[key] = Steps(self.code(args, lambda outputs: outputs[0]), self.function)
         found: Any = self.made[key]
@@ -74,15 +74,6 @@ class Steps:
     def __call__(self, *args: Any) -> Any:
         self.count += 1
         return self.pair[self.count % 2](*args)
-
-
-def signature(args: Any) -> Hashable:
-    """The shapes, dtypes and layouts of the arrays in nested arguments, and the values of everything else."""
-    if isinstance(args, dict):
-        return tuple((key, signature(part)) for key, part in args.items())
-    if isinstance(args, (tuple, list)):
-        return tuple(map(signature, args))
-    return (args.shape, args.dtype.str, args.strides) if is_array(args) else (type(args), args)
 
 
 def copied(tree: Any) -> Any:

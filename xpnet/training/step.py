@@ -12,7 +12,6 @@ import numpy as np
 from .._array import device, namespace, size
 from .._typing import Array
 from ..backends import Backend, Draw, backend_of
-from ..layers.base import Loss
 from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
 from .distributed import Processes
@@ -78,10 +77,10 @@ def _is_known(thing: Any) -> bool:
         return is_known(thing.func, thing.args, *thing.keywords.values())
     if isinstance(thing, Sequential):
         return is_known(thing.descriptions, thing.loss_description)
-    if isinstance(thing, type) and issubclass(thing, (np.generic, Loss)):
-        return thing.__module__.partition(".")[0] in ("numpy", "xpnet")
+    if isinstance(thing, type) and issubclass(thing, np.generic):
+        return True
     own = thing if isinstance(thing, (type, FunctionType)) else type(thing)
-    options = [f.name for f in fields(thing) if f.name != "weight_init"] if is_dataclass(thing) else []
+    options = [f.name for f in fields(own) if f.name != "weight_init"] if is_dataclass(own) and own is not thing else []
     return own.__module__.partition(".")[0] == "xpnet" and is_known(*(getattr(thing, name) for name in options))
 
 
