@@ -33,6 +33,11 @@ from .nn.sequential import (
 )
 from .numerical import *
 from .optim import *
+from .tracing import (
+    Cost as Cost,
+    Program as Program,
+    TracingError as TracingError,
+)
 from .training.callbacks import *
 from .training.checkpoints import (
     load_network as load_network,
@@ -55,11 +60,6 @@ from .training.history import (
 )
 from .training.loop import (
     Diverged as Diverged,
-)
-from .tracing import (
-    Cost as Cost,
-    Program as Program,
-    TracingError as TracingError,
 )
 
 __version__: str

@@ -1,6 +1,6 @@
 """The backend of traced arrays: it records what another backend computes."""
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from .._typing import Array, Namespace
@@ -48,7 +48,7 @@ class Recording(Backend):
         found = self.backend.convolution()
         if found is None:
             return None
-        return Functions(*(lambda *args, f=f, **options: record(f, *args, **options) for f in found))
+        return Functions(*(partial(record, f, name=name) for name, f in found._asdict().items()))
 
 
 @cache

@@ -106,8 +106,11 @@ class Network:
         return self.stack.last.classifies
 
     def summary(self) -> str:
-        """A table of the layers, with the shapes of their outputs and their numbers of parameters."""
-        return self.stack.summary(self.input_shape)
+        """A table of the layers: the shapes of their outputs, their parameters, and their arithmetic operations.
+
+        The arithmetic operations are those of `predict` for one sample, see `Cost`.
+        """
+        return self.stack.summary(self.input_shape, params=self.params, state=self.state)
 
     def predict(self, x: Array) -> Array:
         """The scores of `x`, shape (N, K), or (K,) for one sample.
@@ -154,7 +157,7 @@ class Network:
         The call sets `layers` to the layers of this pass, and `state` to the new state. `noise` is the dict of
         dropout masks from `Sequential.draw`, for a network with dropout.
         """
-        _, gradients, state, layers, _ = self.stack.trace(self.params, x, t, state=self.state, noise=noise)
+        _, gradients, state, layers, _ = self.stack.forward_backward(self.params, x, t, state=self.state, noise=noise)
         if all(type(gradients[name]) is type(p) for name, p in self.params.items()):  # do not keep traced arrays
             self.layers, self.state = layers, state
         return gradients

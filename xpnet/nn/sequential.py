@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from .._array import device, index_dtype, namespace
 from .._typing import Array
-from ..backends import on_arrays_device
+from ..backends import on_arrays_device, trace
 from ..layers.base import Loss
 from .base import Description, LossDescription, Shape, check_descriptions, check_shape, choose_weights
 from .losses import AnyLoss, CrossEntropy, loss_of
@@ -196,25 +197,50 @@ class Sequential:
         """The smallest number of samples that a mini-batch may have in training."""
         return max((d.least_batch(shape) for _, d, shape in self._inputs(input_shape)), default=1)
 
-    def summary(self, input_shape: Shape, /) -> str:
-        """A table of the layers, with the shapes of their outputs and their numbers of parameters."""
-        params = self.param_shapes(input_shape)
-        counts = [sum(math.prod(params[name]) for name in names) for names in self.param_names]
-        rows = [("layer", "description", "output", "parameters")]
-        for name, description, shape, count in zip(
-            self.names, self.descriptions, self.shapes(input_shape)[1:], counts, strict=True
-        ):
-            rows.append(
-                (
-                    name,
-                    textwrap.shorten(description.text("weight_init"), 50, placeholder=" ..."),
-                    str(shape),
-                    f"{count:,}",
-                )
-            )
-        rows.append(("total", "", "", f"{sum(counts):,}"))
-        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:>{wide[2]}}  {d:>{wide[3]}}" for a, b, c, d in rows)
+    def summary(self, input_shape: Shape, /, *, params: Params | None = None, state: Params | None = None) -> str:
+        """A table of the layers, with the shapes of their outputs and their numbers of parameters.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            The shape of one sample.
+        params, state : dict of arrays, optional
+            The parameters and the state. With them, the table shows the arithmetic operations of each layer for one
+            sample, see `Cost`.
+        """
+        shapes = self.shapes(input_shape)
+        named = self.param_shapes(input_shape)
+        counts = [sum(math.prod(named[name]) for name in names) for names in self.param_names]
+        header = ["layer", "description", "output", "parameters"]
+        rows = [
+            [name, textwrap.shorten(d.text("weight_init"), 50, placeholder=" ..."), str(shape), f"{count:,}"]
+            for name, d, shape, count in zip(self.names, self.descriptions, shapes[1:], counts, strict=True)
+        ]
+        total = ["total", "", "", f"{sum(counts):,}"]
+        if params is not None:
+            flops = self._flops(params, state, shapes)
+            rows = [[*row, f"{count:,}"] for row, count in zip(rows, flops, strict=True)]
+            header, total = [*header, "FLOPs"], [*total, f"{sum(flops):,}"]
+        table = [header, *rows, total]
+        wide = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(
+            "  ".join(f"{cell:{'<' if i < 2 else '>'}{wide[i]}}" for i, cell in enumerate(row)) for row in table
+        )
+
+    def _flops(self, params: Params, state: Params | None, shapes: list[Shape]) -> list[int]:
+        """The arithmetic operations of each layer for one sample."""
+        if not params:
+            return [0] * len(self.names)
+        first = next(iter(params.values()))
+        xp, where = namespace(params=first), device(first)
+        arrays, counts = self._arrays(params, state, None, False), list[int]()
+        for (_, description, keys), shape in zip(self._plan, shapes, strict=False):
+            dtype = first.dtype if description.takes_floats else index_dtype(xp, where)
+            x = xp.zeros((1, *shape), dtype=dtype, device=where)
+            given = [arrays[key] for key in keys]
+            program = trace(lambda a, x, d=description: d.layer(a, False).forward(x), given, x)
+            counts.append(program.cost().flops)
+        return counts
 
     @property
     def takes_floats(self) -> bool:
@@ -324,11 +350,11 @@ class Sequential:
         state : dict of arrays
             The new state.
         """
-        loss, gradients, state, *_ = self.trace(params, x, t, state=state, noise=noise, weight=weight)
+        loss, gradients, state, *_ = self.forward_backward(params, x, t, state=state, noise=noise, weight=weight)
         return loss, gradients, state
 
     @on_arrays_device
-    def trace(
+    def forward_backward(
         self,
         params: Params,
         x: Array,

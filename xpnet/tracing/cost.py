@@ -82,7 +82,8 @@ class Cost:
         rows.append(("total", "", "", f"{self.flops:,}", f"{self.bytes_moved:,}"))
         wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
         table = [
-            f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:>{wide[2]}}  {d:>{wide[3]}}  {e:>{wide[4]}}" for a, b, c, d, e in rows
+            f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:>{wide[2]}}  {d:>{wide[3]}}  {e:>{wide[4]}}"
+            for a, b, c, d, e in rows
         ]
         end = f"{self.intensity:.2f} FLOPs per byte, peak memory {self.peak_memory:,} bytes"
         return "\n".join([*(line.rstrip() for line in table), end])
@@ -118,9 +119,9 @@ _FREE = frozenset(
 _SPECIAL: dict[str, Callable[..., int]] = {
     "matmul": lambda args, out: 2 * out.size * args[0].shape[-1],
     "times_each": lambda args, out: 2 * out.size * args[0].shape[-1],
-    "conv2d": lambda args, out: 2 * out.size * math.prod(args[1].shape[1:]),
-    "conv2d_input": lambda args, out: 2 * args[2].size * math.prod(args[1].shape[1:]),
-    "conv2d_weight": lambda args, out: 2 * args[2].size * math.prod(out.shape[1:]),
+    "convolve": lambda args, out: 2 * out.size * math.prod(args[1].shape[1:]),
+    "by_images": lambda args, out: 2 * args[2].size * math.prod(args[1].shape[1:]),
+    "by_filters": lambda args, out: 2 * args[2].size * math.prod(out.shape[1:]),
 }
 
 

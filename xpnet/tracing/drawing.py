@@ -7,11 +7,12 @@ from .program import Program, Var
 
 __all__ = ["drawing"]
 
-LINE, PAD, GAP = 17, 10, 56
+LINE, PAD, GAP = 17, 10, 84
 WIDTH = 250
 STYLE = """
 svg { background: #ffffff; font: 12px ui-monospace, Menlo, Consolas, monospace; }
-.box { fill: #f4f6fa; stroke: #8894a8; } .forward { fill: #e8f1fc; } .backward { fill: #fdefe3; } .update { fill: #e9f6ec; }
+.box { fill: #f4f6fa; stroke: #8894a8; }
+.forward { fill: #e8f1fc; } .backward { fill: #fdefe3; } .update { fill: #e9f6ec; }
 text { fill: #1c2430; } .title { font-weight: bold; } .shape { fill: #5a6675; font-size: 11px; }
 .arrow { fill: none; stroke: #5a6675; stroke-width: 1.3; } .kept { stroke-dasharray: 4 3; }
 @media (prefers-color-scheme: dark) {
@@ -28,6 +29,7 @@ class Box:
     def __init__(self, title: str, row: str) -> None:
         self.title, self.row = title, row
         self.lines = list[str]()
+        self.layer = title.rpartition(", ")[0] or title
         self.x = self.y = 0
 
     @property
@@ -53,7 +55,6 @@ def drawing(program: Program) -> str:
                 if var.root not in found:
                     found.append(var.root)
         made |= dict.fromkeys(op.out, box)
-    boxes = {place: box for place, box in boxes.items()}
     width, height = _place(program, list(boxes.values()))
     parts = [*_draw_arrows(list(boxes.values()), arrows), *_draw_boxes(list(boxes.values()))]
     head = (
@@ -71,16 +72,17 @@ def _place(program: Program, boxes: list[Box]) -> tuple[int, int]:
     """Set the positions of the boxes; return the width and height of the picture."""
     columns: dict[str, int] = {}
     for box in boxes:
-        columns.setdefault(box.title.rpartition(", ")[0] or box.title, len(columns))
+        if box.row != "update":
+            columns.setdefault(box.layer, len(columns))
     rows = [row for row in ("forward", "backward", "update") if any(box.row == row for box in boxes)]
     top = GAP // 2
     for row in rows:
         mine = [box for box in boxes if box.row == row]
-        for box in mine:
-            column = columns[box.title.rpartition(", ")[0] or box.title]
+        for i, box in enumerate(mine):
+            column = columns.get(box.layer, i)
             box.x, box.y = GAP // 2 + column * (WIDTH + GAP), top
         top += max(box.height for box in mine) + GAP
-    return len(columns) * (WIDTH + GAP), top - GAP // 2
+    return max(1, len(columns)) * (WIDTH + GAP), top - GAP // 2
 
 
 def _draw_boxes(boxes: list[Box]) -> Iterator[str]:

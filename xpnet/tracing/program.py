@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
@@ -14,7 +15,8 @@ from .._typing import Array
 if TYPE_CHECKING:
     from .cost import Cost
 
-__all__ = ["Call", "Op", "Position", "Program", "TracingError", "Var", "is_array", "leaves", "replaced", "signature_of"]
+__all__ = ["Call", "Op", "Position", "Program", "TracingError", "Var"]
+
 
 class TracingError(TypeError):
     """Raised if a function cannot be traced. The message names the operation."""
@@ -64,7 +66,8 @@ class Var:
     @property
     def nbytes(self) -> int:
         """The number of bytes of the elements."""
-        return self.size * int(self.dtype.itemsize)
+        bits = re.search(r"\d+$", str(self.dtype))
+        return self.size * (int(bits[0]) // 8 if bits else 1)  # the name of a dtype ends in its bits; bool is a byte
 
     def is_like(self, other: "Var") -> bool:
         """Whether two arrays have the same shape, dtype and storage order."""
@@ -225,6 +228,7 @@ class Program:
         return [leaf for leaf in leaves(self.outputs) if isinstance(leaf, Var)]
 
     def __call__(self, *args: Any) -> Any:
+        """Return what the traced function returns for these arguments."""
         if signature_of(args) != self.signature:
             place, expected, got = _difference(self.parameters, self.signature, signature_of(args))
             raise ValueError(f"{self.name}: {place} is {got}, but the program is for {expected}; trace it again")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from .._array import namespace
 from .._typing import Array, Namespace
 from .program import Call, Op, Position, Program, TracingError, Var, is_array, leaves, replaced, signature_of
 
@@ -75,7 +74,7 @@ class Recorder:
             return given.var
         if given.recorder is not None:
             raise TracingError("an array of another trace is used; return it from the traced function first")
-        return self.constants.setdefault(id(given.value), (Var.like(given.value), given.value))[0]
+        return self.constants.setdefault(id(given.value), (given.var, given.value))[0]
 
 
 class TracedArray:
@@ -91,8 +90,10 @@ class TracedArray:
     xp: Namespace
     backend: Any
 
-    def __init__(self, value: Array, recorder: Recorder | None, var: Var | None) -> None:
-        self.value, self.recorder, self.var = value, recorder, var
+    var: Var
+
+    def __init__(self, value: Array, recorder: Recorder | None = None, var: Var | None = None) -> None:
+        self.value, self.recorder, self.var = value, recorder, var or Var.like(value)
 
     shape = property(lambda self: tuple(self.value.shape))
     dtype = property(lambda self: self.value.dtype)
@@ -103,10 +104,11 @@ class TracedArray:
 
     @property
     def size(self) -> int:
-        return self.var.size if self.var else Var.like(self.value).size
+        """The number of elements."""
+        return self.var.size
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
-        return _namespace(type(self))
+        return _namespace(type(self))  # type: ignore[arg-type]  # a type can be hashed
 
     def __getitem__(self, key: Any) -> Any:
         return record(operator.getitem, self, key)
@@ -145,7 +147,7 @@ def _refused(name: str, what: str) -> Callable[..., Any]:
 _operators()
 for _name in ("bool", "float", "int", "complex", "index", "iter", "len", "contains", "array", "dlpack"):
     setattr(TracedArray, f"__{_name}__", _refused(_name, "the values"))
-setattr(TracedArray, "__setitem__", _refused("x[...] = y", "a change of the values"))
+TracedArray.__setitem__ = _refused("x[...] = y", "a change of the values")  # type: ignore[index]
 
 
 @cache
@@ -186,7 +188,7 @@ def _called(kind: type[TracedArray], function: Callable[..., Any], name: str, /,
         return record(function, *args, name=name, **options)
     if any(map(is_array, given)):
         raise TracingError(f"{name}: an array is no argument of the traced function; pass it")
-    return replaced(function(*args, **options), lambda leaf: kind(leaf, None, None) if is_array(leaf) else leaf)
+    return replaced(function(*args, **options), lambda leaf: kind(leaf) if is_array(leaf) else leaf)
 
 
 def record(function: Callable[..., Any], *args: Any, name: str = "", **options: Any) -> Any:
@@ -205,7 +207,7 @@ def record(function: Callable[..., Any], *args: Any, name: str = "", **options: 
         return result
     kind = type(traced[0])
     if recorder is None:
-        return replaced(result, lambda r: kind(r, None, None))
+        return replaced(result, lambda r: kind(r))
     if same := [a for a in traced if a.value is result]:
         return same[0]
     refer = replaced((args, options), lambda a: recorder.var(a) if isinstance(a, TracedArray) else a)
@@ -283,7 +285,11 @@ def trace(
 def _parameters(function: Callable[..., Any], count: int) -> list[str]:
     """The names of the positional parameters of a function."""
     try:
-        names = [p.name for p in inspect.signature(function).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        names = [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
     except (TypeError, ValueError):
         names = []
     return [*names[:count], *(f"argument{i}" for i in range(len(names), count))]

@@ -1,14 +1,13 @@
 """Run a function as NumPy code that was made from a trace."""
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from .._typing import Array
 from .numpy_code import NumpyCode
-from .program import Program, Var
-from .program import is_array, leaves, replaced, signature_of
+from .program import Program, Var, is_array, leaves, replaced, signature_of
 
 __all__ = ["Replay"]
 
@@ -31,6 +30,7 @@ class Replay:
         self.made = dict[Hashable, Callable[..., Any]]()
 
     def __call__(self, *args: Any) -> Any:
+        """Return what the function returns."""
         key = signature_of(args)
         try:
             run = self.made[key]
@@ -56,8 +56,7 @@ class Replay:
         key = signature_of(args)
         if key not in self.made:
             self.made[key] = Steps(self.code(args, lambda outputs: outputs[0]), self.function)
-        found: Any = self.made[key]
-        return found
+        return cast(Steps, self.made[key])
 
 
 class Steps:
@@ -72,6 +71,7 @@ class Steps:
         self.count = 0
 
     def __call__(self, *args: Any) -> Any:
+        """Return the next carry and the loss."""
         self.count += 1
         return self.pair[self.count % 2](*args)
 

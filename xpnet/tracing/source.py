@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from .program import Op, Position, Program, TracingError, Var, leaves
 
 __all__ = ["SOURCES"]
@@ -104,7 +106,9 @@ def windows(x, size, stride, dilation, out):
         )
 
     def _imports(self) -> list[str]:
-        return [f"import {self.library} as {self.prefix}" if self.library != self.prefix else f"import {self.library}"]
+        return [
+            f"import {self.library} as {self.prefix}" if self.library != self.prefix else f"import {self.library}"
+        ]
 
     # Names
 
@@ -174,7 +178,11 @@ def windows(x, size, stride, dilation, out):
         if tree is Ellipsis:
             return "..."
         if tree is None or isinstance(tree, (bool, int, float, str)):
-            return repr(tree) if not isinstance(tree, float) or tree == tree and abs(tree) != float("inf") else f"float('{tree}')"
+            return (
+                repr(tree)
+                if not isinstance(tree, float) or tree == tree and abs(tree) != float("inf")
+                else f"float('{tree}')"
+            )
         name = tree.__name__ if isinstance(tree, type) else str(tree)
         return f"{self.prefix}.{name.rpartition('.')[2]}"  # a dtype
 
@@ -202,7 +210,17 @@ def windows(x, size, stride, dilation, out):
             key = args[1] if isinstance(args[1], tuple) else (args[1],)
             return f"{self._part(args[0], ATOM)}[{', '.join(map(self._value, key))}]", ATOM
         own = getattr(self, f"_{name}", None)
+        if own is None and not hasattr(np, name):
+            raise TracingError(f"{name} cannot be written for {self.library}; trace the function with NumPy arrays")
         return (own(*args, **options) if own else self._function(name, *args, **options)), ATOM
+
+    def _convolve(self, *args: Any, **options: Any) -> str:
+        raise TracingError(
+            f"the convolution of another library cannot be written for {self.library}; trace the function with NumPy "
+            "arrays"
+        )
+
+    _by_images = _by_filters = _convolve
 
     def _function(self, name: str, *args: Any, **options: Any) -> str:
         given = [*map(self._value, args), *(f"{key}={self._value(value)}" for key, value in options.items())]
@@ -222,7 +240,7 @@ def windows(x, size, stride, dilation, out):
 
     def _pad(self, x: Var, before: Any, after: Any, value: float) -> str:
         widths = ((0, 0), (0, 0), *zip(before, after, strict=True))
-        return f"{self.prefix}.pad({self._value(x)}, {widths!r}, constant_values={value!r})"
+        return f"{self.prefix}.pad({self._value(x)}, {widths!r}, constant_values={self._value(value)})"
 
     def _windows(self, *args: Any) -> str:
         self.helpers.add(self.windows)
@@ -251,9 +269,8 @@ class TorchSource(Source):
 
     library = "torch"
     prefix = "torch"
-    windows = (
-        Source.windows.replace("x.strides", "x.stride()")
-        .replace("np.lib.stride_tricks.as_strided(x, ", "x.as_strided(")
+    windows = Source.windows.replace("x.strides", "x.stride()").replace(
+        "np.lib.stride_tricks.as_strided(x, ", "x.as_strided("
     )
     words = {"max": "amax", "min": "amin", "concat": "cat", "axis": "dim", "keepdims": "keepdim"}
 
@@ -274,7 +291,7 @@ class TorchSource(Source):
         if isinstance(a, Var) and isinstance(b, Var):
             return self._function(name, a, b)
         array, number = (a, b) if isinstance(a, Var) else (b, a)
-        return f"torch.clamp({self._value(array)}, {bound}={number!r})"
+        return f"torch.clamp({self._value(array)}, {bound}={self._value(number)})"
 
     def _asarray(self, x: Any, **options: Any) -> str:
         return f"{self._part(x, ATOM)}.clone()"
@@ -291,12 +308,21 @@ class TorchSource(Source):
     def _flip(self, x: Var, *, axis: Any) -> str:
         return f"torch.flip({self._value(x)}, {axis if isinstance(axis, tuple) else (axis,)!r})"
 
+    def _convolve(self, *args: Any, **options: Any) -> str:
+        return super()._function("nn.functional.conv2d", *args, **options)
+
+    def _by_images(self, *args: Any, **options: Any) -> str:
+        return super()._function("nn.grad.conv2d_input", *args, **options)
+
+    def _by_filters(self, *args: Any, **options: Any) -> str:
+        return super()._function("nn.grad.conv2d_weight", *args, **options)
+
     def _expand_dims(self, x: Var, *, axis: int) -> str:
         return f"{self._part(x, ATOM)}.unsqueeze({axis})"
 
     def _pad(self, x: Var, before: Any, after: Any, value: float) -> str:
         widths = (before[1], after[1], before[0], after[0])
-        return f"torch.nn.functional.pad({self._value(x)}, {widths!r}, value={value!r})"
+        return f"torch.nn.functional.pad({self._value(x)}, {widths!r}, value={self._value(value)})"
 
 
 SOURCES: dict[str, Callable[[Program], Source]] = {kind.library: kind for kind in (Source, CupySource, TorchSource)}

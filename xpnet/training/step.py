@@ -80,7 +80,9 @@ def _is_known(thing: Any) -> bool:
     if isinstance(thing, type) and issubclass(thing, np.generic):
         return True
     own = thing if isinstance(thing, (type, FunctionType)) else type(thing)
-    options = [f.name for f in fields(own) if f.name != "weight_init"] if is_dataclass(own) and own is not thing else []
+    options = (
+        [f.name for f in fields(own) if f.name != "weight_init"] if is_dataclass(own) and own is not thing else []
+    )
     return own.__module__.partition(".")[0] == "xpnet" and is_known(*(getattr(thing, name) for name in options))
 
 
@@ -96,7 +98,7 @@ def sums(
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
         masks = {name: mask[part, ...] for name, mask in noise.items()}
-        part_loss, found, state, _, last = stack.trace(
+        part_loss, found, state, _, last = stack.forward_backward(
             params, x[part, ...], t[part, ...], state=state or None, noise=masks or None, over=over
         )
         total, loss = total + last.counted(part.stop - start), loss + part_loss
