@@ -309,13 +309,16 @@ class Program:
         return {var: i for i, op in enumerate(self.ops) for v in op.call.vars for var in (v, v.root)}
 
     def __str__(self) -> str:
+        names = {var: var.name for var in self.inputs.values()}
+        names |= {var: f"constant{i}" for i, var in enumerate(self.constants)}
         lines, before = list[str](), ""
-        for op in self.ops:
+        for i, op in enumerate(self.ops):
             if (place := self.where(op)) != before:
                 lines.append(f"# {place}" if place else "")
                 before = place
-            read = ", ".join(str(leaf) for leaf in leaves((op.call.args, op.call.options)))
-            lines.append(f"{', '.join(map(str, op.out))} = {op.call.name}({read})")
+            names |= {var: f"%{i}" + f".{k}" * op.many for k, var in enumerate(op.out)}
+            read = ", ".join(names.get(leaf) or str(leaf) for leaf in leaves((op.call.args, op.call.options)))
+            lines.append(f"{', '.join(f'{names[var]}: {var}' for var in op.out)} = {op.call.name}({read})")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

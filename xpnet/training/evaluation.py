@@ -22,7 +22,7 @@ from .step import Transform, is_known
 __all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
 
 _BLOCK = 2_000
-"""The number of samples evaluated at a time: a few megabytes, whatever the size of the dataset."""
+"""The most samples evaluated at a time: a few megabytes, whatever the size of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class Blocks:
             x, t = backend_of(x).rows(x, index), backend_of(t).rows(t, index)
             return measure(network.stack.predict(params, transform(x) if transform else x, state=state), t)
 
+        sample = math.prod(network.input_shape)
+        self.block = max(1, min(_BLOCK, backend.block_size // max(1, sample)))  # on NumPy, samples fit into the cache
         self._score = backend.compile(score, known=is_known(network.stack, transform))
 
     def __call__(self, samples: Samples, units: Host | None = None) -> Measured:
@@ -89,7 +91,7 @@ class Blocks:
         units = samples.units if units is None else units
         units = units[self.processes.share(len(units))]
         net, measured = self.network, Measured()
-        for (x, t), part in samples.blocks(units, _BLOCK):
+        for (x, t), part in samples.blocks(units, self.block):
             count, size = part.shape
             scores = (self._score(net.params, net.state, x, t, part[i, ...]) for i in range(count))
             measured += [Block(size, found) for found in scores]
