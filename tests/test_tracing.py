@@ -1,6 +1,7 @@
 """Tracing: a program gives what its function gives, on every library; training on NumPy replays its step."""
 
 import math
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -9,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 from test_layers import LAYERS, backward, convert, dout_for, forward, layers
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import xpnet
 from xpnet import (
@@ -484,3 +486,29 @@ def test_where_a_trace_fails_the_plain_loop_runs(monkeypatch):
     net, x, t = problem("book")
     fit(net, (x, t), batch_size=10, epochs=1, progress=False)
     assert len(calls) == 5
+
+
+# Threads
+
+
+@pytest.mark.parametrize(
+    ("batch", "environment", "limit", "expected"),
+    [(100, None, None, 1), (40_000, None, None, None), (100, "2", None, None), (100, None, 3, 3)],
+    ids=["small", "large", "environment", "threadpoolctl"],
+)
+def test_train_takes_one_blas_thread_for_small_products(batch, environment, limit, expected, monkeypatch):
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    seen, x = [], np.zeros((40_000, 8), "float32")
+    with threadpool_limits(limit or os.cpu_count(), "blas"):
+        if environment:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", environment)
+        before = threads()
+        callback = [lambda network, history: seen.append(threads())]
+        options = {"batch_size": batch, "hidden_size": 50, "epochs": 0, "callbacks": callback, "progress": False}
+        xpnet.train((x, np.zeros(len(x), int)), **options)
+        assert threads() == before
+    assert seen == [before if expected is None else {expected}]

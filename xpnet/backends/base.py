@@ -177,6 +177,13 @@ class Backend:
         """Make `device` the current device, for a library that computes on one current device."""
         return nullcontext()
 
+    def threads(self, largest: Callable[[], int]) -> AbstractContextManager[Any]:
+        """A context in which the library computes with as many threads as a step can use.
+
+        ``largest()`` is the number of arithmetic operations of the largest matrix product of a step.
+        """
+        return nullcontext()
+
     def is_remote(self, device: Any) -> bool:
         """Whether arrays on `device` are outside the host's memory, so that each copy to the device takes time."""
         return False

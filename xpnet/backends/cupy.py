@@ -103,7 +103,7 @@ class Cupy(Numpy):
 
     # A replay would lose the fused kernels.
     compile, repeat, ready = Backend.compile, Backend.repeat, Backend.ready
-    shares_memory = Backend.shares_memory
+    shares_memory, threads = Backend.shares_memory, Backend.threads
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Make one kernel of a function or bound method marked by `elementwise`; return others unchanged."""

@@ -1,10 +1,13 @@
 """NumPy."""
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from .._typing import Array
 from ..tracing import NumpyCode, Program, Replay, copied, trace
@@ -12,6 +15,17 @@ from .base import Backend, Draw, HostArray, keep_freed_memory
 from .recording import Recording, type_of
 
 __all__ = ["Numpy"]
+
+_SMALL = 30_000_000
+"""The number of arithmetic operations of a matrix product below which one BLAS thread is enough."""
+_THREADS = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+"""The environment variables with which callers set the number of BLAS threads."""
 
 
 class Numpy(Backend):
@@ -22,6 +36,19 @@ class Numpy(Backend):
     install = "pip install numpy"
     gradcheck_elements: int | None = None
     block_size = 1 << 18  # a block fits into the cache of a core
+
+    def threads(self, largest: Callable[[], int]) -> AbstractContextManager[Any]:
+        """A context with one BLAS thread if the products are small, and the caller has not set the number of threads.
+
+        Threads wait for each other after each product. On a busy machine, this takes many times as long as a small
+        product.
+        """
+        set_by_caller = any(name in os.environ for name in _THREADS) or any(
+            pool["num_threads"] != os.cpu_count() for pool in threadpool_info() if pool["user_api"] == "blas"
+        )
+        if set_by_caller or largest() >= _SMALL:
+            return nullcontext()
+        return threadpool_limits(1, "blas")
 
     def to_numpy(self, x: Array) -> HostArray:
         """The array itself."""

@@ -13,6 +13,7 @@ from .._array import device, index_dtype, namespace
 from .._typing import Array
 from ..backends import on_arrays_device, trace
 from ..layers.base import Loss
+from ..tracing import Cost
 from .base import Description, LossDescription, Shape, check_descriptions, check_shape, choose_weights
 from .losses import AnyLoss, CrossEntropy, loss_of
 
@@ -227,20 +228,32 @@ class Sequential:
             "  ".join(f"{cell:{'<' if i < 2 else '>'}{wide[i]}}" for i, cell in enumerate(row)) for row in table
         )
 
+    def cost(self, params: Params, batch_shape: Shape, /, *, state: Params | None = None) -> Cost:
+        """The cost of `predict` for a batch of this shape; it calls `predict` once, with zeros."""
+        if not params:
+            return Cost((), 0)
+        x, *_ = self._zeros(params, [batch_shape])
+        return trace(lambda params, x, state: self.predict(params, x, state=state), params, x, state or None).cost()
+
     def _flops(self, params: Params, state: Params | None, shapes: list[Shape]) -> list[int]:
         """The arithmetic operations of each layer for one sample."""
         if not params:
             return [0] * len(self.names)
-        first = next(iter(params.values()))
-        xp, where = namespace(params=first), device(first)
         arrays, counts = self._arrays(params, state, None, False), list[int]()
-        for (_, description, keys), shape in zip(self._plan, shapes, strict=False):
-            dtype = first.dtype if description.takes_floats else index_dtype(xp, where)
-            x = xp.zeros((1, *shape), dtype=dtype, device=where)
+        inputs = self._zeros(params, [(1, *shape) for shape in shapes])
+        for (_, description, keys), x in zip(self._plan, inputs, strict=False):
             given = [arrays[key] for key in keys]
             program = trace(lambda a, x, d=description: d.layer(a, False).forward(x), given, x)
             counts.append(program.cost().flops)
         return counts
+
+    def _zeros(self, params: Params, shapes: list[Shape]) -> Iterator[Array]:
+        """Zeros of the shapes of inputs; only the first input of the network can be integer ids."""
+        first = next(iter(params.values()))
+        xp, where = namespace(params=first), device(first)
+        for i, shape in enumerate(shapes):
+            dtype = first.dtype if i or self.takes_floats else index_dtype(xp, where)
+            yield xp.zeros(shape, dtype=dtype, device=where)
 
     @property
     def takes_floats(self) -> bool:

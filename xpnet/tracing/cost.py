@@ -66,6 +66,12 @@ class Cost:
         """The arithmetic intensity: arithmetic operations for each byte that is read or written."""
         return self.flops / self.bytes_moved if self.bytes_moved else 0.0
 
+    @property
+    def largest_product(self) -> int:
+        """The arithmetic operations of the largest product of two matrices."""
+        products = [op for op in self.operations if op.operation in ("matmul", "times_each")]
+        return max((op.flops // math.prod(op.shape[:-2]) for op in products if op.flops), default=0)
+
     def by_layer(self) -> dict[str, int]:
         """The arithmetic operations of each layer and method, such as "Affine1, forward", in order."""
         found: dict[str, int] = {}
