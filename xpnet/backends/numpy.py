@@ -18,13 +18,7 @@ __all__ = ["Numpy"]
 
 _SMALL = 30_000_000
 """The number of arithmetic operations of a matrix product below which one BLAS thread is enough."""
-_THREADS = (
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+_THREADS = [f"{kind}_NUM_THREADS" for kind in ("OPENBLAS", "OMP", "MKL", "BLIS")]
 """The environment variables with which callers set the number of BLAS threads."""
 
 
@@ -43,8 +37,9 @@ class Numpy(Backend):
         Threads wait for each other after each product. On a busy machine, this takes many times as long as a small
         product.
         """
+        cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 64)
         set_by_caller = any(name in os.environ for name in _THREADS) or any(
-            pool["num_threads"] != os.cpu_count() for pool in threadpool_info() if pool["user_api"] == "blas"
+            pool["num_threads"] < cores for pool in threadpool_info() if pool["user_api"] == "blas"
         )
         if set_by_caller or largest() >= _SMALL:
             return nullcontext()

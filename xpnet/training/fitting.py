@@ -477,9 +477,9 @@ def train(
     The options in groups. Library, device and dtype: `backend`, `device`, `dtype`. The two-layer network:
     `hidden_size`, `activation`, `weight_init_std`. All other options are those of `fit`, in the groups listed there.
 
-    On NumPy, `train` uses one BLAS thread if the matrix products of a step are small, below 3·10⁷ arithmetic operations
-    each. It does not do so if an environment variable such as OPENBLAS_NUM_THREADS, or threadpoolctl, sets another
-    number of threads than that of the processors. `fit` never changes the number of threads.
+    On NumPy, `train` uses one BLAS thread if the matrix products of a step are small: below 3·10⁷ arithmetic
+    operations each. If you set the number of threads by an environment variable such as OPENBLAS_NUM_THREADS, or a
+    smaller number by threadpoolctl, `train` uses that number. `fit` never changes the number of threads.
 
     References
     ----------
