@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "numerical": ARRAYS,
     "optim": ARRAYS,
     "tracing": {"_array", "_typing"},
-    "nn": ARRAYS | {"functions", "layers", "numerical"},
+    "nn": ARRAYS | {"functions", "layers", "numerical", "tracing"},
     "datasets": ARRAYS | {"_files"},
     "checking": ARRAYS | {"nn", "numerical"},
     "training": ARRAYS | {"_files", "datasets", "functions", "layers", "nn", "optim", "plotting"},

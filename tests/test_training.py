@@ -630,9 +630,9 @@ def test_ctrl_c_hands_back_the_last_whole_update(lib, monkeypatch, where, k):
         if name == where and calls[name] == k:
             raise KeyboardInterrupt
 
-    def repeat(backend: Any, step: Any, **options: Any) -> Any:
+    def repeat(backend: Any, step: Any) -> Any:
         def run(*args: Any) -> Any:
-            steps = plain["repeat"](backend, step, **options)(*args)
+            steps = plain["repeat"](backend, step)(*args)
             while True:
                 at("step")
                 try:
@@ -646,7 +646,7 @@ def test_ctrl_c_hands_back_the_last_whole_update(lib, monkeypatch, where, k):
 
         return run
 
-    def compile_(backend: Any, function: Any, **options: Any) -> Any:
+    def compile_(backend: Any, function: Any) -> Any:
         compiled = plain["compile"](backend, function)
         return (lambda *args: (at("score"), compiled(*args))[1]) if function.__name__ == "score" else compiled
 

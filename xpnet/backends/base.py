@@ -223,11 +223,11 @@ class Backend:
 
     # Functions
 
-    def compile(self, function: Callable[..., Any], *, known: bool = False) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a pure function that is called many times, if the library has a compiler.
 
-        `known` says that the function runs xpnet's own code only. Other code may do more than compute its result,
-        such as print or count its calls.
+        If the function has an attribute `known` that is True, it runs xpnet's own code only. Other code may do more
+        than compute its result, such as print or count its calls.
         """
         return function
 
@@ -304,15 +304,14 @@ class Backend:
                 yield {name: mask[i, ...] for name, mask in placed.items()}
             count -= together
 
-    def repeat(self, step: Callable[..., Any], *, known: bool = False) -> Callable[..., Iterator[tuple[Any, Array]]]:
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
         """Many steps, one after the other, in the way that is fastest on this backend.
 
         Parameters
         ----------
         step : callable
-            A pure function ``step(carry, batch, noise) -> carry, loss``.
-        known : bool, default False
-            As in `compile`.
+            A pure function ``step(carry, batch, noise) -> carry, loss``. It can have an attribute `known`, as in
+            `compile`.
 
         Returns
         -------
@@ -324,7 +323,7 @@ class Backend:
             steps in one compiled loop and yields after each loop. The other libraries yield after each step. A carry
             may be overwritten after the next one was yielded; the last carry of a run is not.
         """
-        compiled = self.compile(self.on_rows(step), known=known)
+        compiled = self.compile(self.on_rows(step))
         keep_freed_memory()
 
         def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:

@@ -27,7 +27,7 @@ class Dask(Backend):
         """Compute the graph and return the result."""
         return np.asarray(x)
 
-    def compile(self, function: Callable[..., Any], *, known: bool = False) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, with its results computed. Otherwise, the graph would grow with every call."""
         persist = importlib.import_module("dask").persist
         return lambda *args: persist(function(*args))[0]

@@ -49,7 +49,7 @@ class Jax(Backend):
         """
         return np.hstack(importlib.import_module("jax").device_get(values))
 
-    def compile(self, function: Callable[..., Any], *, known: bool = False) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, compiled by `jax.jit`."""
         compiled: Callable[..., Any] = importlib.import_module("jax").jit(function)
         return compiled
@@ -62,7 +62,7 @@ class Jax(Backend):
         """JAX's convolution."""
         return _convolution(importlib.import_module("jax"))
 
-    def repeat(self, step: Callable[..., Any], *, known: bool = False) -> Callable[..., Iterator[tuple[Any, Array]]]:
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
         """Many steps, one after the other: up to 100 in one compiled loop."""
         jax, on_rows = importlib.import_module("jax"), self.on_rows(step)
 

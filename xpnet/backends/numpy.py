@@ -61,13 +61,13 @@ class Numpy(Backend):
         kind = type_of(self.namespace(), self)
         return trace(function, *args, kind=lambda x: kind, shares_memory=self.shares_memory)
 
-    def compile(self, function: Callable[..., Any], *, known: bool = False) -> Callable[..., Any]:
-        """The function, traced and then replayed if `known`."""
-        return Replay(function, self._trace) if known else function
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, traced and then replayed if it is known."""
+        return Replay(function, self._trace) if getattr(function, "known", False) else function
 
-    def repeat(self, step: Callable[..., Any], *, known: bool = False) -> Callable[..., Iterator[tuple[Any, Array]]]:
-        """Many steps, one after the other. A `known` step is traced and then replayed."""
-        if not known:
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
+        """Many steps, one after the other. A known step is traced and then replayed."""
+        if not getattr(step, "known", False):
             return super().repeat(step)
         replay = Replay(Recording(self).on_rows(step), self._trace)
         keep_freed_memory()

@@ -84,7 +84,8 @@ class Blocks:
 
         sample = math.prod(network.input_shape)
         self.block = max(1, min(_BLOCK, backend.block_size // max(1, sample)))  # on NumPy, samples fit into the cache
-        self._score = backend.compile(score, known=is_known(network.stack, transform))
+        score.known = is_known(network.stack, transform)  # type: ignore[attr-defined]  # see `Backend.compile`
+        self._score = backend.compile(score)
 
     def __call__(self, samples: Samples, units: Host | None = None) -> Measured:
         """The results on all samples, or on those that `units` names. They are arrays; no value is read yet."""

@@ -60,6 +60,7 @@ def update_step(
         params, memory = optimizer.update(params, gradients, memory)
         return Carry(params, memory, state), loss
 
+    step.known = is_known(stack, optimizer, transform)  # type: ignore[attr-defined]  # see `Backend.compile`
     return step
 
 
@@ -132,9 +133,8 @@ def updates(
     All except the stop flag is divided by the number of samples in the mini-batch, which every process knows. So the
     sums are means. With sample weights, the means are then divided by the mean weight.
     """
-    known = is_known(stack, optimizer, transform)
     if processes.size == 1:
-        return backend.repeat(update_step(stack, optimizer, transform, accumulate), known=known)
+        return backend.repeat(update_step(stack, optimizer, transform, accumulate))
 
     alike = stack.last.plain
 
@@ -170,7 +170,8 @@ def updates(
         params, memory = optimizer.update(params, gradients, memory)
         return Carry(params, memory, state), loss
 
-    mine, update = backend.compile(mine, known=known), backend.compile(update, known=known)
+    mine.known = update.known = is_known(stack, optimizer, transform)  # type: ignore[attr-defined]
+    mine, update = backend.compile(mine), backend.compile(update)
     add = processes.adder(backend)
 
     def run(
