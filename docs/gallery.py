@@ -16,6 +16,7 @@ READING_ORDER = [
     "apples",
     "apples_and_oranges",
     "gradient_check",
+    "written_step",
     "train_mnist",
     "optimizers_valley",
     "optimizers_mnist",

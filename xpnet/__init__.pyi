@@ -6,6 +6,7 @@ from .backends import (
     BackendUnavailable as BackendUnavailable,
     get_backend as get_backend,
     to_numpy as to_numpy,
+    trace as trace,
 )
 from .checking import (
     GradientCheck as GradientCheck,
@@ -32,6 +33,11 @@ from .nn.sequential import (
 )
 from .numerical import *
 from .optim import *
+from .tracing import (
+    Cost as Cost,
+    Program as Program,
+    TracingError as TracingError,
+)
 from .training.callbacks import *
 from .training.checkpoints import (
     load_network as load_network,

@@ -4,7 +4,7 @@
 faster.
 """
 
-from .arrays import as_array, elementwise, is_nan, read_all, to_numpy, value_ranges
+from .arrays import as_array, elementwise, is_nan, read_all, to_numpy, trace, value_ranges
 from .base import Backend, Draw, Functions
 from .cupy import on_arrays_device
 from .registry import BACKENDS, BackendUnavailable, backend_of, get_backend, not_installed
@@ -24,5 +24,6 @@ __all__ = [
     "on_arrays_device",
     "read_all",
     "to_numpy",
+    "trace",
     "value_ranges",
 ]

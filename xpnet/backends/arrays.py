@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from .. import tracing
 from .._array import device, index_dtype, is_floating, namespace
 from .._typing import Array
+from ..tracing import Program, TracedArray
+from ..tracing.program import is_array, leaves
 from .base import HostArray
 from .cupy import on_arrays_device
+from .recording import type_of
 from .registry import backend_of
 
-__all__ = ["as_array", "elementwise", "is_nan", "read_all", "to_numpy", "value_ranges"]
+__all__ = ["as_array", "elementwise", "is_nan", "read_all", "to_numpy", "trace", "value_ranges"]
 
 
 def as_array(x: Any) -> Array:
@@ -114,3 +118,51 @@ def to_numpy(x: Array) -> HostArray:
     array([1., 2.])
     """
     return backend_of(x).to_numpy(x)
+
+
+@on_arrays_device
+def trace(function: Callable[..., Any], /, *args: Any) -> Program:
+    """Call a function once and record its operations.
+
+    Parameters
+    ----------
+    function : callable
+        A pure function that uses functions of the array API standard, operators and xpnet. Such a function does not
+        read values of its arrays, and its result depends on its arguments only.
+    *args
+        The arguments: arrays, Python numbers, and nested dicts, tuples and lists of these. Python numbers are
+        constants of the program.
+
+    Returns
+    -------
+    Program
+        Its operations. It can be called, printed as Python code, drawn, and its cost can be counted.
+
+    Raises
+    ------
+    TracingError
+        If the function reads values, changes an array, uses an array that is not an argument, or uses a method of
+        arrays that is not in the standard. The message names the operation.
+
+    Examples
+    --------
+    >>> from xpnet import softmax
+    >>> program = trace(softmax, np.asarray([[0.3, 2.9, 4.0]]))
+    >>> print("".join(program.source().partition("def")[1:]))
+    def softmax(x):
+        exp = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    <BLANKLINE>
+        return exp / np.sum(exp, axis=-1, keepdims=True)
+    <BLANKLINE>
+    """
+    first = next(filter(is_array, leaves(args)), None)
+    if first is None:
+        raise TypeError("trace: the arguments hold no array; pass the arguments of a call")
+
+    def kind(x: Array) -> type[TracedArray]:
+        return type_of(namespace(x=x), backend_of(x))
+
+    backend = backend_of(first)
+    return tracing.trace(
+        function, *args, kind=kind, shares_memory=backend.shares_memory, named=True, ready=backend.ready
+    )

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._array import device, namespace
 from .._typing import Array, Namespace
+from ..tracing import Program
 
 __all__ = ["Backend", "Draw", "Functions", "HostArray", "keep_freed_memory", "one_line"]
 
@@ -176,6 +177,13 @@ class Backend:
         """Make `device` the current device, for a library that computes on one current device."""
         return nullcontext()
 
+    def threads(self, largest: Callable[[], int]) -> AbstractContextManager[Any]:
+        """A context in which the library computes with as many threads as a step can use.
+
+        ``largest()`` is the number of arithmetic operations of the largest matrix product of a step.
+        """
+        return nullcontext()
+
     def is_remote(self, device: Any) -> bool:
         """Whether arrays on `device` are outside the host's memory, so that each copy to the device takes time."""
         return False
@@ -220,8 +228,20 @@ class Backend:
     # Functions
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Compile a pure function that is called many times, if the library has a compiler."""
+        """Compile a pure function that is called many times, if the library has a compiler.
+
+        If the function has an attribute `known` that is True, it runs xpnet's own code only. Other code may do more
+        than compute its result, such as print or count its calls.
+        """
         return function
+
+    def shares_memory(self, x: Array, y: Array) -> bool:
+        """Whether `x` is known to be a view of `y`."""
+        return False
+
+    def ready(self, program: Program) -> Callable[..., Any]:
+        """A traced program as a function."""
+        return program.run
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function or bound method that `elementwise` may mark, in the form that runs fastest: without the mark."""
@@ -294,7 +314,8 @@ class Backend:
         Parameters
         ----------
         step : callable
-            A pure function ``step(carry, batch, noise) -> carry, loss``.
+            A pure function ``step(carry, batch, noise) -> carry, loss``. It can have an attribute `known`, as in
+            `compile`.
 
         Returns
         -------
@@ -303,7 +324,8 @@ class Backend:
             of shape (steps, batch), from NumPy or from `Backend.index`. Each row of `index` has the indices of one
             mini-batch in the arrays of `data`. ``draw(batch)`` draws the dropout masks of one step, a dict of NumPy
             arrays. The masks are drawn in the order of the steps, for several steps in advance. JAX runs up to 100
-            steps in one compiled loop and yields after each loop. The other libraries yield after each step.
+            steps in one compiled loop and yields after each loop. The other libraries yield after each step. A carry
+            may be overwritten after the next one was yielded; the last carry of a run is not.
         """
         compiled = self.compile(self.on_rows(step))
         keep_freed_memory()

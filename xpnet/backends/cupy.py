@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from .. import _array
 from .._array import namespace
 from .._typing import Array, Namespace
-from .base import HostArray
+from .base import Backend, HostArray
 from .numpy import Numpy
 
 __all__ = ["Cupy", "on_arrays_device"]
@@ -100,6 +100,10 @@ class Cupy(Numpy):
         """A copy on the host."""
         host: HostArray = x.get()
         return host
+
+    # A replay would lose the fused kernels.
+    compile, repeat, ready = Backend.compile, Backend.repeat, Backend.ready
+    shares_memory, threads = Backend.shares_memory, Backend.threads
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Make one kernel of a function or bound method marked by `elementwise`; return others unchanged."""

@@ -1,14 +1,25 @@
 """NumPy."""
 
 import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from .._typing import Array
-from .base import Backend, HostArray
+from ..tracing import NumpyCode, Program, Replay, copied, trace
+from .base import Backend, Draw, HostArray, keep_freed_memory
+from .recording import Recording, type_of
 
 __all__ = ["Numpy"]
+
+_SMALL = 30_000_000
+"""The number of arithmetic operations of a matrix product below which one BLAS thread is enough."""
+_THREADS = [f"{kind}_NUM_THREADS" for kind in ("OPENBLAS", "OMP", "MKL", "BLIS")]
+"""The environment variables with which callers set the number of BLAS threads."""
 
 
 class Numpy(Backend):
@@ -20,9 +31,58 @@ class Numpy(Backend):
     gradcheck_elements: int | None = None
     block_size = 1 << 18  # a block fits into the cache of a core
 
+    def threads(self, largest: Callable[[], int]) -> AbstractContextManager[Any]:
+        """A context with one BLAS thread if the products are small, and the caller has not set the number of threads.
+
+        Threads wait for each other after each product. On a busy machine, this takes many times as long as a small
+        product.
+        """
+        cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 64)
+        set_by_caller = any(name in os.environ for name in _THREADS) or any(
+            pool["num_threads"] < cores for pool in threadpool_info() if pool["user_api"] == "blas"
+        )
+        if set_by_caller or largest() >= _SMALL:
+            return nullcontext()
+        return threadpool_limits(1, "blas")
+
     def to_numpy(self, x: Array) -> HostArray:
         """The array itself."""
         return np.asarray(x)
+
+    def shares_memory(self, x: Array, y: Array) -> bool:
+        """Whether `x` is a view of `y`."""
+        return bool(np.may_share_memory(x, y))
+
+    def ready(self, program: Program) -> Callable[..., Any]:
+        """The program as NumPy code, see `tracing.NumpyCode`."""
+        return NumpyCode(program).make()
+
+    def _trace(self, function: Callable[..., Any], *args: Any) -> Program:
+        kind = type_of(self.namespace(), self)
+        return trace(function, *args, kind=lambda x: kind, shares_memory=self.shares_memory)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, traced and then replayed if it is known."""
+        return Replay(function, self._trace) if getattr(function, "known", False) else function
+
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
+        """Many steps, one after the other. A known step is traced and then replayed."""
+        if not getattr(step, "known", False):
+            return super().repeat(step)
+        replay = Replay(Recording(self).on_rows(step), self._trace)
+        keep_freed_memory()
+
+        def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
+            count, size = index.shape
+            for i, noise in enumerate(self.masks(draw, count, size, data[0])):
+                if i == 0:
+                    steps = replay.steps(carry, data, index[i], noise)
+                carry, loss = steps(carry, data, index[i], noise)
+                if i == count - 1 and steps.reuses:
+                    carry = copied(carry)
+                yield carry, loss
+
+        return run
 
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.

@@ -5,6 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from .._typing import Array, BackendName
+from ..tracing import TracedArray
 from .base import Backend, one_line
 from .cupy import Cupy
 from .dask import Dask
@@ -121,6 +122,9 @@ def backend_of(x: Array) -> Backend:
 
 @cache
 def _backend_of(kind: type) -> Backend:
+    if issubclass(kind, TracedArray):
+        traced: Backend = kind.backend
+        return traced
     own = [backend for backend in _OWN.values() if backend.owns(kind)]
     search = not own and hasattr(kind, "__array_namespace__")  # not for an object that holds arrays
     added = [backend for backend in _added().values() if backend.owns(kind)] if search else []

@@ -135,8 +135,11 @@ class Network:
         return _in_dtype_of(next(iter(self.params.values()), x), x) if self.converts else x
 
     def summary(self) -> str:
-        """A table of the layers, with the shapes of their outputs and their numbers of parameters."""
-        return self.stack.summary(self.input_shape)
+        """A table of the layers: the shapes of their outputs, their parameters, and their arithmetic operations.
+
+        The arithmetic operations are those of `predict` for one sample, see `Cost`.
+        """
+        return self.stack.summary(self.input_shape, params=self.params, state=self.state)
 
     def predict(self, x: Array) -> Array:
         """The scores of `x`, shape (N, K), or (K,) for one sample.
@@ -192,7 +195,9 @@ class Network:
         the dict of dropout masks from `Sequential.draw`, for a network with dropout.
         """
         params, x = self.params, self.as_input(x)
-        loss, gradients, state, layers, last = self.stack.trace(params, x, t, state=self.state, noise=noise)
+        loss, gradients, state, layers, last = self.stack.forward_backward(
+            params, x, t, state=self.state, noise=noise
+        )
         self._checked(loss, t)
         if all(type(gradients[name]) is type(p) for name, p in params.items()):  # do not keep traced arrays
             self._pass, self.state = _Pass(dict(params), layers, last), state

@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from .._array import device, index_dtype, namespace
 from .._typing import Array
-from ..backends import on_arrays_device
+from ..backends import on_arrays_device, trace
 from ..layers.base import Loss
+from ..tracing import Cost
 from .base import Description, LossDescription, Shape, check_descriptions, check_shape, choose_weights
 from .losses import AnyLoss, CrossEntropy, loss_of
 
@@ -216,25 +218,62 @@ class Sequential:
         """The smallest number of samples that a mini-batch may have in training."""
         return max((d.least_batch(shape) for _, d, shape in self._inputs(input_shape)), default=1)
 
-    def summary(self, input_shape: Shape, /) -> str:
-        """A table of the layers, with the shapes of their outputs and their numbers of parameters."""
-        params = self.param_shapes(input_shape)
-        counts = [sum(math.prod(params[name]) for name in names) for names in self.param_names]
-        rows = [("layer", "description", "output", "parameters")]
-        for name, description, shape, count in zip(
-            self.names, self.descriptions, self.shapes(input_shape)[1:], counts, strict=True
-        ):
-            rows.append(
-                (
-                    name,
-                    textwrap.shorten(description.text("weight_init"), 50, placeholder=" ..."),
-                    str(shape),
-                    f"{count:,}",
-                )
-            )
-        rows.append(("total", "", "", f"{sum(counts):,}"))
-        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(f"{a:<{wide[0]}}  {b:<{wide[1]}}  {c:>{wide[2]}}  {d:>{wide[3]}}" for a, b, c, d in rows)
+    def summary(self, input_shape: Shape, /, *, params: Params | None = None, state: Params | None = None) -> str:
+        """A table of the layers, with the shapes of their outputs and their numbers of parameters.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            The shape of one sample.
+        params, state : dict of arrays, optional
+            The parameters and the state. With them, the table shows the arithmetic operations of each layer for one
+            sample, see `Cost`.
+        """
+        shapes = self.shapes(input_shape)
+        named = self.param_shapes(input_shape)
+        counts = [sum(math.prod(named[name]) for name in names) for names in self.param_names]
+        header = ["layer", "description", "output", "parameters"]
+        rows = [
+            [name, textwrap.shorten(d.text("weight_init"), 50, placeholder=" ..."), str(shape), f"{count:,}"]
+            for name, d, shape, count in zip(self.names, self.descriptions, shapes[1:], counts, strict=True)
+        ]
+        total = ["total", "", "", f"{sum(counts):,}"]
+        if params is not None:
+            flops = self._flops(params, state, shapes)
+            rows = [[*row, f"{count:,}"] for row, count in zip(rows, flops, strict=True)]
+            header, total = [*header, "FLOPs"], [*total, f"{sum(flops):,}"]
+        table = [header, *rows, total]
+        wide = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(
+            "  ".join(f"{cell:{'<' if i < 2 else '>'}{wide[i]}}" for i, cell in enumerate(row)) for row in table
+        )
+
+    def cost(self, params: Params, batch_shape: Shape, /, *, state: Params | None = None) -> Cost:
+        """The cost of `predict` for a batch of this shape; it calls `predict` once, with zeros."""
+        if not params:
+            return Cost((), 0)
+        x, *_ = self._zeros(params, [batch_shape])
+        return trace(lambda params, x, state: self.predict(params, x, state=state), params, x, state or None).cost()
+
+    def _flops(self, params: Params, state: Params | None, shapes: list[Shape]) -> list[int]:
+        """The arithmetic operations of each layer for one sample."""
+        if not params:
+            return [0] * len(self.names)
+        arrays, counts = self._arrays(params, state, None, False), list[int]()
+        inputs = self._zeros(params, [(1, *shape) for shape in shapes])
+        for (_, description, keys), x in zip(self._plan, inputs, strict=False):
+            given = [arrays[key] for key in keys]
+            program = trace(lambda a, x, d=description: d.layer(a, False).forward(x), given, x)
+            counts.append(program.cost().flops)
+        return counts
+
+    def _zeros(self, params: Params, shapes: list[Shape]) -> Iterator[Array]:
+        """Zeros of the shapes of inputs; only the first input of the network can be integer ids."""
+        first = next(iter(params.values()))
+        xp, where = namespace(params=first), device(first)
+        for i, shape in enumerate(shapes):
+            dtype = first.dtype if i or self.takes_floats else index_dtype(xp, where)
+            yield xp.zeros(shape, dtype=dtype, device=where)
 
     @property
     def takes_floats(self) -> bool:
@@ -344,11 +383,11 @@ class Sequential:
         state : dict of arrays
             The new state.
         """
-        loss, gradients, state, *_ = self.trace(params, x, t, state=state, noise=noise, weight=weight)
+        loss, gradients, state, *_ = self.forward_backward(params, x, t, state=state, noise=noise, weight=weight)
         return loss, gradients, state
 
     @on_arrays_device
-    def trace(
+    def forward_backward(
         self,
         params: Params,
         x: Array,

@@ -17,12 +17,12 @@ from ..functions import confusion_matrix
 from ..nn.networks import Network
 from .distributed import Processes
 from .samples import Host, Samples, Sets, check_finite, check_values, samples_of
-from .step import Transform
+from .step import Transform, is_known
 
 __all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
 
 _BLOCK = 2_000
-"""The number of samples evaluated at a time: a few megabytes, whatever the size of the dataset."""
+"""The most samples evaluated at a time: a few megabytes, whatever the size of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,12 @@ class Blocks:
         backend = backend_of(next(iter(network.params.values())))
 
         def score(params: Any, state: Any, x: Array, t: Array, index: Array) -> dict[str, Array]:
-            x, t = backend.rows(x, index), backend.rows(t, index)
+            x, t = backend_of(x).rows(x, index), backend_of(t).rows(t, index)
             return measure(network.stack.predict(params, transform(x) if transform else x, state=state), t)
 
+        sample = math.prod(network.input_shape)
+        self.block = max(1, min(_BLOCK, backend.block_size // max(1, sample)))  # on NumPy, samples fit into the cache
+        score.known = is_known(network.stack, transform)  # type: ignore[attr-defined]  # see `Backend.compile`
         self._score = backend.compile(score)
 
     def __call__(self, samples: Samples, units: Host | None = None) -> Measured:
@@ -91,7 +94,7 @@ class Blocks:
         units = samples.units if units is None else units
         units = units[self.processes.share(len(units))]
         net, measured = self.network, Measured()
-        for (x, t), part in samples.blocks(units, _BLOCK):
+        for (x, t), part in samples.blocks(units, self.block):
             count, size = part.shape
             scores = (self._score(net.params, net.state, x, t, part[i, ...]) for i in range(count))
             measured += [Block(size, found) for found in scores]

@@ -480,6 +480,10 @@ def train(
     The options in groups. Library, device and dtype: `backend`, `device`, `dtype`. The two-layer network:
     `hidden_size`, `activation`, `weight_init_std`. All other options are those of `fit`, in the groups listed there.
 
+    On NumPy, `train` uses one BLAS thread if the matrix products of a step are small: below 3·10⁷ arithmetic
+    operations each. If you set the number of threads by an environment variable such as OPENBLAS_NUM_THREADS, or a
+    smaller number by threadpoolctl, `train` uses that number. `fit` never changes the number of threads.
+
     References
     ----------
     Saito (2016), Deep Learning from Scratch, sections 4.5 and 5.7.
@@ -531,7 +535,14 @@ def train(
                 net = network if isinstance(network, Network) else _network_of(network, sets, rng, like)
             if net is not network:
                 net.converts = True  # as the data were: `dtype` is of the run, not of the data
-    return _run(net, sets, chosen, options, peers)
+    with place.backend.threads(lambda: _largest_product(net, batch_size)):
+        return _run(net, sets, chosen, options, peers)
+
+
+def _largest_product(network: Network, batch_size: int) -> int:
+    """The arithmetic operations of the largest matrix product of a step, which is as large as in the forward pass."""
+    cost = network.stack.cost(network.params, (batch_size, *network.input_shape), state=network.state)
+    return cost.largest_product
 
 
 def _check_train(dataset: Any, network: Any, two_layer: tuple[Any, ...]) -> None:

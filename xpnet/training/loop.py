@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._typing import Array
+from .._array import namespace
+from .._typing import Array, Params
 from ..backends import Draw, read_all
 from ..nn.networks import Network
 from ..optim.optimizers import Optimizer
@@ -130,9 +131,20 @@ class Loop:
         if snapshot:
             self._resume(snapshot)
 
-    carry = property(lambda self: self.done.carry, doc="Parameters, optimizer state and the network's state.")
     loss = property(lambda self: self.done.loss, doc="The losses of the last updates.")
     updates = property(lambda self: self.done.updates, doc="The number of updates made.")
+
+    @property
+    def carry(self) -> Carry:
+        """Copies of the parameters, the optimizer state and the network's state after the last update.
+
+        The arrays themselves may be overwritten by the update after the next one.
+        """
+
+        def copies(arrays: Params) -> Params:
+            return {name: namespace(a=a).asarray(a, copy=True) for name, a in arrays.items()}
+
+        return Carry(*map(copies, self.done.carry))
 
     @property
     def whole(self) -> bool:
@@ -272,7 +284,7 @@ class Loop:
             self.opening,
             self.done.draws if self.masks and not whole else self.rng.bit_generator.state,
             np.asarray([] if whole else self._losses()),
-            self.done.carry,
+            self.carry,
         )
 
     def _resume(self, snapshot: Snapshot) -> None:

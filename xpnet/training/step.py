@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .._array import device, namespace, size
 from .._typing import Array
-from ..backends import Backend, Draw
+from ..backends import Backend, Draw, backend_of
 from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
 from .distributed import Processes
@@ -51,7 +54,7 @@ def update_step(
         (params, memory, state), (x, t) = carry, batch
         x = transform(x) if transform else x
         if accumulate == 1:
-            loss, gradients, state, *_ = stack.trace(
+            loss, gradients, state, *_ = stack.forward_backward(
                 params, x, t, state=state or None, noise=noise or None, checked=True
             )
         else:
@@ -60,7 +63,31 @@ def update_step(
         params, memory = optimizer.update(params, gradients, memory)
         return Carry(params, memory, state), loss
 
+    step.known = is_known(stack, optimizer, transform)  # type: ignore[attr-defined]  # see `Backend.compile`
     return step
+
+
+def is_known(*things: Any) -> bool:
+    """Whether layers, losses, optimizers, schedules and functions run xpnet's own code only."""
+    return all(map(_is_known, things))
+
+
+def _is_known(thing: Any) -> bool:
+    if thing is None or isinstance(thing, (bool, int, float, str, np.dtype, np.generic)):
+        return True
+    if isinstance(thing, (tuple, list)):
+        return is_known(*thing)
+    if isinstance(thing, partial):
+        return is_known(thing.func, thing.args, *thing.keywords.values())
+    if isinstance(thing, Sequential):
+        return is_known(thing.descriptions, thing.loss_description)
+    if isinstance(thing, type) and issubclass(thing, np.generic):
+        return True
+    own = thing if isinstance(thing, (type, FunctionType)) else type(thing)
+    options = (
+        [f.name for f in fields(own) if f.name != "weight_init"] if is_dataclass(own) and own is not thing else []
+    )
+    return own.__module__.partition(".")[0] == "xpnet" and is_known(*(getattr(thing, name) for name in options))
 
 
 def sums(
@@ -75,7 +102,7 @@ def sums(
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
         masks = {name: mask[part, ...] for name, mask in noise.items()}
-        part_loss, found, state, _, last = stack.trace(
+        part_loss, found, state, _, last = stack.forward_backward(
             params, x[part, ...], t[part, ...], state=state or None, noise=masks or None, over=over, checked=True
         )
         total, loss = total + last.counted(part.stop - start), loss + part_loss
@@ -123,7 +150,7 @@ def updates(
         stop: float,
         over: float,
     ) -> Array:
-        x, t = (backend.rows(a, index) for a in data)
+        x, t = (backend_of(a).rows(a, index) for a in data)
         x = transform(x) if transform else x
         total, loss, gradients, after = sums(stack, params, x, t, state, noise, accumulate, over)
         if alike and type(total) is not float:
@@ -146,6 +173,7 @@ def updates(
         params, memory = optimizer.update(params, gradients, memory)
         return Carry(params, memory, state), loss
 
+    mine.known = update.known = is_known(stack, optimizer, transform)  # type: ignore[attr-defined]
     mine, update = backend.compile(mine), backend.compile(update)
     add = processes.adder(backend)
 

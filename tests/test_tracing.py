@@ -1,0 +1,515 @@
+"""Tracing: a program gives what its function gives, on every library; training on NumPy replays its step."""
+
+import math
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree
+from functools import partial
+
+import numpy as np
+import pytest
+from test_layers import LAYERS, backward, convert, dout_for, forward, layers
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import xpnet
+from xpnet import (
+    SGD,
+    Adam,
+    Callback,
+    CosineDecay,
+    Diverged,
+    Layer,
+    Network,
+    Sequential,
+    TracingError,
+    fit,
+    nn,
+    scale_images,
+    trace,
+)
+from xpnet.backends.numpy import Numpy
+from xpnet.tracing.program import leaves, replaced
+from xpnet.training import step as step_module
+
+
+def same(lib, one, other):
+    """Whether two nested results have the same bits."""
+    pairs = list(zip(leaves(one), leaves(other), strict=True))
+    return all(np.array_equal(lib.numpy(a), lib.numpy(b), equal_nan=True) for a, b in pairs)
+
+
+def copy(tree):
+    return replaced(tree, lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf)
+
+
+def executed(program, library="numpy"):
+    """The function that a source file defines."""
+    space = {}
+    exec(program.source(library), space)
+    return space[program.name]
+
+
+# A program is its function
+
+
+def passes(name):
+    """Both passes of a layer as a function of its arguments and ``dout``."""
+
+    def run(arguments, dout):
+        layer, y = forward(name, arguments)
+        return y, backward(name, layer, dout), layer.state
+
+    return run
+
+
+@layers
+def test_a_program_gives_the_results_of_its_function(lib, name):
+    arguments = convert(lib, LAYERS[name][3], max(lib.dtypes))
+    dout = dout_for(lib, forward(name, arguments)[1], max(lib.dtypes))
+    expected, program = passes(name)(arguments, dout), trace(passes(name), arguments, dout)
+    assert same(lib, program(arguments, dout), expected)
+    assert same(lib, program(arguments, dout), expected)  # buffers are used again
+
+
+@pytest.mark.only("numpy")
+@layers
+def test_the_source_gives_the_results_of_the_function(lib, name):
+    arguments = convert(lib, LAYERS[name][3], "float32")
+    dout = dout_for(lib, forward(name, arguments)[1], "float32")
+    program, expected = trace(passes(name), arguments, dout), passes(name)(arguments, dout)
+    assert same(lib, executed(program)(arguments, dout), expected)
+    torch = pytest.importorskip("torch")
+    of_torch = executed(program, "torch")(*replaced((arguments, dout), torch.asarray))
+    for found, one in zip(leaves(of_torch), leaves(expected), strict=True):
+        np.testing.assert_allclose(np.asarray(found), one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.only("cupy")
+@layers
+def test_the_source_for_cupy_runs_on_cupy(lib, name):
+    arguments = convert(lib, LAYERS[name][3], "float32")
+    dout = dout_for(lib, forward(name, arguments)[1], "float32")
+    program = trace(passes(name), arguments, dout)
+    with lib.here:
+        found = executed(program, "cupy")(arguments, dout)
+    for one, other in zip(leaves(found), leaves(passes(name)(arguments, dout)), strict=True):
+        np.testing.assert_allclose(lib.numpy(one), lib.numpy(other), rtol=1e-5, atol=1e-6)
+
+
+BOOK = Sequential(nn.Dense(6), nn.Relu(), nn.Dense(3))
+IMAGES = Sequential(
+    nn.Conv2d(4, 3, padding=1),
+    nn.BatchNorm(),
+    nn.Relu(),
+    nn.MaxPool2d(2),
+    nn.Residual(nn.Conv2d(4, 3, padding=1), nn.Relu()),
+    nn.Conv2d(3, 2, stride=2),
+    nn.LayerNorm(),
+    nn.Gelu(),
+    nn.Dropout(0.3),
+    nn.Dense(3),
+)
+STACKS = {
+    "book": (BOOK, (5,)),
+    "images": (IMAGES, (1, 8, 8)),
+    "regression": (Sequential(nn.Dense(4), nn.Tanh(), nn.Dense(3), loss="mse"), (5,)),
+    "labels": (Sequential(nn.Dense(3), loss=nn.CrossEntropy([1, 2, 3], 0.1, ignore_index=1)), (5,)),
+    "embedding": (Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Dense(3)), (5,)),
+}
+
+
+def problem(name, dtype="float32", count=50):
+    stack, shape = STACKS[name]
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 7, (count, *shape)) if name == "embedding" else rng.random((count, *shape)).astype(dtype)
+    t = rng.random((count, 3)).astype(dtype) if name == "regression" else rng.integers(0, 3, count)
+    return Network(stack, shape, dtype=dtype), x, t
+
+
+def step_of(stack, optimizer):
+    def step(params, memory, state, x, t, noise):
+        loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, noise=noise or None)
+        params, memory = optimizer.update(params, gradients, memory)
+        return params, memory, state, loss
+
+    return step
+
+
+@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(CosineDecay(0.01, steps=9), clip_norm=1.0, weight_decay=0.1)])
+def test_a_whole_step_as_a_program_and_as_source(name, optimizer):
+    net, x, t = problem(name)
+    noise = net.stack.draw(np.random.default_rng(0), x.shape)
+    arguments = (net.params, optimizer.init(net.params), net.state, x, t, noise)
+    step, before = step_of(net.stack, optimizer), copy(arguments)
+    program = trace(step, *arguments)
+    expected = step(*arguments)
+    plain = [np.asarray(leaf) for leaf in leaves(expected)]
+    for found in (program(*arguments), program.run(*arguments), executed(program)(*arguments)):
+        assert all(np.array_equal(np.asarray(a), b) for a, b in zip(leaves(found), plain, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(arguments), leaves(before), strict=True))
+
+
+def test_the_source_is_that_of_the_book():
+    net = xpnet.TwoLayerNet(784, 50, 10)
+    step = partial(step_of(net.stack, SGD(0.1)))
+    step.__name__ = "step"
+    program = trace(step, net.params, {}, {}, np.zeros((100, 784), "float32"), np.zeros(100, int), {})
+    lines = [line.strip() for line in program.source().splitlines()]
+    for line in (
+        "Affine1_y = x @ W1 + b1",
+        "Relu1_y = np.maximum(Affine1_y, 0.0)",
+        "dW1 = x.T @ Relu1_dx",
+        "db1 = np.sum(Relu1_dx, axis=0)",
+        "W1 = W1 - 0.1 * dW1",
+        "# SoftmaxWithLoss, backward",
+    ):
+        assert line in lines
+    assert not [line for line in lines if "xpnet" in line and "traced" not in line]
+
+
+def test_the_source_runs_in_a_process_without_xpnet(tmp_path):
+    program = trace(xpnet.softmax, np.zeros((2, 2)))
+    (tmp_path / "made.py").write_text(
+        program.source() + "\nprint(softmax(np.asarray([[0.0, 0.0], [1.0, 1.0]])).sum())\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-I", "made.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "2.0"
+
+
+# What cannot be traced
+
+X = np.asarray([[1.0, -2.0], [3.0, 4.0]])
+TABLE = np.asarray([1.0, 2.0])
+
+
+def written(x):
+    x[0, 0] = 1.0
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "word"),
+    [
+        (lambda x: x if x[0, 0] > 0 else -x, "bool asks for the values"),
+        (lambda x: x * float(x[0, 0]), "float asks for the values"),
+        (lambda x: x * math.sqrt(x[0, 0]), "float asks for the values"),
+        (lambda x: [row for row in x], "iter asks for the values"),
+        (written, "a change of the values"),
+        (lambda x: x.sum(), "the attribute sum"),
+        (lambda x: x + TABLE, "add: an operand is an array that is no argument"),
+        (lambda x: x.__array_namespace__().asarray(TABLE) * x, "asarray: an array is no argument"),
+        (lambda x: TABLE, "returns an array that was not computed"),
+    ],
+)
+def test_what_cannot_be_traced_is_named(function, word):
+    with pytest.raises(TracingError, match=word):
+        trace(function, X)
+
+
+def test_a_program_is_for_the_shapes_of_its_trace():
+    program = trace(lambda x, y: x + y, X, 1.0)
+    with pytest.raises(
+        ValueError, match=r"x is an array of float32, shape \(2, 2\), but the program is for an array of"
+    ):
+        program(X.astype("float32"), 1.0)
+    with pytest.raises(ValueError, match=r"y is 2.0, but the program is for 1.0; trace it again"):
+        program(X, 2.0)
+    with pytest.raises(ValueError, match="the number of arguments is 1"):
+        program(X)
+    with pytest.raises(TypeError, match="the arguments hold no array"):
+        trace(lambda: 1)
+    with pytest.raises(ValueError, match="library must be one of 'numpy', 'cupy', 'torch', got 'jax'"):
+        program.source("jax")
+    with pytest.raises(ValueError, match="must end in .svg"):
+        program.draw("step.png")
+
+
+def test_results_are_new_arrays_also_where_they_are_views_or_arguments():
+    def function(x):
+        y = x * 2
+        return y, y.T, x, x.T, (y + 1)[0, :]
+
+    program = trace(function, X)
+    first, second = program(X), program(X + 1)
+    for found, expected in zip(first, function(X), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    for found, expected in zip(second, function(X + 1), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_storage_order_of_results_is_kept():
+    def function(x):
+        y = x.T * 2.0  # stored by columns, and so summed in another order
+        return x.__array_namespace__().sum(y, axis=0)
+
+    x = np.random.default_rng(0).random((300, 70)).astype("float32")
+    np.testing.assert_array_equal(trace(function, x)(x), function(x))
+
+
+# Cost and drawing
+
+
+def test_the_cost_of_a_product_and_a_sum():
+    cost = trace(lambda x, W: (x @ W).__array_namespace__().sum(x @ W), np.zeros((3, 4)), np.zeros((4, 5))).cost()
+    assert [op.operation for op in cost.operations] == ["matmul", "sum"]
+    assert cost.flops == 2 * 3 * 4 * 5 + 15
+    assert cost.bytes_moved == 8 * (12 + 20 + 15) + 8 * (15 + 1)
+    assert cost.peak_memory == 8 * (12 + 20 + 15 + 1)
+    assert cost.intensity == cost.flops / cost.bytes_moved
+    assert "135" in str(cost) and "FLOPs" in str(cost)
+
+
+def test_memory_is_counted_until_the_last_use():
+    def function(x):
+        for _ in range(5):
+            x = x + 1.0
+        return x
+
+    assert trace(function, np.zeros(10)).cost().peak_memory == 3 * 80  # the argument, a sum and the next
+
+
+def test_the_cost_of_a_convolution_is_alike_by_either_way(lib):
+    net = Network(Sequential(nn.Conv2d(4, 3), loss="mse"), (2, 6, 6), like=lib.asarray(np.zeros(1), "float32"))
+    x = lib.asarray(np.zeros((5, 2, 6, 6)), "float32")
+    program = trace(net.stack.predict, net.params, x)
+    products = [op.flops for op in program.cost().operations if op.operation not in ("add", "max", "min")]
+    assert sum(products) == 2 * 5 * 4 * 4 * 4 * (2 * 3 * 3)
+
+
+def test_the_cost_by_layer():
+    net, x, t = problem("book")
+    found = trace(net.stack.loss_and_gradient, net.params, x, t).cost().by_layer()
+    assert found["Affine1, forward"] == 2 * 50 * 5 * 6 + 50 * 6
+    assert list(found)[-1] == "Affine1, backward"
+
+
+def test_a_drawing_has_a_box_for_each_layer_and_pass(tmp_path):
+    net, x, t = problem("images")
+    noise = net.stack.draw(np.random.default_rng(0), x.shape)
+    step = step_of(net.stack, SGD(0.1))
+    program = trace(step, net.params, {}, net.state, x, t, noise)
+    program.draw(tmp_path / "step.svg")
+    root = xml.etree.ElementTree.parse(tmp_path / "step.svg").getroot()
+    texts = {element.text for element in root.iter() if element.tag.endswith("text")}
+    for title in (
+        "Convolution1, forward",
+        "BatchNormalization1, backward",
+        "SoftmaxWithLoss, forward",
+        "SGD, update",
+    ):
+        assert title in texts
+    boxes = [element for element in root.iter() if element.tag.endswith("rect")]
+    places = [(float(box.get("x")), float(box.get("y"))) for box in boxes]
+    assert len(set(places)) == len(places)  # none covers another
+
+
+# Training on NumPy replays its step
+
+
+@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": Adam(0.01, clip_norm=1.0)}, {"accumulate": 3}, {"sampling": "replacement"}],
+    ids=["sgd", "adam", "accumulate", "replacement"],
+)
+def test_training_is_the_same_bit_for_bit_with_and_without_replay(name, options, monkeypatch):
+    found = []
+    for _ in ("with", "without"):
+        net, x, t = problem(name)
+        history = fit(net, (x, t), (x[:9], t[:9]), batch_size=8, epochs=3, progress=False, **options).history
+        found.append((net.params, net.state, history.loss, history.test_loss, history.train_accuracy))
+        for module in ("step", "evaluation"):
+            monkeypatch.setattr(f"xpnet.training.{module}.is_known", lambda *things: False)
+    assert all(np.array_equal(a, b) for a, b in zip(*map(leaves, found), strict=True))
+
+
+def updates_of(monkeypatch):
+    """The number of times that the step of xpnet itself is called."""
+    calls = []
+    plain = Sequential.forward_backward
+    monkeypatch.setattr(Sequential, "forward_backward", lambda *a, **k: (calls.append(1), plain(*a, **k))[1])
+    return calls
+
+
+def test_the_step_is_traced_once_for_each_batch_size(monkeypatch):
+    calls = updates_of(monkeypatch)
+    net, x, t = problem("book")
+    fit(net, (x, t), batch_size=8, epochs=4, progress=False)
+    assert len(calls) == 2  # 50 samples: mini-batches of 8 and of 2
+
+
+class Noted(Layer):
+    """A layer that does more than compute."""
+
+    seen: list[float] = []
+
+    def forward(self, x):
+        self.seen.append(float(x[0, 0]))
+        return x
+
+    def backward(self, dout):
+        return dout
+
+
+class Note(nn.Description):
+    kind = "Noted"
+
+    def layer(self, arrays, training):
+        return Noted()
+
+
+def test_code_that_is_not_xpnets_own_is_called_in_each_update(monkeypatch):
+    Noted.seen.clear()
+    calls = updates_of(monkeypatch)
+    net, x, t = problem("book")
+    stack = Sequential(nn.Dense(6), Note(), nn.Dense(3))
+    fit(Network(stack, (5,), like=x), (x, t), batch_size=10, epochs=2, progress=False)
+    assert len(calls) == 10
+    assert len(set(Noted.seen)) > 10  # 10 updates and 3 evaluations, each with its own values
+    calls.clear()
+    rng = np.random.default_rng(0)
+    fit(net, (x, t), batch_size=10, epochs=2, progress=False, transform=lambda a: a + rng.random(a.shape, "float32"))
+    assert len(calls) == 10
+
+
+@pytest.mark.parametrize(
+    ("thing", "known"),
+    [
+        (BOOK, True),
+        (IMAGES, True),
+        (Adam(CosineDecay(0.1, steps=3)), True),
+        (partial(scale_images, dtype="float32"), True),
+        (partial(scale_images, dtype=np.float32), True),
+        (Sequential(nn.Dense(3, lambda rng, shape: np.zeros(shape))), True),  # initial weights are drawn before
+        (SGD(lambda step: 0.1), False),
+        (partial(scale_images, dtype=print), False),
+        (np.sqrt, False),
+        (Sequential(nn.Residual(Note())), False),
+        (Sequential(nn.Dense(3), loss=type("Own", (xpnet.SoftmaxWithLoss,), {})), False),
+    ],
+    ids=range(11),
+)
+def test_what_is_known_to_be_pure(thing, known):
+    assert step_module.is_known(thing) is known
+
+
+class Keep(Callback):
+    def __init__(self):
+        self.kept, self.copies = [], []
+
+    def on_update(self, loop):
+        self._keep(loop.carry.params)
+
+    def on_epoch(self, loop):
+        self._keep(loop.network.params)
+
+    def _keep(self, params):
+        self.kept.append(params)
+        self.copies.append(copy(params))
+
+
+def test_what_a_callback_keeps_is_not_overwritten():
+    net, x, t = problem("book")
+    mine, keep = net.params, Keep()
+    before = copy(mine)
+    fit(net, (x, t), batch_size=8, epochs=3, progress=False, callbacks=[keep])
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(keep.kept), leaves(keep.copies), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(mine), leaves(before), strict=True))
+    assert len({params["W1"].tobytes() for params in keep.kept}) == 1 + 21  # each update changes them
+
+
+def test_two_networks_do_not_share_arrays():
+    net, x, t = problem("book")
+    first = fit(net, (x, t), batch_size=8, epochs=1, progress=False).network.params
+    before = copy(first)
+    fit(problem("book")[0], (x, t), batch_size=8, epochs=1, progress=False)
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(first), leaves(before), strict=True))
+
+
+def test_a_run_that_diverges_keeps_the_parameters_of_the_epoch_before():
+    net, x, t = problem("regression")
+    with pytest.raises(Diverged):
+        fit(net, (x, t), SGD(1e30), batch_size=8, epochs=3, progress=False)
+    assert all(np.isfinite(p).all() for p in net.params.values())
+
+
+@pytest.mark.parametrize("line", range(3, 60, 5))
+def test_ctrl_c_in_the_middle_of_a_replayed_update(line):
+    """The parameters are those after a whole update, whichever line of the program is interrupted."""
+    net, x, t = problem("book")
+    start, count = copy(net.params), [0]
+
+    def tracer(frame, event, arg):
+        if frame.f_code.co_filename != "<traced program>" or "slots" in frame.f_code.co_varnames:
+            return None
+        if event == "line" and frame.f_lineno - frame.f_code.co_firstlineno == line:
+            count[0] += 1
+            if count[0] == 3:
+                raise KeyboardInterrupt
+        return tracer
+
+    sys.settrace(tracer)
+    try:
+        result = fit(net, (x, t), batch_size=8, epochs=1, progress=False)
+    finally:
+        sys.settrace(None)
+    updates = len(result.history.loss)
+    again = Network(net.stack, (5,), dtype="float32")
+    again.params = start
+    if updates:
+        fit(again, (x, t), batch_size=8, epochs=1, progress=False, callbacks=[Stop(updates)])
+    assert all(np.array_equal(net.params[name], again.params[name]) for name in start)
+    assert result.history.interrupted == (count[0] >= 3)
+
+
+class Stop(Callback):
+    """Stops after a number of updates, as Ctrl-C does."""
+
+    def __init__(self, updates):
+        self.updates = updates
+
+    def on_update(self, loop):
+        if loop.updates == self.updates:
+            raise KeyboardInterrupt
+
+
+def test_where_a_trace_fails_the_plain_loop_runs(monkeypatch):
+    def refuse(*args, **options):
+        raise TracingError("no")
+
+    monkeypatch.setattr(Numpy, "_trace", refuse)
+    calls = updates_of(monkeypatch)
+    net, x, t = problem("book")
+    fit(net, (x, t), batch_size=10, epochs=1, progress=False)
+    assert len(calls) == 5
+
+
+# Threads
+
+
+@pytest.mark.parametrize(
+    ("batch", "environment", "limit", "expected"),
+    [(100, None, None, 1), (40_000, None, None, None), (100, "2", None, None), (100, None, 3, 3)],
+    ids=["small", "large", "environment", "threadpoolctl"],
+)
+def test_train_takes_one_blas_thread_for_small_products(batch, environment, limit, expected, monkeypatch):
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(4), raising=False)
+    seen, x = [], np.zeros((40_000, 8), "float32")
+    with threadpool_limits(limit or 4, "blas"):
+        if environment:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", environment)
+        before = threads()
+        callback = [lambda network, history: seen.append(threads())]
+        options = {"batch_size": batch, "hidden_size": 50, "epochs": 0, "callbacks": callback, "progress": False}
+        xpnet.train((x, np.zeros(len(x), int)), **options)
+        assert threads() == before
+    assert seen == [before if expected is None else {expected}]

@@ -1,0 +1,21 @@
+"""Trace a pure function once: its operations as a program, which can be run without the function."""
+
+from .cost import Cost, OperationCost
+from .numpy_code import NumpyCode
+from .program import Program, TracingError
+from .recording import TracedArray, record, trace, traced_type
+from .replay import Replay, copied
+
+__all__ = [
+    "Cost",
+    "NumpyCode",
+    "OperationCost",
+    "Program",
+    "Replay",
+    "TracedArray",
+    "TracingError",
+    "copied",
+    "record",
+    "trace",
+    "traced_type",
+]

@@ -1,0 +1,206 @@
+"""Straight-line NumPy code of a program: one call per line, with results in buffers that are made once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from .program import Op, Program, Var
+
+__all__ = ["NumpyCode"]
+
+UFUNCS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "matmul": "matmul", "neg": "negative",
+    "subtract": "subtract", "multiply": "multiply", "divide": "divide", "negative": "negative", "abs": "absolute",
+    "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "sqrt": "sqrt", "tanh": "tanh", "sign": "sign",
+    "square": "square", "maximum": "maximum", "minimum": "minimum", "floor": "floor",
+    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
+    "equal": "equal", "not_equal": "not_equal", "less": "less", "less_equal": "less_equal", "greater": "greater",
+    "greater_equal": "greater_equal", "and": "bitwise_and", "or": "bitwise_or", "invert": "invert",
+    "logical_and": "logical_and", "logical_or": "logical_or", "logical_not": "logical_not",
+}  # fmt: skip
+"""NumPy's ufuncs by the names of operations."""
+REDUCTIONS = {"sum": "add", "max": "maximum", "min": "minimum", "prod": "multiply"}
+"""NumPy's ufuncs by the names of the reductions that are made of them."""
+
+
+class NumpyCode:
+    """A program as NumPy code, which gives the same results as the traced function, bit for bit.
+
+    The results of operations are written into buffers. The memory of a buffer is used again when its array is no
+    longer needed. An operation without a rule here is called as it was recorded. The code never writes into its
+    arguments. The results are new arrays, except those of `slots`.
+
+    Parameters
+    ----------
+    program : Program
+    slots : sequence of Var, default ()
+        Results that are written into arrays that `make` is given, such as the new parameters of an update. Scalars,
+        views and arguments that are returned unchanged are left out.
+    pool : list of arrays, optional
+        Free memory from other programs, which never run at the same time. New memory is added to the list.
+
+    Attributes
+    ----------
+    source : str
+        The code.
+    slots : list of Var
+        As above, without those that are left out.
+    """
+
+    def __init__(self, program: Program, slots: Sequence[Var] = (), pool: list[Array] | None = None) -> None:
+        self.program, self.pool = program, [] if pool is None else pool
+        computed = {var for op in program.ops for var in op.out}
+        self.slots = [var for var in dict.fromkeys(slots) if var in computed and self._is_buffered(var)]
+        self.new = {var.root for var in program.results} - set(self.slots)
+        self.free = list(self.pool)
+        self.values = dict[str, Any]()  # constants and buffers, by name
+        self.memory = dict[Var, Array]()  # the memory of each array that is still needed
+        self.names = {var: f"out{i}" for i, var in enumerate(self.slots)}
+        self.fixed = dict(self.names)  # the arrays that exist before a call
+        for var, array in program.constants.items():
+            self.names[var] = self.fixed[var] = self._value(array)
+        self.setup, self.body = list[str](), list[str]()
+        self.last = program.last_uses()
+        for i, (path, var) in enumerate(program.inputs.items()):
+            self.names[var] = f"a{i}"
+            if var in self.last or var in program.results:
+                self.body.append(f"a{i} = args{''.join(f'[{key!r}]' for key in path)}")
+        for i, op in enumerate(program.ops):
+            self._write(i, op)
+        result = self._expression(program.outputs)
+        self.source = "\n".join(
+            [
+                f"def make({', '.join([*self.values, *(self.fixed[var] for var in self.slots)])}):",
+                *(f"    {line}" for line in self.setup),
+                "    def run(*args):",
+                *(f"        {line}" for line in self.body),
+                f"        return {result}",
+                "    return run",
+            ]
+        )
+        space: dict[str, Any] = {"np": np}
+        exec(compile(self.source, "<traced program>", "exec"), space)
+        self._make = space["make"]
+
+    def make(self, slots: Sequence[Array] = ()) -> Callable[..., Any]:
+        """The program as a function that writes the results of `slots` into these arrays."""
+        made: Callable[..., Any] = self._make(*self.values.values(), *slots)
+        return made
+
+    # Expressions
+
+    def _value(self, value: Any) -> str:
+        name = f"c{len(self.values)}"
+        self.values[name] = value
+        return name
+
+    def _expression(self, tree: Any) -> str:
+        """The code of a value: an array, a Python number, or a nested structure."""
+        if isinstance(tree, Var):
+            return self.names[tree]
+        if isinstance(tree, dict):
+            return "{" + ", ".join(f"{key!r}: {self._expression(part)}" for key, part in tree.items()) + "}"
+        if isinstance(tree, (tuple, list)):
+            parts = ", ".join(map(self._expression, tree))
+            if hasattr(tree, "_fields"):
+                return f"{self._value(type(tree))}({parts})"
+            return f"[{parts}]" if isinstance(tree, list) else f"({parts}{',' * (len(tree) == 1)})"
+        plain = type(tree) in (bool, int, str, type(None)) or (type(tree) is float and np.isfinite(tree))
+        return repr(tree) if plain else self._value(tree)
+
+    def _call(self, op: Op) -> str:
+        """The operation as it was recorded; its results are new arrays."""
+        name, function, args, options = op.call
+        if name == "getitem":
+            return f"{self._expression(args[0])}[{self._value(args[1])}]"
+        if name == "T":
+            return f"{self._expression(args[0])}.T"
+        given = [*map(self._expression, args), *(f"{key}={self._expression(v)}" for key, v in options.items())]
+        called = f"np.{UFUNCS[name]}" if name in UFUNCS and not options else self._value(function)
+        return f"{called}({', '.join(given)})"
+
+    # Lines
+
+    def _write(self, i: int, op: Op) -> None:
+        (out, *others) = op.out
+        if op.is_view and all(var in self.fixed and var.root not in self.slots for var in op.call.vars):
+            self.names[out] = self.fixed[out] = f"v{i}"  # made once
+            self.setup.append(f"v{i} = {self._call(op)}")
+        elif not others and self._is_buffered(out) and out not in self.new and (line := self._rule(i, op)):
+            self.body.append(line)
+        else:
+            names = [f"v{i}" if not others else f"v{i}_{k}" for k in range(len(op.out))]
+            self.body.append(f"{', '.join(names)}{',' * (op.many and not others)} = {self._call(op)}")
+            self.names.update(zip(op.out, names, strict=True))
+            for var in set(self.slots) & set(op.out):
+                self.body.append(f"np.copyto({self.fixed[var]}, {self.names[var]})")
+                self.names[var] = self.fixed[var]
+        for var in {v.root for v in op.call.vars}:
+            if self.last[var] == i and var in self.memory:
+                self.free.append(self.memory.pop(var))
+
+    @staticmethod
+    def _is_buffered(var: Var) -> bool:
+        """Whether an array owns its memory and is stored in one block."""
+        return not var.scalar and var.root is var and var.order is not None and var.shape != ()
+
+    def _rule(self, i: int, op: Op) -> str:
+        """The line that writes the result into a buffer; "" if there is no rule for the operation."""
+        (name, _, args, options), out = op.call, op.out[0]
+        given = list(map(self._expression, args))
+        if name in UFUNCS and not options:
+            target = self._target(i, out, () if name == "matmul" else args)
+            return f"np.{UFUNCS[name]}({', '.join(given)}, out={target})"
+        if name in REDUCTIONS and set(options) <= {"axis", "keepdims"} and args[0].dtype == out.dtype:
+            axis, keep = options.get("axis"), options.get("keepdims", False)
+            return f"np.{REDUCTIONS[name]}.reduce({given[0]}, {axis!r}, None, {self._target(i, out)}, {keep!r})"
+        if name == "astype":
+            return f"np.copyto({self._target(i, out)}, {given[0]}, 'unsafe')"
+        if name == "reshape" and out.order == tuple(range(len(out.shape))):
+            view = f"v{i}"
+            self.setup.append(f"{view} = {self._target(i, out)}.reshape({args[0].shape!r})")
+            return f"np.copyto({view}, {given[0]})"
+        if name == "rows":  # the indices are in range, see `Backend.rows`: "clip" saves a copy
+            return f"{given[0]}.take({given[1]}, 0, {self._target(i, out)}, 'clip')"
+        if name == "where":
+            target = self._target(i, out, args[2:])
+            first = "" if target == given[2] else f"np.copyto({target}, {given[2]}); "
+            return f"{first}np.copyto({target}, {given[1]}, where={given[0]})"
+        if name in ("concat", "stack"):
+            function = "concatenate" if name == "concat" else "stack"
+            return f"np.{function}({given[0]}, {options.get('axis', 0)!r}, {self._target(i, out)})"
+        if name == "pad" and out not in self.slots:
+            _, (top, left), _, value = args
+            height, width = args[0].shape[2:]
+            buffer = self._value(np.full(out.shape, value, dtype=out.dtype))  # only its inner part is written to
+            self.names[out] = self.fixed[out] = buffer
+            self.setup.append(f"v{i} = {buffer}[..., {top}:{top + height}, {left}:{left + width}]")
+            return f"np.copyto(v{i}, {given[0]})"
+        return ""
+
+    # Memory
+
+    def _target(self, i: int, out: Var, sources: Sequence[Any] = ()) -> str:
+        """The name of the array for a result: a slot, a source that is not needed after this, or a buffer."""
+        if out in self.slots:
+            return self.fixed[out]
+        for source in sources:
+            if isinstance(source, Var) and source in self.memory and self.last[source] == i and source.is_like(out):
+                self.memory[out] = self.memory.pop(source)
+                self.names[out] = self.fixed[out] = self.names[source]
+                return self.names[out]
+        self.memory[out] = memory = self._take(out.nbytes)
+        assert out.order is not None
+        stored = memory[: out.nbytes].view(out.dtype).reshape([out.shape[axis] for axis in out.order])
+        self.names[out] = self.fixed[out] = self._value(stored.transpose(np.argsort(out.order)))
+        return self.names[out]
+
+    def _take(self, nbytes: int) -> Array:
+        """Free memory of at least `nbytes`, but at most twice as large; new memory if there is none."""
+        fitting = [(memory.nbytes, i) for i, memory in enumerate(self.free) if nbytes <= memory.nbytes <= 2 * nbytes]
+        if fitting:
+            return self.free.pop(min(fitting)[1])
+        self.pool.append(np.empty(nbytes, np.uint8))
+        return self.pool[-1]
