@@ -43,7 +43,8 @@ class Numpy(Backend):
         )
         if set_by_caller or largest() >= _SMALL:
             return nullcontext()
-        return threadpool_limits(1, "blas")
+        limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+        return limits
 
     def to_numpy(self, x: Array) -> HostArray:
         """The array itself."""

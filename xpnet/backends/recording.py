@@ -23,6 +23,10 @@ class Recording(Backend):
         super().__init__(backend.name, backend.module, backend.install)
         self.backend, self.block_size = backend, backend.block_size
 
+    def can_read(self, x: Array) -> bool:
+        """Always False: a program does not depend on values."""
+        return False
+
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`."""
         return record(self.backend.rows, x, index)
