@@ -446,7 +446,7 @@ SIZES = [None, 0, -1, 1.5, "5", True, [5], math.nan, 1j]
 def test_sizes_that_are_refused(size):
     refused(lambda: nn.Dense(size), "units")
     refused(lambda: TwoLayerNet(2, size, 3), "hidden_size")
-    refused(lambda: MultiLayerNet(2, [size], 3), "hidden_sizes")
+    refused(lambda: MultiLayerNet(2, [size], 3), "hidden_size_list")
     refused(lambda: train((X, T), hidden_size=size, progress=False), "hidden_size")
 
 
