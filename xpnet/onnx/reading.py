@@ -1,6 +1,5 @@
 """Read an ONNX model of another library as a network of xpnet."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import onnx
 from onnx import numpy_helper
 
 from .. import nn
+from .._files import check_input
 from ..nn import Network, Sequential
 from .writing import Path
 
@@ -58,7 +58,7 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     >>> from_onnx(helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights))).stack
     Sequential(Dense(2), Relu(), loss=CrossEntropy())
     """
-    graph = (model if isinstance(model, onnx.ModelProto) else onnx.load(os.fspath(model))).graph
+    graph = (model if isinstance(model, onnx.ModelProto) else onnx.load(check_input(model))).graph
     reader = _Reader(graph)
     layers = reader.way_to(graph.output[0].name)
     stack = Sequential(*(layer.description for layer in layers), **({"loss": loss} if loss else {}))
