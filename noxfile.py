@@ -108,7 +108,16 @@ CORNERS = {
         ("tests/extras/test_distributed.py", "-k", "cupy or gpu"),
     ),
 }
-CHECKS = ("emulator", *(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "docs", "package")
+CHECKS = (
+    "emulator",
+    *(f"xpnet.{module}" for module in BRIDGES),
+    "conformance",
+    "fuzz",
+    "lint",
+    "typing",
+    "docs",
+    "package",
+)
 # SciPy and scikit-learn take arrays of other libraries if told so. On a machine with other work, several threads for
 # products this small can cost ten times what they gain, and Dask's, where the tests take all cores, a sixth. What JAX
 # compiles, which is most of its time here, is shared among the processes.
@@ -393,6 +402,17 @@ def conformance(session):
             return ["-m", "xpnet", "conformance", *named, *session.posargs]
 
         matrix.run_on(session, backends, command, EXTRAS["conformance"])
+
+
+@nox.session(python=False)
+def fuzz(session):
+    """Odd command lines and damaged files, for a minute; `-- --seconds 600 --seed 7` for longer and for others."""
+    with outcome(session, "fuzz"):
+        if os.name != "posix":
+            skip(session, "fuzz", "", "it limits time and memory as POSIX does")
+        names = ("training.checkpoints", "datasets.images", "datasets.shards", "onnx")
+        matrix.install(session, *(line for name in names for line in BRIDGES[name]))
+        matrix.run(session, "tests/fuzz.py", *session.posargs)
 
 
 @nox.session(python=OTHER_PYTHONS)

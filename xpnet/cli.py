@@ -109,7 +109,7 @@ def _unwritten() -> OSError | None:
 
 def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
     """The message of an error, with the options of the command line in place of the library's argument names."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename or 'standard output'}: {error.strerror}"
     options = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings} | NAMES
@@ -117,7 +117,7 @@ def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
     text = re.sub(rf"\b({known})=True\b", lambda found: options[found[1]], text)
     text = re.sub(rf"\b({known})='?([^\s,;'()]+)'?", lambda found: f"{options[found[1]]} {found[2]}", text)
     text = re.sub(rf"^(?:[A-Z]\w*: )?({known})\b", lambda found: options[found[1]], text)
-    return re.sub(r"\bbatch_size\b", "--batch-size", text)
+    return re.sub(r"\bbatch_size\b", "--batch-size", " ".join(text.split()))
 
 
 def _speaks(options: argparse.Namespace) -> bool:

@@ -99,9 +99,7 @@ def places():
 @pytest.fixture
 def saves_each_update(monkeypatch):
     monkeypatch.setattr(Saver, "due", True)
-    monkeypatch.setattr(
-        os, "fsync", lambda handle: None
-    )  # only a loss of power needs it, and it takes most of the time
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # for a loss of power alone, and slow
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
