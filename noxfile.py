@@ -113,6 +113,7 @@ CHECKS = (
     *(f"xpnet.{module}" for module in BRIDGES),
     "conformance",
     "fuzz",
+    "lowest versions",
     "lint",
     "typing",
     "docs",
@@ -413,6 +414,23 @@ def fuzz(session):
         names = ("training.checkpoints", "datasets.images", "datasets.shards", "onnx")
         matrix.install(session, *(line for name in names for line in BRIDGES[name]))
         matrix.run(session, "tests/fuzz.py", *session.posargs)
+
+
+@nox.session
+def lowest(session):
+    """A part of the tests with the lowest version of each library that xpnet declares, except PyTorch."""
+    with outcome(session, "lowest versions"):
+        lines = [*PROJECT["project"]["dependencies"]]
+        lines += [line for name in ("jax", "dask", "plot", "checkpoints", "sklearn") for line in EXTRAS[name]]
+        exact = [re.sub(r">=([\d.]+).*", r"==\1", line) for line in lines]
+        session.install("--quiet", "--editable", ".", *exact, *TEST_TOOLS[:3])
+        files = ("functions", "layers", "fit", "history", "files")
+        suite = [*(f"tests/test_{name}.py" for name in files), "tests/extras/test_checkpoints.py", *session.posargs]
+        session.run("python", *pytest("numpy", *suite), env=ENVIRONMENT)
+        few = ["tests/test_functions.py", "-k", "softmax or sigmoid or cross_entropy", *session.posargs]
+        session.run("python", *pytest("jax,dask", *few), env=ENVIRONMENT)
+        estimators = ["tests/extras/test_sklearn.py", "-k", "pipeline or proba or score", *session.posargs]
+        session.run("python", *pytest("numpy", *estimators), env=ENVIRONMENT)
 
 
 @nox.session(python=OTHER_PYTHONS)

@@ -240,9 +240,9 @@ def onnx_model(rng, folder):
         match rng.randrange(7):
             case 0:
                 graph.node.remove(node)
-            case 1:
+            case 1 if node.input:
                 node.input[rng.randrange(len(node.input))] = rng.choice(names)
-            case 2:
+            case 2 if node.input:
                 del node.input[rng.randrange(len(node.input)) :]
             case 3:
                 node.op_type = rng.choice(
@@ -487,8 +487,8 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
     with tempfile.TemporaryDirectory() as name:
         os.fsync = lambda handle: None
-        os.environ["XPNET_MNIST"] = f"{name}/mnist"  # a small one
         prepare(Path(name))
+        os.environ["XPNET_MNIST"] = f"{name}/mnist"  # a small one
         if options.only:
             kind, _, number = options.only.partition(":")
             print(one(kind, int(number), options.seed, Path(name)))

@@ -63,10 +63,10 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     given, path = path, _target(path)
     with _naming(given), _part(path, mode) as (name, file):
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
         os.chmod(name, _permissions(path))
         os.replace(name, path)
         _sync(path.parent)
@@ -79,7 +79,8 @@ def _part(path: Path, mode: str = "w") -> Iterator[tuple[str, IO[Any]]]:
     name = str(path.parent / f".{path.name}.{secrets.token_hex(8)}{PART}")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
-        yield name, open(name, mode.replace("w", "x"), opener=_private, **text)
+        with open(name, mode.replace("w", "x"), opener=_private, **text) as file:
+            yield name, file
     finally:
         with suppress(OSError):
             os.unlink(name)
