@@ -426,7 +426,7 @@ def lowest(session):
         session.install("--quiet", "--editable", ".", *exact, *TEST_TOOLS[:3])
         files = [f"tests/test_{name}.py" for name in ("functions", "layers", "fit", "history", "files")]
         for backends, *which in (
-            ("numpy", *files, "tests/extras/test_checkpoints.py"),
+            ("numpy", *files, "tests/extras/test_checkpoints.py", "-k", "not strict"),  # made for newer versions
             ("jax,dask", "tests/test_functions.py", "-k", "softmax or sigmoid or cross_entropy"),
             ("numpy", "tests/extras/test_sklearn.py", "-k", "pipeline or proba or score"),
         ):  # old libraries call what newer ones below them have deprecated

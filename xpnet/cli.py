@@ -283,8 +283,8 @@ def _train(options: argparse.Namespace) -> int:
                     write(path)
             except ERRORS as error:  # the other file is still written
                 failed.append(error)
-        for error in failed:
-            _tell(error, options)
+        for problem in failed:
+            _tell(problem, options)
         if over:
             place = _place(backend, options.device or backend.devices()[0], options.dtype)
             shared = f", {peers.size} processes" if peers.size > 1 else ", 1 process" if options.distributed else ""

@@ -62,7 +62,7 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     """
     path = None if isinstance(model, onnx.ModelProto) else check_input(model)
     try:
-        return _network((onnx.load(path) if path else model).graph, loss)
+        return _network((model if isinstance(model, onnx.ModelProto) else onnx.load(model)).graph, loss)
     except OSError:  # not about the contents
         raise
     except Exception as error:
