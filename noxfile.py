@@ -108,7 +108,17 @@ CORNERS = {
         ("tests/extras/test_distributed.py", "-k", "cupy or gpu"),
     ),
 }
-CHECKS = ("emulator", *(f"xpnet.{module}" for module in BRIDGES), "conformance", "lint", "typing", "docs", "package")
+CHECKS = (
+    "emulator",
+    *(f"xpnet.{module}" for module in BRIDGES),
+    "conformance",
+    "fuzz",
+    "lowest versions",
+    "lint",
+    "typing",
+    "docs",
+    "package",
+)
 # SciPy and scikit-learn take arrays of other libraries if told so. On a machine with other work, several threads for
 # products this small can cost ten times what they gain, and Dask's, where the tests take all cores, a sixth. What JAX
 # compiles, which is most of its time here, is shared among the processes.
@@ -393,6 +403,35 @@ def conformance(session):
             return ["-m", "xpnet", "conformance", *named, *session.posargs]
 
         matrix.run_on(session, backends, command, EXTRAS["conformance"])
+
+
+@nox.session(python=False)
+def fuzz(session):
+    """Odd command lines and damaged files, for a minute; `-- --seconds 600 --seed 7` for longer and for others."""
+    with outcome(session, "fuzz"):
+        if os.name != "posix":
+            skip(session, "fuzz", "", "it limits time and memory as POSIX does")
+        names = ("training.checkpoints", "datasets.images", "datasets.shards", "onnx")
+        matrix.install(session, *(line for name in names for line in BRIDGES[name]))
+        matrix.run(session, "tests/fuzz.py", *session.posargs)
+
+
+@nox.session
+def lowest(session):
+    """A part of the tests with the lowest version of each library that xpnet declares, except PyTorch."""
+    with outcome(session, "lowest versions"):
+        lines = [*PROJECT["project"]["dependencies"]]
+        lines += [line for name in ("jax", "dask", "plot", "checkpoints", "sklearn") for line in EXTRAS[name]]
+        exact = [re.sub(r">=([\d.]+).*", r"==\1", line) for line in lines]
+        session.install("--quiet", "--editable", ".", *exact, *TEST_TOOLS[:3])
+        files = [f"tests/test_{name}.py" for name in ("functions", "layers", "fit", "history", "files")]
+        for backends, *which in (
+            ("numpy", *files, "tests/extras/test_checkpoints.py", "-k", "not strict"),  # made for newer versions
+            ("jax,dask", "tests/test_functions.py", "-k", "softmax or sigmoid or cross_entropy"),
+            ("numpy", "tests/extras/test_sklearn.py", "-k", "pipeline or proba or score"),
+        ):  # old libraries call what newer ones below them have deprecated
+            command = pytest(backends, "-W", "ignore::DeprecationWarning", *which, *session.posargs)
+            session.run("python", *command, env=ENVIRONMENT)
 
 
 @nox.session(python=OTHER_PYTHONS)

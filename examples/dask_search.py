@@ -7,6 +7,7 @@ scikit-learn's search gives its fits to joblib, and joblib to the workers of the
 connected to: here two processes of this machine, with an ADDRESS those of a cluster that is running, and nothing else
 changes. Each fit puts an event into the scheduler's log, which tells what the blocks of its task stream are. Needs
 scikit-learn and Dask's scheduler: pip install '.[sklearn,plot]' 'dask[distributed]', and bokeh for its dashboard.
+(xpnet's own extra `distributed` is another package, mpi4py.)
 
 ::
 

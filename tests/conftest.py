@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ import xpnet
 from xpnet.backends import BACKENDS, Backend
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # for scikit-learn's array API dispatch, before SciPy is imported
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No tests: what those on CuPy run on, a package that a test installs, and a counter of kernels.
 collect_ignore = ["cuda_emulator", "example_backend", "counting.py"]

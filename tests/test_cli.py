@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def test_the_options_reach_train(monkeypatch, capsys):
         "--validation 0.2 --patience 3"
     )
     assert main(line.split()) == 0
+    assert len(seen.pop("callbacks")) == 1  # it keeps the history
     assert seen == {
         "dataset": "there",
         "backend": "numpy",
@@ -114,7 +116,7 @@ def test_the_defaults_are_those_of_train(monkeypatch):
     monkeypatch.setattr(cli, "train", lambda *args, **kwargs: seen.update(kwargs) or xpnet.Result(None, History()))
     assert main(["train"]) == 0
     defaults = {name: p.default for name, p in inspect.signature(xpnet.train).parameters.items()}
-    given = {"backend": "numpy", "optimizer": "sgd"}
+    given = {"backend": "numpy", "optimizer": "sgd", "callbacks": seen["callbacks"]}
     assert seen == {**{name: defaults[name] for name in seen}, **given}
 
 
@@ -259,6 +261,162 @@ def test_arguments_that_cannot_be_read_end_with_2_and_the_usage(capsys, argument
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("usage: xpnet")
+
+
+# Outputs and inputs that fail
+
+
+def saved(path: str) -> History:
+    return History(**json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+@needs("matplotlib")
+@pytest.mark.parametrize("lost", ["history", "plot"])
+def test_if_one_output_fails_at_the_end_the_other_is_written(folder, tmp_path, monkeypatch, capsys, lost):
+    files = {"history": tmp_path / "one" / "run.json", "plot": tmp_path / "two" / "run.png"}
+    real = xpnet.train
+
+    def train(*args: Any, **kwargs: Any) -> xpnet.Result:
+        found = real(*args, **kwargs)
+        files[lost].parent.rmdir()
+        return found
+
+    monkeypatch.setattr(cli, "train", train)
+    for path in files.values():
+        path.parent.mkdir()
+    options = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    assert main(["train", "--data", folder, "--epochs", "1", "--quiet", *options]) == 1
+    out, err = capsys.readouterr()
+    assert re.fullmatch(LAST + "\n", out)
+    assert err == f"xpnet train: {files[lost]}: there is no folder {files[lost].parent}; make it first\n"
+    files.pop(lost)
+    assert all(path.stat().st_size for path in files.values())
+
+
+def test_if_the_checkpoint_fails_during_the_run_the_history_is_written(folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("safetensors")
+    (tmp_path / "runs").mkdir()
+    run, history = tmp_path / "runs" / "run.safetensors", str(tmp_path / "run.json")
+    plain = xpnet.training.checkpoints.Saver.save
+
+    def save(self: Any, snapshot: Any, *more: Any) -> None:
+        if snapshot.epoch == 2:
+            (tmp_path / "runs").rename(tmp_path / "elsewhere")
+        plain(self, snapshot, *more)
+
+    monkeypatch.setattr(xpnet.training.checkpoints.Saver, "save", save)
+    options = ["--checkpoint", str(run), "--history", history, "--quiet"]
+    assert main(["train", "--data", folder, *options]) == 1
+    assert capsys.readouterr().err == f"xpnet train: {run}: there is no folder {run.parent}; make it first\n"
+    assert len(saved(history).seconds) == 3
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [run.name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a limit of POSIX stands for a full disk")
+def test_a_full_disk_is_one_line_that_names_the_file(folder, tmp_path):
+    import resource
+
+    path = tmp_path / "run.csv"
+    path.write_text("precious")
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (100, 100))
+    done = xpnet_process(
+        "train", "--data", folder, "--epochs", "1", "--quiet", "--history", str(path), preexec_fn=limit
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"xpnet train: {path} cannot be written: File too large\n"
+    assert re.fullmatch(LAST + "\n", done.stdout)
+    assert path.read_text() == "precious"
+    assert [name for name in os.listdir(tmp_path) if name != "mnist"] == ["run.csv"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("quiet", [["--quiet"], []], ids=["at the end", "at the first line"])
+def test_standard_output_that_is_full_is_one_line_and_the_history_is_written(folder, tmp_path, quiet):
+    command = [sys.executable, "-m", "xpnet", "train", "--data", folder, "--epochs", "1", *quiet]
+    path = str(tmp_path / "run.json")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*command, "--history", path], env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (1, "xpnet train: standard output: No space left on device\n")
+    assert len(saved(path).seconds) == (2 if quiet else 1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are closed in another way")
+@pytest.mark.parametrize(
+    "arguments", [["train", "--epochs", "1"], ["train", "--quiet", "--epochs", "0"], ["backends"]]
+)
+def test_a_closed_pipe_ends_the_program_quietly(folder, arguments):
+    read, write = os.pipe()
+    os.close(read)
+    more = ["--data", folder] if "train" in arguments else []
+    command = [sys.executable, "-m", "xpnet", *arguments, *more]
+    with open(write, "w") as pipe:
+        done = subprocess.run(command, env=ENVIRONMENT, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "empty", "other", "device"])
+def test_what_is_no_checkpoint_is_refused_in_one_line(folder, tmp_path, capsys, kind):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "run.safetensors"
+    make = {
+        "pipe": os.mkfifo,
+        "folder": os.mkdir,
+        "empty": Path.touch,
+        "other": lambda path: path.write_text("text\n" * 100),
+        "device": lambda path: path.symlink_to("/dev/null"),
+    }
+    make[kind](path)
+    message = {
+        "pipe": "is a pipe or a device; name a file",
+        "folder": "is a folder; name a file",
+        "empty": ".*not a safetensors file, or truncated: 0 bytes",
+        "other": ".*not a safetensors file, or truncated: 500 bytes",
+        "device": "is a pipe or a device; name a file",
+    }[kind]
+    for arguments in (
+        ["train", "--data", folder, "--checkpoint", str(path), "--resume"],
+        ["predict", "--model", str(path), "x"],
+    ):
+        assert main(arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert re.fullmatch(rf"xpnet {arguments[0]}: {re.escape(str(path))}:? {message}.*\n", err), err
+
+
+def test_an_output_that_is_a_pipe_or_has_too_long_a_name_is_refused_before_training(tmp_path, capsys, no_training):
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "run.json")
+        assert main(["train", "--history", str(tmp_path / "run.json")]) == 2
+        assert capsys.readouterr().err.endswith("run.json is a pipe or a device; name a file\n")
+    long = str(tmp_path / f"{'x' * 245}.json")  # there is no room for what is added while the file is written
+    assert main(["train", "--history", long]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"xpnet train: {long} cannot be written: ")
+    assert "Errno" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"] * hasattr(os, "mkfifo")
+
+
+@pytest.mark.parametrize("hidden", [2**31, 10**18, 2**63 - 1, 10**30])
+@pytest.mark.parametrize("command", ["train", "gradcheck"])
+def test_a_network_that_is_too_large_for_memory_is_one_line(capsys, command, hidden):
+    assert main([command, "--hidden", str(hidden)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"xpnet {command}: .+\n", err)
+    assert "Python" not in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends SIGINT to the whole console")
+def test_ctrl_c_while_modules_are_imported_leaves_no_traceback(tmp_path):
+    (tmp_path / "numpy.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    path = os.pathsep.join([str(tmp_path), str(Path(xpnet.__file__).parent.parent)])
+    done = subprocess.run(
+        [sys.executable, "-m", "xpnet", "backends"], env=ENVIRONMENT | {"PYTHONPATH": path}, capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
 @pytest.mark.parametrize("command", ["train", "gradcheck"])

@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "datasets": ARRAYS | {"_files"},
     "checking": ARRAYS | {"nn", "numerical"},
     "training": ARRAYS | {"_files", "datasets", "functions", "layers", "nn", "optim", "plotting"},
-    "plotting": {"training"},
+    "plotting": {"_files", "training"},
 }
 SHELLS = {"__main__", "cli", "conformance", "jax", "onnx", "sklearn", "torch"}
 

@@ -1,10 +1,13 @@
 """Files are written whole or not at all, in the place and with the permissions of those that were there."""
 
+import itertools
 import os
 import stat
+import sys
 
 import pytest
 
+from xpnet import _files
 from xpnet._files import check_output, clear_parts, replacing
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions and links are POSIX's")
@@ -53,6 +56,37 @@ def test_ctrl_c_after_the_move_is_told_and_the_file_stays(tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         write(path, "whole")
     assert path.read_text() == "whole"
+
+
+@pytest.mark.parametrize("call", [lambda path: write(path, "new"), check_output], ids=["write", "check"])
+def test_ctrl_c_at_any_line_leaves_a_whole_file_alone(tmp_path, call):
+    path, line = tmp_path / "run.json", 0
+
+    def trace(frame, event, arg):
+        nonlocal line
+        if frame.f_code.co_filename != _files.__file__:
+            return None
+        if event == "line":
+            line += 1
+            if line == stop:
+                raise KeyboardInterrupt
+        return trace
+
+    for stop in itertools.count(1):
+        path.write_text("old")
+        line, before = 0, sys.gettrace()
+        sys.settrace(trace)
+        try:
+            call(path)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert path.read_text() in ("old", "new")
+        assert list(tmp_path.iterdir()) == [path], stop
+        if line < stop:
+            break
+    assert stop > 20
 
 
 @POSIX

@@ -1,35 +1,51 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and checks of files before they are read or written."""
 
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["check_output", "clear_parts", "replacing"]
+__all__ = ["check_input", "check_output", "clear_parts", "replacing"]
 
 PART = ".xpnet-part"
 """The suffix of a file that is being written."""
 
 
-def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
-    """Return `path`, or raise an error if no file with one of the suffixes can be written there.
+def check_input(path: str | os.PathLike[str]) -> Path:
+    """Return `path`, or raise an error if it is not the path of a file: opening a pipe would wait for its writer."""
+    path = Path(path)
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{path} is a pipe or a device; name a file")
+    return path
 
-    It is called before a run, so that the results are not lost because of a mistyped name.
+
+def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
+    """Return `path`, or raise an error if no file can be written there, or if its suffix is not one of `suffixes`.
+
+    It is called before a run, so that the results are not lost because of a mistyped name. Without `suffixes`, each
+    suffix is allowed.
     """
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{path}: the name must end in {' or '.join(suffixes)}, got {path.suffix or 'no suffix'!r}")
-    folder = _target(path).parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {folder}; make it first")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{path}: the folder {folder} is not writable")
+    with _naming(path):
+        folder = _target(path).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{path}: there is no folder {folder}; make it first")
+        if path.exists():
+            check_input(path)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{path}: the folder {folder} is not writable")
+        with _part(_target(path)) as (name, file):  # the disk may be full, or the name too long
+            file.close()
+            os.unlink(name)  # here, so that Ctrl-C can come at most before it or after it
     return path
 
 
@@ -43,23 +59,48 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a new file that replaces `path` when it is complete and on the disk. After an error, `path` is unchanged.
 
     If `path` is a symbolic link, the file that it points to is replaced. The new file has the permissions of the old
-    file.
+    file. If the file cannot be written, the error names `path`.
     """
-    path = _target(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-    try:
-        text = "b" not in mode
-        with open(handle, mode, encoding="utf-8" if text else None, newline="" if text else None) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+    given, path = path, _target(path)
+    with _naming(given), _part(path, mode) as (name, file):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
         os.chmod(name, _permissions(path))
         os.replace(name, path)
         _sync(path.parent)
-    except BaseException:
-        with suppress(FileNotFoundError):  # Ctrl-C came after the file was renamed
+
+
+@contextmanager
+def _part(path: Path, mode: str = "w") -> Iterator[tuple[str, IO[Any]]]:
+    """A new file beside `path`, and its name. In the end, the file is deleted, if it still has this name."""
+    # The name is chosen before the file exists, so that Ctrl-C cannot come between the two and the file stays.
+    name = str(path.parent / f".{path.name}.{secrets.token_hex(8)}{PART}")
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with open(name, mode.replace("w", "x"), opener=_private, **text) as file:
+            yield name, file
+    finally:
+        with suppress(OSError):
             os.unlink(name)
-        raise
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name `path` in errors of the system, in place of the number of the error and the name of the part."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:  # a message of another kind
+            raise
+        told = type(error)(f"{path} cannot be written: {error.strerror}")
+        told.errno = error.errno
+        raise told from error
 
 
 def clear_parts(path: Path) -> None:

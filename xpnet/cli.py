@@ -1,10 +1,12 @@
 """The command line: ``xpnet train``, ``predict``, ``backends``, ``gradcheck``, ``conformance``."""
 
 import argparse
+import os
 import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,18 +21,29 @@ from .datasets import load_mnist, names
 from .datasets.images import read_digit
 from .nn.activations import ACTIVATIONS
 from .nn.networks import TwoLayerNet
+from .training.callbacks import Callback
 from .training.checkpoints import load_network
 from .training.config import OPTIMIZERS
 from .training.distributed import ProcessesError, processes
 from .training.fitting import train
-from .training.loop import Diverged
+from .training.history import History
+from .training.loop import Loop
 from .training.progress import Progress
 
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64")
 INTEGER: dict[str, Any] = {"type": int, "metavar": "N"}
-ERRORS = BackendUnavailable, Diverged, ImportError, MemoryError, OSError, ProcessesError, TypeError, ValueError
+ERRORS = (
+    ArithmeticError,  # Diverged, and numbers that are too large
+    BackendUnavailable,
+    ImportError,
+    MemoryError,
+    OSError,
+    ProcessesError,
+    TypeError,
+    ValueError,
+)
 NAMES = {
     "dataset": "--data",
     "hidden_size": "--hidden",
@@ -52,32 +65,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0 for success; 1 if a check fails or a loss is not finite; 2 for an error, such as a wrong
-        argument or a missing file; 130 after Ctrl-C.
+        The exit status: 0 for success; 1 if a check or a run fails, such as for a loss that is not finite, or if an
+        output cannot be written; 2 for an error before that, such as a wrong argument or a missing file; 130 after
+        Ctrl-C.
     """
     options = _parser().parse_args(argv)
     try:
         status: int = options.run(options)
-        return status
     except KeyboardInterrupt:
-        return 130
+        status = 130
     except ERRORS as error:
-        if _speaks(options):
+        _tell(error, options)
+        status = 1 if _of_output(error) else 2
+    if lost := _unwritten():
+        _tell(lost, options)
+        return 1
+    return status
+
+
+def _tell(error: Exception, options: argparse.Namespace) -> None:
+    """Print the message of an error in one line. A pipe that its reader has closed, as `head` does, is no error."""
+    if _speaks(options) and not isinstance(error, BrokenPipeError):
+        with suppress(OSError):
             print(f"xpnet {options.command}: {_as_typed(error, options.parser)}", file=sys.stderr)
-        return 1 if isinstance(error, Diverged) else 2
+
+
+def _of_output(error: Exception) -> bool:
+    """Whether standard output cannot be written. The other files are named in their errors."""
+    return isinstance(error, OSError) and error.strerror is not None and error.filename is None
+
+
+def _unwritten() -> OSError | None:
+    """Write the rest of standard output. If it cannot be written, discard it, and return the error."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):  # or Python itself would try again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error
+    return None
 
 
 def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
     """The message of an error, with the options of the command line in place of the library's argument names."""
-    text = str(error)
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        text = f"{error.filename}: {error.strerror}"
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename or 'standard output'}: {error.strerror}"
     options = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings} | NAMES
     known = "|".join(options)
     text = re.sub(rf"\b({known})=True\b", lambda found: options[found[1]], text)
     text = re.sub(rf"\b({known})='?([^\s,;'()]+)'?", lambda found: f"{options[found[1]]} {found[2]}", text)
     text = re.sub(rf"^(?:[A-Z]\w*: )?({known})\b", lambda found: options[found[1]], text)
-    return re.sub(r"\bbatch_size\b", "--batch-size", text)
+    return re.sub(r"\bbatch_size\b", "--batch-size", " ".join(text.split()))
 
 
 def _speaks(options: argparse.Namespace) -> bool:
@@ -184,6 +224,15 @@ def _place(backend: Backend, device: Any, dtype: str) -> str:
     return f"{backend.name} {backend.version}, {device}, {dtype}"
 
 
+class _Kept(Callback):
+    """Keeps the history of a run from its start, so that it can be saved after an error, too."""
+
+    history: History | None = None
+
+    def on_start(self, run: Loop) -> None:
+        self.history = run.history
+
+
 def _train(options: argparse.Namespace) -> int:
     peers = processes(options.distributed)
     with peers.setup():
@@ -198,7 +247,7 @@ def _train(options: argparse.Namespace) -> int:
             from .plotting import figure
 
             figure()  # if matplotlib is missing, raise the error before the training, not after it
-    start, diverged = time.perf_counter(), None
+    start, kept, failed = time.perf_counter(), _Kept(), list[Exception]()
     try:
         history = train(
             options.data,
@@ -215,32 +264,42 @@ def _train(options: argparse.Namespace) -> int:
             seed=options.seed,
             validation=options.validation,
             patience=options.patience,
+            callbacks=[kept],
             checkpoint=options.checkpoint,
             resume=options.resume,
             distributed=options.distributed,
             progress=not options.quiet,
         ).history
-    except Diverged as error:  # the history up to here is saved and plotted before the error is raised
-        diverged, history = error, error.history
+    except ERRORS as error:
+        if kept.history is None:
+            raise
+        failed.append(error)
+        history = kept.history
+    over = not failed
     if _speaks(options):
-        if options.history:
-            history.save(options.history)
-        if options.plot:
-            history.plot(options.plot)
-    if diverged:
-        raise diverged
+        for path, write in ((options.history, history.save), (options.plot, history.plot)):
+            try:
+                if path:
+                    write(path)
+            except ERRORS as error:  # the other file is still written
+                failed.append(error)
+        for problem in failed:
+            _tell(problem, options)
+        if over:
+            place = _place(backend, options.device or backend.devices()[0], options.dtype)
+            shared = f", {peers.size} processes" if peers.size > 1 else ", 1 process" if options.distributed else ""
+            print(f"{_score(history, options)}  ({time.perf_counter() - start:.1f} s; {place}{shared})")
+    return 1 if failed else 130 if history.interrupted else 0
+
+
+def _score(history: History, options: argparse.Namespace) -> str:
+    """The accuracy of the network that a run keeps."""
     kept = history.best_epoch if options.patience and not history.interrupted else None
     if not history.test_accuracy:
-        score = "no accuracy yet"
-    elif kept is None:
-        score = f"test accuracy {history.test_accuracy[-1]:.4f}"
-    else:
-        score = f"test accuracy {history.test_accuracy[kept]:.4f}, of epoch {kept}"
-    if _speaks(options):
-        place = _place(backend, options.device or backend.devices()[0], options.dtype)
-        shared = f", {peers.size} processes" if peers.size > 1 else ", 1 process" if options.distributed else ""
-        print(f"{score}  ({time.perf_counter() - start:.1f} s; {place}{shared})")
-    return 130 if history.interrupted else 0
+        return "no accuracy yet"
+    if kept is None:
+        return f"test accuracy {history.test_accuracy[-1]:.4f}"
+    return f"test accuracy {history.test_accuracy[kept]:.4f}, of epoch {kept}"
 
 
 def _predict(options: argparse.Namespace) -> int:

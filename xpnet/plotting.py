@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._files import check_output, replacing
+
 if TYPE_CHECKING:
     from .training.history import History
 
@@ -71,4 +73,6 @@ def plot_history(history: "History", path: str | os.PathLike[str]) -> None:
         axes[1].xaxis.get_major_locator().set_params(integer=True)
         axes[1].grid(alpha=0.3)
         axes[1].legend(frameon=False, loc="lower right")
-    fig.savefig(path)
+    path = check_output(path)
+    with replacing(path, "wb") as file:
+        fig.savefig(file, format=path.suffix[1:].lower() or "png")

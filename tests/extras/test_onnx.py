@@ -18,7 +18,7 @@ from xpnet import (
     TwoLayerNet,
     nn,
 )
-from xpnet.onnx import from_onnx, to_onnx, training_to_onnx
+from xpnet.onnx import from_onnx, reading, to_onnx, training_to_onnx
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 IMAGE = (2, 8, 7)
@@ -361,3 +361,42 @@ def test_what_has_no_layer_is_refused(nodes, weights, shape, match):
 def test_what_xpnet_wrote_itself_is_refused_by_name():
     with pytest.raises(ValueError, match="for which xpnet has no layer; see from_onnx"):
         from_onnx(to_onnx(TwoLayerNet(4, 3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights", "match"),
+    [
+        ([node("MaxPool", "x")], {}, "the model is damaged, or is no ONNX model .*kernel_shape"),
+        ([node("Gemm", "x")], {}, "with transA"),
+        ([node("Relu", "y")], {}, "tensor 'y' is computed from itself"),
+        ([node("Relu", "s", out="y"), node("Tanh", "y", out="s")], {}, "tensor 'y' is computed from itself"),
+        ([node("MatMul", "x", "W")], {"W": np.broadcast_to(np.float32(0), (2**10, 2))}, r"expects \(6, 2\)"),
+    ],
+)
+def test_a_damaged_model_is_refused_in_one_line(nodes, weights, match):
+    with pytest.raises(ValueError, match=match) as told:
+        from_onnx(model_of(nodes, weights, (6,)))
+    assert str(told.value).startswith("from_onnx: ")
+    assert len(str(told.value).splitlines()) == 1
+
+
+def test_a_file_that_is_no_model_is_refused_by_its_name(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model" * 9)
+    with pytest.raises(ValueError, match=f"^from_onnx: {path}: the model is damaged, or is no ONNX model"):
+        from_onnx(path)
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        from_onnx(tmp_path)
+
+
+def test_the_layers_before_a_residual_connection_are_sought_once(monkeypatch):
+    blocks, seen = 20, []
+    plain = reading._Reader._layer
+    monkeypatch.setattr(reading._Reader, "_layer", lambda self, *args: (seen.append(1), plain(self, *args))[1])
+    nodes, x = [], "x"
+    for i in range(blocks):
+        out = "y" if i == blocks - 1 else f"x{i}"
+        nodes += [node("Relu", x, out=f"r{i}"), node("Add", f"r{i}", x, out=out)]
+        x = out
+    network = from_onnx(model_of(nodes, {}, (6,)))
+    assert len(network.stack.descriptions) == len(seen) == blocks

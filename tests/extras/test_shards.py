@@ -521,3 +521,21 @@ class TestAhead:
         x, t = (np.concatenate(parts) for parts in zip(*read, strict=True))
         assert np.array_equal(x, X[t])
         assert sorted(t.tolist()) == list(range(60))
+
+
+class Broken:
+    """An array whose library fails."""
+
+    shape, dtype = (20, 2), np.dtype("float32")
+
+    def __getitem__(self, rows):
+        raise RuntimeError("Zstd decompression error:\ninvalid input data")
+
+
+def test_an_error_of_the_library_of_an_array_is_one_line_that_names_the_array():
+    shards = Shards([np.zeros((20, 2), "float32"), Broken()], np.arange(40))
+    x, t = np.empty((40, 2), "float32"), np.empty(40, int)
+    with pytest.raises(
+        OSError, match=r"^Shards: x\[1\] cannot be read: Zstd decompression error: invalid input data$"
+    ):
+        shards.read(np.arange(len(shards.sizes)), x, t)

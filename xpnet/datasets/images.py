@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .._files import check_input
 from ..backends import not_installed
 
 __all__ = ["read_digit"]
@@ -91,7 +92,7 @@ def _grey(path: str | os.PathLike[str]) -> tuple[Host, Host]:
         image, ops = (importlib.import_module(f"PIL.{name}") for name in ("Image", "ImageOps"))
     except ModuleNotFoundError as error:
         raise not_installed("images", error) from None
-    with open(path, "rb") as file, warnings.catch_warnings():
+    with check_input(path).open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("error", image.DecompressionBombWarning)
         try:
             found = ops.exif_transpose(image.open(file))

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, TypeVar
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from .._validation import check_integer
+from ..backends.base import one_line
 from .idx import inflating, open_idx
 
 __all__ = ["Shards", "ahead"]
@@ -184,13 +185,28 @@ class _Array:
         direct = getattr(self.array, "read_direct", None) if out.flags.c_contiguous else None
         for first, last, part in _parts(runs, out):
             if direct:  # HDF5 reads into `out` without a temporary array
-                direct(part, np.s_[first:last])
-            else:
-                self._put(self.array[first:last], part)
+                with self._reading():
+                    direct(part, np.s_[first:last])
+                continue
+            with self._reading():
+                rows = self.array[first:last]
+            self._put(rows, part)
 
     async def _await(self, runs: Runs, out: Host) -> None:
         for first, last, part in _parts(runs, out):
-            self._put(await self.array.async_array.getitem(slice(first, last)), part)
+            with self._reading():
+                rows = await self.array.async_array.getitem(slice(first, last))
+            self._put(rows, part)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Name the array in any error that its library raises, such as for a damaged file."""
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise OSError(f"Shards: {self.name} cannot be read: {one_line(error)}") from error
 
     def _put(self, rows: Host, out: Host) -> None:
         if rows.shape != out.shape:
@@ -349,6 +365,8 @@ class Shards:
     ------
     FileNotFoundError
         If a file or folder does not exist, or if no file matches a pattern.
+    OSError
+        If the library of an array cannot read it, such as a damaged file. Rows are read during training.
     TypeError, ValueError
         If an argument has a wrong type or shape, or if a file is damaged or has an unknown format. Nothing is ever
         unpickled.

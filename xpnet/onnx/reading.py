@@ -1,6 +1,5 @@
 """Read an ONNX model of another library as a network of xpnet."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import onnx
 from onnx import numpy_helper
 
 from .. import nn
+from .._files import check_input
 from ..nn import Network, Sequential
 from .writing import Path
 
@@ -47,7 +47,9 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     Raises
     ------
     ValueError
-        If the model contains anything else. The error names the operator.
+        If the model contains anything else, in which case the error names the operator, or if it is damaged.
+    OSError
+        If the file cannot be read.
 
     Examples
     --------
@@ -58,12 +60,26 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     >>> from_onnx(helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights))).stack
     Sequential(Dense(2), Relu(), loss=CrossEntropy())
     """
-    graph = (model if isinstance(model, onnx.ModelProto) else onnx.load(os.fspath(model))).graph
+    path = None if isinstance(model, onnx.ModelProto) else check_input(model)
+    try:
+        return _network((model if isinstance(model, onnx.ModelProto) else onnx.load(model)).graph, loss)
+    except OSError:  # not about the contents
+        raise
+    except Exception as error:
+        told = error if type(error) is ValueError else f"the model is damaged, or is no ONNX model ({error!r})"
+        raise ValueError(f"from_onnx: {f'{path}: ' if path else ''}{told}") from error
+
+
+def _network(graph: onnx.GraphProto, loss: Any) -> Network:
     reader = _Reader(graph)
     layers = reader.way_to(graph.output[0].name)
     stack = Sequential(*(layer.description for layer in layers), **({"loss": loss} if loss else {}))
-    network = Network(stack, reader.input_shape, dtype=reader.dtype)
     params = [p for layer in layers for p in layer.params]
+    # Compare the shapes before the network is made: a small model could describe a huge network.
+    for (name, shape), new in zip(stack.param_shapes(reader.input_shape).items(), params, strict=True):
+        if tuple(shape) != new.shape:
+            raise ValueError(f"the model's {name} has shape {new.shape}, but its layer expects {tuple(shape)}")
+    network = Network(stack, reader.input_shape, dtype=reader.dtype)
     state = [s for layer in layers for s in layer.state]
     for given, named in ((network.params, params), (network.state, state)):
         for (name, old), new in zip(given.items(), named, strict=True):
@@ -79,6 +95,7 @@ class _Reader:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.producers: dict[str, onnx.NodeProto] = {}
+        self.ways: dict[str, list[_Layer] | None] = {}
         for node in graph.node:
             if node.op_type == "Constant":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
@@ -99,7 +116,16 @@ class _Reader:
         self.dtype = str(floats[0]) if floats else "float32"
 
     def way_to(self, tensor: str) -> list[_Layer]:
-        """The layers from the input to a tensor."""
+        """The layers from the input to a tensor. They are kept: each residual connection asks twice for them."""
+        if tensor in self.ways:
+            if (way := self.ways[tensor]) is None:
+                raise ValueError(f"tensor {tensor!r} is computed from itself")
+            return way
+        self.ways[tensor] = None
+        way = self.ways[tensor] = self._find_way(tensor)
+        return way
+
+    def _find_way(self, tensor: str) -> list[_Layer]:
         if tensor == self.input:
             return []
         if tensor not in self.producers:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._array import device, dtype_name, from_host, index_dtype, namespace
-from .._files import check_output, clear_parts, replacing
+from .._files import check_input, check_output, clear_parts, replacing
 from .._typing import Array
 from ..backends import not_installed, to_numpy
 from ..nn.networks import Network
@@ -343,7 +343,7 @@ def _contents_of(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def _read(path: Path) -> tuple[dict[str, Any], HostArrays]:
     _safetensors()
-    with path.open("rb") as file:  # an OSError here is not about the contents
+    with check_input(path).open("rb") as file:  # an OSError here is not about the contents
         size = file.seek(0, os.SEEK_END)
     try:
         with importlib.import_module("safetensors").safe_open(path, framework="numpy") as file:

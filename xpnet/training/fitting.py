@@ -342,7 +342,8 @@ def _settings(network: Network, samples: Sets, options: Options, state: Any) -> 
         "validation": options.validation,
         "patience": options.patience,
         "accumulate": options.accumulate,
-        "transform": transform and str(getattr(named, "__qualname__", type(named).__name__)),
+        "transform": transform
+        and str(getattr(named, "__qualname__", getattr(named, "__name__", type(named).__name__))),
         "dtype": dtype_name(_first(network).dtype),
         "training samples": f"{list(train.shape)} with checksum {train.fingerprint()}",
         "test samples": test and f"{list(test.shape)} with checksum {test.fingerprint()}",

@@ -14,7 +14,7 @@ class Progress:
     def __init__(self, total: int, *, shown: bool, unit: str = "update") -> None:
         self.shown = shown
         self.bar: Any = None
-        if shown and sys.stderr.isatty():
+        if shown and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
             self.bar = tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True)
