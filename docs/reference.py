@@ -26,17 +26,22 @@ SECTIONS = {
     "nn.losses": ("nn: losses", "Descriptions of losses: the argument `loss` of `Sequential`."),
     "nn.initializers": ("nn: initial weights", "The argument `weight_init` of layers."),
     "optim": ("Optimizers and learning rates", "Optimizers, and learning rates that change during training."),
+    "tracing": ("Tracing", "`trace` records the operations of a function: to print, draw, count and run them."),
     "training": ("Training", "`fit` trains any network on any data. `train` calls `fit` with the book's defaults."),
     "checking": ("Gradient check", "Backpropagation compared with numerical gradients."),
     "datasets": ("Datasets", "MNIST, files in MNIST's format, and datasets that stay on disk."),
     "backends": ("Backends", "The array libraries: which of them this machine can use, and on which devices."),
     "modules": ("Modules with an extra", "Import these modules by their names, as in `import xpnet.torch`."),
 }
+ELSEWHERE = {"trace": "tracing"}
+"""The sections of names that are not listed with the other names of their room."""
 MODULES = ("sklearn", "torch", "jax", "onnx", "datasets.images", "conformance")
 
 
 def section_of(name):
     """The section of a name at the root of the package."""
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
     room = xpnet._home(name).partition(".")[0]
     value = getattr(xpnet, name)
     return "losses" if room == "layers" and isinstance(value, type) and issubclass(value, xpnet.Loss) else room
