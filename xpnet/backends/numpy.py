@@ -78,8 +78,8 @@ class Numpy(Backend):
             for i, noise in enumerate(self.masks(draw, count, size, data[0])):
                 if i == 0:
                     steps = replay.steps(carry, data, index[i], noise)
-                carry, loss = steps(carry, data, index[i], noise)
-                if i == count - 1 and steps.reuses:
+                carry, loss = steps[i % 2](carry, data, index[i], noise)
+                if i == count - 1:
                     carry = copied(carry)
                 yield carry, loss
 

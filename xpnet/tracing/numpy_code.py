@@ -89,6 +89,10 @@ class NumpyCode:
         made: Callable[..., Any] = self._make(*self.values.values(), *slots)
         return made
 
+    def arrays(self) -> list[Array]:
+        """New arrays for `slots`."""
+        return [_stored(np.empty(var.nbytes, np.uint8), var) for var in self.slots]
+
     # Expressions
 
     def _value(self, value: Any) -> str:
@@ -152,10 +156,10 @@ class NumpyCode:
         given = list(map(self._expression, args))
         if name in UFUNCS and not options:
             target = self._target(i, out, () if name == "matmul" else args)
-            return f"np.{UFUNCS[name]}({', '.join(given)}, out={target})"
+            keyword = "out=" if name in ("maximum", "minimum") else ""  # NumPy wants it by name
+            return f"np.{UFUNCS[name]}({', '.join(given)}, {keyword}{target})"
         if name in REDUCTIONS and set(options) <= {"axis", "keepdims"} and args[0].dtype == out.dtype:
-            axis, keep = options.get("axis"), options.get("keepdims", False)
-            return f"np.{REDUCTIONS[name]}.reduce({given[0]}, {axis!r}, None, {self._target(i, out)}, {keep!r})"
+            return self._reduce(i, op, given[0])
         if name == "astype":
             return f"np.copyto({self._target(i, out)}, {given[0]}, 'unsafe')"
         if name == "reshape" and out.order == tuple(range(len(out.shape))):
@@ -180,6 +184,16 @@ class NumpyCode:
             return f"np.copyto(v{i}, {given[0]})"
         return ""
 
+    def _reduce(self, i: int, op: Op, source: str) -> str:
+        x, out, axis, keep = op.call.args[0], op.out[0], op.call.options.get("axis"), op.call.options.get("keepdims")
+        function, target = f"np.{REDUCTIONS[op.call.name]}.reduce", self._target(i, out)
+        if op.call.name in ("sum", "prod") or len(x.shape) != 2 or axis not in (-1, 1) or not 1 < x.shape[1] <= 32:
+            return f"{function}({source}, {axis!r}, None, {target}, {keep or False!r})"
+        # NumPy finds the largest numbers of a few long rows several times faster than those of many short rows.
+        rows = self._value(np.empty(x.shape[::-1], x.dtype))
+        self.setup.append(f"v{i}, w{i} = {rows}.T, {target}.T")
+        return f"np.copyto(v{i}, {source}); {function}({rows}, 0, None, w{i}, {keep or False!r})"
+
     # Memory
 
     def _target(self, i: int, out: Var, sources: Sequence[Any] = ()) -> str:
@@ -192,9 +206,7 @@ class NumpyCode:
                 self.names[out] = self.fixed[out] = self.names[source]
                 return self.names[out]
         self.memory[out] = memory = self._take(out.nbytes)
-        assert out.order is not None
-        stored = memory[: out.nbytes].view(out.dtype).reshape([out.shape[axis] for axis in out.order])
-        self.names[out] = self.fixed[out] = self._value(stored.transpose(np.argsort(out.order)))
+        self.names[out] = self.fixed[out] = self._value(_stored(memory, out))
         return self.names[out]
 
     def _take(self, nbytes: int) -> Array:
@@ -204,3 +216,10 @@ class NumpyCode:
             return self.free.pop(min(fitting)[1])
         self.pool.append(np.empty(nbytes, np.uint8))
         return self.pool[-1]
+
+
+def _stored(memory: Array, var: Var) -> Array:
+    """An array in the given bytes, with the shape, dtype and storage order of `var`."""
+    assert var.order is not None
+    block = memory[: var.nbytes].view(var.dtype).reshape([var.shape[axis] for axis in var.order])
+    return block.transpose(np.argsort(var.order))

@@ -1,9 +1,7 @@
 """Run a function as NumPy code that was made from a trace."""
 
 from collections.abc import Callable, Hashable
-from typing import Any, cast
-
-import numpy as np
+from typing import Any
 
 from .._typing import Array
 from .numpy_code import NumpyCode
@@ -28,6 +26,7 @@ class Replay:
         self.function, self.trace = function, trace
         self.pool = list[Array]()
         self.made = dict[Hashable, Callable[..., Any]]()
+        self.pairs = dict[Hashable, list[Callable[..., Any]]]()
 
     def __call__(self, *args: Any) -> Any:
         """Return what the function returns."""
@@ -51,29 +50,17 @@ class Replay:
         chosen = [leaf for leaf in leaves(slots(program.outputs)) if isinstance(leaf, Var)]
         return NumpyCode(program, chosen, self.pool)
 
-    def steps(self, *args: Any) -> "Steps":
-        """The function as a step ``step(carry, ...) -> carry, loss``, for arguments like these."""
+    def steps(self, *args: Any) -> "list[Callable[..., Any]]":
+        """Two forms of a step ``step(carry, ...) -> carry, loss``, for arguments like these, to be called in turn.
+
+        Each form has its own arrays for the new carry. So an interrupted update changes nothing, and a carry is valid
+        until the update after the next begins.
+        """
         key = signature_of(args)
-        if key not in self.made:
-            self.made[key] = Steps(self.code(args, lambda outputs: outputs[0]), self.function)
-        return cast(Steps, self.made[key])
-
-
-class Steps:
-    """A step that is repeated: the arrays of one carry are read while the arrays of the other are written.
-
-    So a carry is valid until the update after the next begins, and an interrupted update changes nothing.
-    """
-
-    def __init__(self, code: NumpyCode | None, function: Callable[..., Any]) -> None:
-        self.pair = [code.make([np.empty(v.shape, v.dtype) for v in code.slots]) if code else function for _ in "ab"]
-        self.reuses = code is not None
-        self.count = 0
-
-    def __call__(self, *args: Any) -> Any:
-        """Return the next carry and the loss."""
-        self.count += 1
-        return self.pair[self.count % 2](*args)
+        if key not in self.pairs:
+            code = self.code(args, lambda outputs: outputs[0])
+            self.pairs[key] = [code.make(code.arrays()) if code else self.function for _ in range(2)]
+        return self.pairs[key]
 
 
 def copied(tree: Any) -> Any:
