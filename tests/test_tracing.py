@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -513,3 +514,12 @@ def test_train_takes_one_blas_thread_for_small_products(batch, environment, limi
         xpnet.train((x, np.zeros(len(x), int)), **options)
         assert threads() == before
     assert seen == [before if expected is None else {expected}]
+
+
+def test_a_program_can_be_called_in_several_threads():
+    program = trace(lambda x: ((x + 1.0) * 2.0) @ x, np.zeros((200, 200)))
+    arrays = [np.full((200, 200), float(i)) for i in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(program, arrays * 10))
+    for i, array in enumerate(found):
+        assert (array == ((i % 8 + 1.0) * 2.0) * (i % 8) * 200).all()

@@ -235,6 +235,9 @@ class Backend:
         """
         return function
 
+    def release(self, function: Callable[..., Any]) -> None:
+        """Free the memory that a function of `compile` keeps for its next call."""
+
     def shares_memory(self, x: Array, y: Array) -> bool:
         """Whether `x` is known to be a view of `y`."""
         return False

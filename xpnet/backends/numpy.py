@@ -4,6 +4,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,14 @@ class Numpy(Backend):
 
     def ready(self, program: Program) -> Callable[..., Any]:
         """The program as NumPy code, see `tracing.NumpyCode`."""
-        return NumpyCode(program).make()
+        code, lock = NumpyCode(program), Lock()
+        made = code.make(np.empty(code.nbytes, np.uint8))
+
+        def run(*args: Any) -> Any:
+            with lock:  # calls share the memory
+                return made(*args)
+
+        return run
 
     def _trace(self, function: Callable[..., Any], *args: Any) -> Program:
         kind = type_of(self.namespace(), self)
@@ -65,6 +73,11 @@ class Numpy(Backend):
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, traced and then replayed if it is known."""
         return Replay(function, self._trace) if getattr(function, "known", False) else function
+
+    def release(self, function: Callable[..., Any]) -> None:
+        """Free the memory that a compiled function keeps for its next call."""
+        if isinstance(function, Replay):
+            function.release()
 
     def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
         """Many steps, one after the other. A known step is traced and then replayed."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
+from .memory import Buffer, place
 from .program import Op, Program, Var
 
 __all__ = ["NumpyCode"]
@@ -28,9 +29,9 @@ REDUCTIONS = {"sum": "add", "max": "maximum", "min": "minimum", "prod": "multipl
 class NumpyCode:
     """A program as NumPy code, which gives the same results as the traced function, bit for bit.
 
-    The results of operations are written into buffers. The memory of a buffer is used again when its array is no
-    longer needed. An operation without a rule here is called as it was recorded. The code never writes into its
-    arguments. The results are new arrays, except those of `slots`.
+    The results of operations are written into buffers, which are parts of one block of memory. Buffers that are not
+    needed at the same time share memory. An operation without a rule here is called as it was recorded. The code
+    never writes into its arguments. The results are new arrays, except those of `slots`.
 
     Parameters
     ----------
@@ -38,8 +39,6 @@ class NumpyCode:
     slots : sequence of Var, default ()
         Results that are written into arrays that `make` is given, such as the new parameters of an update. Scalars,
         views and arguments that are returned unchanged are left out.
-    pool : list of arrays, optional
-        Free memory from other programs, which never run at the same time. New memory is added to the list.
 
     Attributes
     ----------
@@ -47,16 +46,18 @@ class NumpyCode:
         The code.
     slots : list of Var
         As above, without those that are left out.
+    nbytes : int
+        The size of the block of memory.
     """
 
-    def __init__(self, program: Program, slots: Sequence[Var] = (), pool: list[Array] | None = None) -> None:
-        self.program, self.pool = program, [] if pool is None else pool
+    def __init__(self, program: Program, slots: Sequence[Var] = ()) -> None:
+        self.program = program
         computed = {var for op in program.ops for var in op.out}
         self.slots = [var for var in dict.fromkeys(slots) if var in computed and self._is_buffered(var)]
         self.new = {var.root for var in program.results} - set(self.slots)
-        self.free = list(self.pool)
-        self.values = dict[str, Any]()  # constants and buffers, by name
-        self.memory = dict[Var, Array]()  # the memory of each array that is still needed
+        self.values = dict[str, Any]()  # constants and arrays in buffers, by name
+        self.buffers = dict[Var, Buffer]()  # the buffer of each array
+        self.arrays_in = list[tuple[str, Var, Buffer]]()  # the arrays that are parts of buffers, with their names
         self.names = {var: f"out{i}" for i, var in enumerate(self.slots)}
         self.fixed = dict(self.names)  # the arrays that exist before a call
         for var, array in program.constants.items():
@@ -69,6 +70,7 @@ class NumpyCode:
                 self.body.append(f"a{i} = args{''.join(f'[{key!r}]' for key in path)}")
         for i, op in enumerate(program.ops):
             self._write(i, op)
+        self.nbytes = place([buffer for *_, buffer in self.arrays_in])
         result = self._expression(program.outputs)
         self.source = "\n".join(
             [
@@ -84,9 +86,13 @@ class NumpyCode:
         exec(compile(self.source, "<traced program>", "exec"), space)
         self._make = space["make"]
 
-    def make(self, slots: Sequence[Array] = ()) -> Callable[..., Any]:
-        """The program as a function that writes the results of `slots` into these arrays."""
-        made: Callable[..., Any] = self._make(*self.values.values(), *slots)
+    def make(self, memory: Array, slots: Sequence[Array] = ()) -> Callable[..., Any]:
+        """The program as a function that uses a block of memory, and writes the results of `slots` into these arrays.
+
+        `memory` has at least `nbytes` elements of dtype uint8.
+        """
+        arrays = {name: _stored(memory[buffer.offset :], var) for name, var, buffer in self.arrays_in}
+        made: Callable[..., Any] = self._make(*(self.values | arrays).values(), *slots)
         return made
 
     def arrays(self) -> list[Array]:
@@ -141,9 +147,6 @@ class NumpyCode:
             for var in set(self.slots) & set(op.out):
                 self.body.append(f"np.copyto({self.fixed[var]}, {self.names[var]})")
                 self.names[var] = self.fixed[var]
-        for var in {v.root for v in op.call.vars}:
-            if self.last[var] == i and var in self.memory:
-                self.free.append(self.memory.pop(var))
 
     @staticmethod
     def _is_buffered(var: Var) -> bool:
@@ -175,13 +178,8 @@ class NumpyCode:
         if name in ("concat", "stack"):
             function = "concatenate" if name == "concat" else "stack"
             return f"np.{function}({given[0]}, {options.get('axis', 0)!r}, {self._target(i, out)})"
-        if name == "pad" and out not in self.slots:
-            _, (top, left), _, value = args
-            height, width = args[0].shape[2:]
-            buffer = self._value(np.full(out.shape, value, dtype=out.dtype))  # only its inner part is written to
-            self.names[out] = self.fixed[out] = buffer
-            self.setup.append(f"v{i} = {buffer}[..., {top}:{top + height}, {left}:{left + width}]")
-            return f"np.copyto(v{i}, {given[0]})"
+        if name == "pad":
+            return self._pad(i, op, given[0])
         return ""
 
     def _reduce(self, i: int, op: Op, source: str) -> str:
@@ -190,32 +188,38 @@ class NumpyCode:
         if op.call.name in ("sum", "prod") or len(x.shape) != 2 or axis not in (-1, 1) or not 1 < x.shape[1] <= 32:
             return f"{function}({source}, {axis!r}, None, {target}, {keep or False!r})"
         # NumPy finds the largest numbers of a few long rows several times faster than those of many short rows.
-        rows = self._value(np.empty(x.shape[::-1], x.dtype))
+        rows = self._array(Var(x.shape[::-1], x.dtype, (0, 1), False), Buffer(x.nbytes, i, i))
         self.setup.append(f"v{i}, w{i} = {rows}.T, {target}.T")
         return f"np.copyto(v{i}, {source}); {function}({rows}, 0, None, w{i}, {keep or False!r})"
+
+    def _pad(self, i: int, op: Op, source: str) -> str:
+        x, (top, left), _, value = op.call.args
+        height, width = x.shape[2:]
+        target = self._target(i, op.out[0])
+        self.setup.append(f"v{i} = {target}[..., {top} : {top + height}, {left} : {left + width}]")
+        return f"{target}.fill({self._expression(value)}); np.copyto(v{i}, {source})"
 
     # Memory
 
     def _target(self, i: int, out: Var, sources: Sequence[Any] = ()) -> str:
-        """The name of the array for a result: a slot, a source that is not needed after this, or a buffer."""
+        """The name of the array for a result: a slot, a source that is not needed after this, or a new array."""
         if out in self.slots:
             return self.fixed[out]
         for source in sources:
-            if isinstance(source, Var) and source in self.memory and self.last[source] == i and source.is_like(out):
-                self.memory[out] = self.memory.pop(source)
+            if isinstance(source, Var) and source in self.buffers and self.last[source] == i and source.is_like(out):
+                self.buffers[out] = buffer = self.buffers[source]
+                buffer.end = self.last[out]
                 self.names[out] = self.fixed[out] = self.names[source]
                 return self.names[out]
-        self.memory[out] = memory = self._take(out.nbytes)
-        self.names[out] = self.fixed[out] = self._value(_stored(memory, out))
+        self.buffers[out] = Buffer(out.nbytes, i, self.last[out])
+        self.names[out] = self.fixed[out] = self._array(out, self.buffers[out])
         return self.names[out]
 
-    def _take(self, nbytes: int) -> Array:
-        """Free memory of at least `nbytes`, but at most twice as large; new memory if there is none."""
-        fitting = [(memory.nbytes, i) for i, memory in enumerate(self.free) if nbytes <= memory.nbytes <= 2 * nbytes]
-        if fitting:
-            return self.free.pop(min(fitting)[1])
-        self.pool.append(np.empty(nbytes, np.uint8))
-        return self.pool[-1]
+    def _array(self, var: Var, buffer: Buffer) -> str:
+        """The name of a new array in a buffer."""
+        name = self._value(None)  # it is made when the buffers have their places
+        self.arrays_in.append((name, var, buffer))
+        return name
 
 
 def _stored(memory: Array, var: Var) -> Array:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from .._typing import Array
+import numpy as np
+
 from .numpy_code import NumpyCode
 from .program import Program, Var, is_array, leaves, replaced, signature_of
 
@@ -24,43 +25,49 @@ class Replay:
 
     def __init__(self, function: Callable[..., Any], trace: Callable[..., Program]) -> None:
         self.function, self.trace = function, trace
-        self.pool = list[Array]()
-        self.made = dict[Hashable, Callable[..., Any]]()
-        self.pairs = dict[Hashable, list[Callable[..., Any]]]()
+        self.codes = dict[Hashable, NumpyCode | None]()
+        self.made = dict[Hashable, list[Callable[..., Any]]]()
+        self.memory = np.empty(0, np.uint8)
 
     def __call__(self, *args: Any) -> Any:
         """Return what the function returns."""
-        key = signature_of(args)
-        try:
-            run = self.made[key]
-        except KeyError:
-            code = self.code(args)
-            run = self.made[key] = code.make() if code else self.function
-        return run(*args)
+        return self._functions(args, 1, lambda outputs: ())[0](*args)
 
-    def code(self, args: tuple[Any, ...], slots: Callable[[Any], Any] = lambda outputs: ()) -> NumpyCode | None:
-        """The code for these arguments; None if the function cannot be traced.
-
-        ``slots(outputs)`` picks the results that get arrays of their own.
-        """
-        try:
-            program = self.trace(self.function, *args)
-        except Exception:  # calling the function shows its own errors
-            return None
-        chosen = [leaf for leaf in leaves(slots(program.outputs)) if isinstance(leaf, Var)]
-        return NumpyCode(program, chosen, self.pool)
-
-    def steps(self, *args: Any) -> "list[Callable[..., Any]]":
+    def steps(self, *args: Any) -> list[Callable[..., Any]]:
         """Two forms of a step ``step(carry, ...) -> carry, loss``, for arguments like these, to be called in turn.
 
         Each form has its own arrays for the new carry. So an interrupted update changes nothing, and a carry is valid
         until the update after the next begins.
         """
+        return self._functions(args, 2, lambda outputs: outputs[0])
+
+    def release(self) -> None:
+        """Free the memory; the next call allocates it again."""
+        self.made.clear()
+        self.memory = np.empty(0, np.uint8)
+
+    def _functions(self, args: Any, count: int, slots: Callable[[Any], Any]) -> list[Callable[..., Any]]:
+        """Functions for these arguments, each with its own arrays for the results that ``slots(outputs)`` picks."""
         key = signature_of(args)
-        if key not in self.pairs:
-            code = self.code(args, lambda outputs: outputs[0])
-            self.pairs[key] = [code.make(code.arrays()) if code else self.function for _ in range(2)]
-        return self.pairs[key]
+        if key not in self.made:
+            if key not in self.codes:
+                self.codes[key] = self._code(args, slots)
+            code = self.codes[key]
+            if code is None:
+                return [self.function] * count
+            if code.nbytes > self.memory.nbytes:
+                self.made.clear()  # functions that use smaller memory
+                self.memory = np.empty(code.nbytes, np.uint8)
+            self.made[key] = [code.make(self.memory, code.arrays()) for _ in range(count)]
+        return self.made[key]
+
+    def _code(self, args: Any, slots: Callable[[Any], Any]) -> NumpyCode | None:
+        """The code for these arguments; None if the function cannot be traced."""
+        try:
+            program = self.trace(self.function, *args)
+        except Exception:  # calling the function shows its own errors
+            return None
+        return NumpyCode(program, [leaf for leaf in leaves(slots(program.outputs)) if isinstance(leaf, Var)])
 
 
 def copied(tree: Any) -> Any:

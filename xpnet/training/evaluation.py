@@ -78,7 +78,7 @@ class Blocks:
         processes: Processes | None = None,
     ) -> None:
         self.network, self.processes = network, processes or Processes()
-        backend = backend_of(next(iter(network.params.values())))
+        self._backend = backend = backend_of(next(iter(network.params.values())))
 
         def score(params: Any, state: Any, x: Array, t: Array, index: Array) -> dict[str, Array]:
             x, t = backend_of(x).rows(x, index), backend_of(t).rows(t, index)
@@ -99,6 +99,7 @@ class Blocks:
             scores = (self._score(net.params, net.state, x, t, part[i, ...]) for i in range(count))
             measured += [Block(size, found) for found in scores]
             del x, t  # for samples on disk, the next block needs the memory
+        self._backend.release(self._score)
         return measured
 
     def mean(self, blocks: Measured) -> float:
