@@ -13,6 +13,7 @@ import pytest
 
 import xpnet
 from xpnet.backends import BACKENDS, Backend
+from xpnet.tracing import replay
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # for scikit-learn's array API dispatch, before SciPy is imported
 
@@ -24,6 +25,8 @@ collect_ignore = ["cuda_emulator", "example_backend", "counting.py"]
 
 hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("xpnet")
+
+replay.WARM = 1  # NumPy's steps are replayed from the first update on, so that tests of a few updates see it
 
 
 @dataclass(frozen=True, eq=False)  # no device has to be hashed: CuPy's cannot be

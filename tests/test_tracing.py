@@ -30,6 +30,7 @@ from xpnet import (
     trace,
 )
 from xpnet.backends.numpy import Numpy
+from xpnet.tracing import replay
 from xpnet.tracing.program import leaves, replaced
 from xpnet.training import step as step_module
 
@@ -341,6 +342,14 @@ def test_the_step_is_traced_once_for_each_batch_size(monkeypatch):
     net, x, t = problem("book")
     fit(net, (x, t), batch_size=8, epochs=4, progress=False)
     assert len(calls) == 2  # 50 samples: mini-batches of 8 and of 2
+
+
+def test_a_step_is_traced_when_a_batch_size_has_occurred_often_enough(monkeypatch):
+    monkeypatch.setattr(replay, "WARM", 32)
+    calls = updates_of(monkeypatch)
+    net, x, t = problem("book")
+    fit(net, (x, t), batch_size=8, epochs=20, progress=False)  # 6 mini-batches of 8 and one of 2 in each epoch
+    assert len(calls) == 5 * 6 + 1 + 20
 
 
 class Noted(Layer):

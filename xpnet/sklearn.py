@@ -25,7 +25,7 @@ from .training.callbacks import Callback
 from .training.evaluation import Measures
 from .training.loop import Diverged, Loop
 from .training.samples import Batches, in_batches
-from .training.step import Carry, Updates
+from .training.step import Carry, Updates, is_known
 
 try:
     import sklearn.neural_network
@@ -318,6 +318,7 @@ class _Perceptron(BaseEstimator):
             loss, gradients = objective(carry.params, *batch)
             return Carry(*optimizer.update(carry.params, gradients, carry.memory), carry.state), loss
 
+        step.known = is_known(stack, optimizer)  # type: ignore[attr-defined]  # see `Backend.compile`
         return backend_of(self.coefs_[0]).repeat(step)
 
     def _descend(self, stack: Sequential, data: Data, targets: Host, incremental: bool) -> None:
@@ -357,7 +358,9 @@ class _Perceptron(BaseEstimator):
         """Train with SciPy's L-BFGS-B on the host. Loss and gradient are computed on the device of the samples."""
         start = self._params
         names, W = list(start), self.coefs_[0]
-        objective = backend_of(W).compile(self._objective(stack))
+        objective = self._objective(stack)
+        objective.known = is_known(stack)  # type: ignore[attr-defined]  # see `Backend.compile`
+        objective = backend_of(W).compile(objective)
         cuts = np.cumsum([np.prod(start[name].shape) for name in names])[:-1]
 
         def unpacked(flat: Host) -> Params:

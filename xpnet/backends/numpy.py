@@ -90,7 +90,7 @@ class Numpy(Backend):
             count, size = index.shape
             for i, noise in enumerate(self.masks(draw, count, size, data[0])):
                 if i == 0:
-                    steps = replay.steps(carry, data, index[i], noise)
+                    steps = replay.steps(count, carry, data, index[i], noise)
                 carry, loss = steps[i % 2](carry, data, index[i], noise)
                 if i == count - 1:
                     carry = copied(carry)

@@ -102,7 +102,7 @@ def cost_of(program: Program) -> Cost:
 
 
 def _operation(program: Program, op: Op) -> OperationCost:
-    read = sum(var.nbytes for var in dict.fromkeys(op.call.vars))
+    read = sum(var.nbytes for var in dict.fromkeys(op.reads))
     written = sum(var.nbytes for var in op.out)
     return OperationCost(program.where(op), op.call.name, op.out[0].shape, _flops(op), read, written)
 
@@ -138,7 +138,7 @@ def _peak_memory(program: Program) -> int:
     for i, op in enumerate(program.ops):
         live |= {var.root: var.root.nbytes for var in op.out}
         peak = max(peak, sum(live.values()))
-        for var in {v.root for v in (*op.call.vars, *op.out)}:
+        for var in {v.root for v in (*op.reads, *op.out)}:
             if last.get(var, -1) <= i and var not in ends and var not in program.inputs.values():
                 live.pop(var, None)
     return peak

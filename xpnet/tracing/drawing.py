@@ -48,7 +48,7 @@ def drawing(program: Program) -> str:
         if not op.is_view:
             box.lines.append(f"{op.call.name} → {', '.join(str(list(var.shape)) for var in op.out)}")
         order = list(boxes.values())
-        for var in op.call.vars:
+        for var in op.reads:
             source = made.get(var.root)
             if source is not None and source is not box:
                 found = arrows.setdefault((order.index(source), order.index(box)), [])

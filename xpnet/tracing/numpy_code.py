@@ -135,7 +135,7 @@ class NumpyCode:
 
     def _write(self, i: int, op: Op) -> None:
         (out, *others) = op.out
-        if op.is_view and all(var in self.fixed and var.root not in self.slots for var in op.call.vars):
+        if op.is_view and all(var in self.fixed and var.root not in self.slots for var in op.reads):
             self.names[out] = self.fixed[out] = f"v{i}"  # made once
             self.setup.append(f"v{i} = {self._call(op)}")
         elif not others and self._is_buffered(out) and out not in self.new and (line := self._rule(i, op)):

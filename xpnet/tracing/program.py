@@ -98,11 +98,6 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     options: dict[str, Any]
 
-    @property
-    def vars(self) -> "list[Var]":
-        """The arrays that the call reads."""
-        return [leaf for leaf in leaves((self.args, self.options)) if isinstance(leaf, Var)]
-
 
 class Op(NamedTuple):
     """An operation of a program.
@@ -110,6 +105,8 @@ class Op(NamedTuple):
     Attributes
     ----------
     call : Call
+    reads : list of Var
+        The arrays that the call reads.
     out : tuple of Var
         The results.
     many : bool
@@ -121,6 +118,7 @@ class Op(NamedTuple):
     """
 
     call: Call
+    reads: list[Var]
     out: tuple[Var, ...]
     many: bool
     owner: int
@@ -219,7 +217,7 @@ class Program:
         for op in reversed(self.ops):
             if needed & set(op.out):
                 kept.append(op)
-                needed |= set(op.call.vars)
+                needed |= set(op.reads)
         self.ops = kept[::-1]
 
     @property
@@ -291,7 +289,7 @@ class Program:
         def value(leaf: Any) -> Any:
             return values[leaf] if isinstance(leaf, Var) else leaf
 
-        for (_, function, *given), out, many, *_ in self.ops:
+        for (_, function, *given), _, out, many, *_ in self.ops:
             positional, options = replaced(tuple(given), value)
             result = function(*positional, **options)
             values |= zip(out, result if many else [result], strict=True)
@@ -306,7 +304,7 @@ class Program:
 
     def last_uses(self) -> dict[Var, int]:
         """The number of the last operation that reads each array, or a view of the array."""
-        return {var: i for i, op in enumerate(self.ops) for v in op.call.vars for var in (v, v.root)}
+        return {var: i for i, op in enumerate(self.ops) for v in op.reads for var in (v, v.root)}
 
     def __str__(self) -> str:
         names = {var: var.name for var in self.inputs.values()}

@@ -194,10 +194,11 @@ def _called(kind: type[TracedArray], function: Callable[..., Any], name: str, /,
 def record(function: Callable[..., Any], *args: Any, name: str = "", **options: Any) -> Any:
     """Call a function of the library with traced arrays, and record the call."""
     name = name or function.__name__
-    traced = [a for a in leaves((args, options)) if isinstance(a, TracedArray)]
+    given = list(leaves((args, options)))
+    traced = [a for a in given if isinstance(a, TracedArray)]
     if not traced:
         return function(*args, **options)
-    if any(is_array(a) for a in leaves((args, options)) if not isinstance(a, TracedArray)):
+    if any(is_array(a) for a in given if not isinstance(a, TracedArray)):
         raise TracingError(f"{name}: an operand is an array that is no argument of the traced function; pass it")
     plain = replaced((args, options), lambda a: a.value if isinstance(a, TracedArray) else a)
     result = function(*plain[0], **plain[1])
@@ -215,9 +216,8 @@ def record(function: Callable[..., Any], *args: Any, name: str = "", **options: 
     for r in results:
         root = next((recorder.var(a).root for a in traced if recorder.shares_memory(r, a.value)), None)
         found.append(kind(r, recorder, Var.like(r, root)))
-    out = tuple(f.var for f in found)
-    call = Call(name, function, *refer)
-    recorder.ops.append(Op(call, out, isinstance(result, (tuple, list)), *recorder.place()))
+    call, reads, out = Call(name, function, *refer), [recorder.var(a) for a in traced], tuple(f.var for f in found)
+    recorder.ops.append(Op(call, reads, out, isinstance(result, (tuple, list)), *recorder.place()))
     return type(result)(found) if isinstance(result, (tuple, list)) else found[0]
 
 

@@ -1,5 +1,6 @@
 """Run a function as NumPy code that was made from a trace."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -11,10 +12,14 @@ from .program import Program, Var, is_array, leaves, replaced, signature_of
 __all__ = ["Replay"]
 
 
+WARM = 32
+"""The number of calls with the same shapes before a function is traced. A trace takes as long as dozens of calls."""
+
+
 class Replay:
     """A pure function of NumPy arrays, traced for each combination of shapes and then replayed.
 
-    Where the function cannot be traced, it is called.
+    The function itself is called in the first calls, and where it cannot be traced.
 
     Parameters
     ----------
@@ -28,28 +33,34 @@ class Replay:
         self.codes = dict[Hashable, NumpyCode | None]()
         self.made = dict[Hashable, list[Callable[..., Any]]]()
         self.memory = np.empty(0, np.uint8)
+        self.calls = Counter[Hashable]()
 
     def __call__(self, *args: Any) -> Any:
         """Return what the function returns."""
-        return self._functions(args, 1, lambda outputs: ())[0](*args)
+        return self._functions(args, 1, lambda outputs: (), 1)[0](*args)
 
-    def steps(self, *args: Any) -> list[Callable[..., Any]]:
-        """Two forms of a step ``step(carry, ...) -> carry, loss``, for arguments like these, to be called in turn.
+    def steps(self, calls: int, *args: Any) -> list[Callable[..., Any]]:
+        """Two forms of a step ``step(carry, ...) -> carry, loss``, to be called in turn.
+
+        They will be called `calls` times with arguments like these.
 
         Each form has its own arrays for the new carry. So an interrupted update changes nothing, and a carry is valid
         until the update after the next begins.
         """
-        return self._functions(args, 2, lambda outputs: outputs[0])
+        return self._functions(args, 2, lambda outputs: outputs[0], calls)
 
     def release(self) -> None:
         """Free the memory; the next call allocates it again."""
         self.made.clear()
         self.memory = np.empty(0, np.uint8)
 
-    def _functions(self, args: Any, count: int, slots: Callable[[Any], Any]) -> list[Callable[..., Any]]:
+    def _functions(self, args: Any, count: int, slots: Callable[[Any], Any], calls: int) -> list[Callable[..., Any]]:
         """Functions for these arguments, each with its own arrays for the results that ``slots(outputs)`` picks."""
         key = signature_of(args)
         if key not in self.made:
+            self.calls[key] += calls
+            if self.calls[key] < WARM:
+                return [self.function] * count
             if key not in self.codes:
                 self.codes[key] = self._code(args, slots)
             code = self.codes[key]

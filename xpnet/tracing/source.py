@@ -43,13 +43,13 @@ def windows(x, size, stride, dilation, out):
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.uses = Counter([*(var for op in program.ops for var in op.call.vars), *program.results])
+        self.uses = Counter([*(var for op in program.ops for var in op.reads), *program.results])
         self.last = program.last_uses()
         self.taken = {self.prefix, "windows", *program.parameters}
         self.texts = dict[Var, Text]()
         self.names = dict[Var, str]()
         self.pending = set[Var]()  # arrays whose expressions are not written yet
-        self.readers = {var: program.where(op) for op in program.ops for var in op.call.vars}
+        self.readers = {var: program.where(op) for op in program.ops for var in op.reads}
         self.lines = list[str]()
         self.helpers = set[str]()
 
