@@ -437,6 +437,9 @@ class _Unmeasured(Measures):
     def __init__(self) -> None:
         self.parts = {}
 
+    def check_finite(self, name: str) -> None:
+        """Do nothing: scikit-learn's checks have refused NaN and infinite samples."""
+
 
 class _Epochs(Callback):
     """scikit-learn's epochs: their mini-batches, and what follows each of them."""
