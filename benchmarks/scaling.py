@@ -19,7 +19,7 @@ from harness import HERE, arguments, environment, ratio, report, table
 import xpnet
 from xpnet.backends import get_backend
 from xpnet.training.distributed import processes
-from xpnet.training.step import updates
+from xpnet.training.step import Carry, updates
 
 NETWORKS = [(50, 100), (500, 100), (2000, 100), (2000, 1000)]  # hidden units, samples of a mini-batch
 SIZES = [size for size in (1, 2, 4, 8, 16) if size <= (os.cpu_count() or 1)]
@@ -50,7 +50,7 @@ def one_of_them(hidden, batch):
     run = updates(backend, network.stack, xpnet.SGD(0.1), scale, 1, peers)
     steps = max(10, min(600, int(6e9 / (hidden * batch * 784))))
     order = np.random.default_rng(0).integers(0, 60_000, size=(steps + steps // 10, batch))
-    data, start_from = (images, labels.astype(np.int64)), (network.params, {}, {})
+    data, start_from = (images, labels.astype(np.int64)), Carry(network.params, {}, {})
     for part in (order[steps:], order[:steps]):  # to warm up, and then
         peers.total(0)
         spent, start = 0.0, time.perf_counter()
