@@ -16,6 +16,8 @@ from xpnet._array import dtype_name, index_dtype
 from xpnet.backends import get_backend, read_all
 from xpnet.datasets import scale_images
 from xpnet.training.distributed import processes
+from xpnet.training.evaluation import Measures, read
+from xpnet.training.samples import Sets, samples_of
 from xpnet.training.step import Carry, updates
 
 LR = 0.1
@@ -85,6 +87,12 @@ class Contender:
             raise ArithmeticError("the loss is not finite")
         return seconds
 
+    def time_evaluation(self):
+        """Seconds for the accuracy on both sets."""
+        start = time.perf_counter()
+        self.accuracies()
+        return time.perf_counter() - start
+
     def time_epoch(self):
         """Seconds for an epoch: its updates, and the accuracy on both sets; and the test accuracy."""
         start = time.perf_counter()
@@ -104,7 +112,7 @@ class Contender:
 
 
 class Xpnet(Contender):
-    """The updates of `fit`."""
+    """The updates and the evaluation of `fit`."""
 
     backend = "numpy"
     device = "cpu"
@@ -130,12 +138,22 @@ class Xpnet(Contender):
         self.run = updates(self.chosen, self.network.stack, optimizer, self.scale, 1, processes(None))
         self.carry = Carry(params, optimizer.init(params), {})
 
+        train, test = (samples_of("", data, self.network, transformed=True) for data in (self.data, self.data_test))
+        sets = Sets(train, train.units, train.units[:0], test)
+        self.measures = Measures(self.network, sets, self.scale, processes(None))
+
     def steps(self, order):
         losses = []
         for carry, loss in self.run(self.carry, self.data, order.astype(self.labels)):
             self.carry = carry
             losses.append(loss)
         return read_all(losses)
+
+    def accuracies(self):
+        self.network.params = self.carry.params
+        _, measured = read([], self.measures())
+        found, _ = self.measures.found(measured)
+        return [found["train_accuracy"], found["test_accuracy"]]
 
     def fit(self, epochs):
         """xpnet's own trainer, as its users call it."""
@@ -374,8 +392,9 @@ class Skorch(Fitted):
             batch_size=self.batch,
             max_epochs=1,
             train_split=None,
+            iterator_valid__batch_size=1000,
             verbose=0,
-        )
+        ).initialize()
 
     def epoch(self, x, t, shuffle):
         self.model.iterator_train__shuffle = shuffle
@@ -434,6 +453,7 @@ class Mlx(Contender):
         import mlx.core as mx
         from mlx import nn, optimizers
 
+        mx.set_default_device(mx.cpu)
         self.mx = mx
         self.data, self.test = ((mx.array(x), mx.array(t.astype("int32"))) for x, t in self.floats())
         hidden = self.params["b1"].shape[0]

@@ -258,6 +258,8 @@ def answer(contender, request):
     match request.pop("command"):
         case "steps":
             return contender.time_steps(**request)
+        case "evaluation":
+            return contender.time_evaluation()
         case "epoch":
             return contender.time_epoch()
         case "train":

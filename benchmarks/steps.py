@@ -40,8 +40,8 @@ def main():
         counted = f"{threads} thread{'s' if threads > 1 else ''}"
         print(f"{counted}, {rounds} rounds; not run: {absent or 'none'}")
         times = {n: [t / 600 for t in ts] for n, ts in in_turn(workers, rounds, "steps", count=600).items()}
-        whole = {n: w for n, w in workers.items() if hasattr(CONTENDERS[n], "accuracies") or n.startswith("xpnet")}
-        answers = in_turn(whole, epochs, "epoch")
+        whole = {name: worker for name, worker in workers.items() if hasattr(CONTENDERS[name], "accuracies")}
+        evaluation, answers = (in_turn(whole, epochs, command) for command in ("evaluation", "epoch"))
         close(workers)
         of_epoch = {name: [seconds for seconds, _ in found] for name, found in answers.items()}
         if threads == 1:
@@ -49,6 +49,7 @@ def main():
             parts += ["An epoch:", bars(of_epoch, LIMITS_OF_EPOCH)]
         parts += [f"## A step, {counted}, {rounds} rounds", compare(times, "µs", 1e6)]
         parts += [f"## An epoch, {counted}, {epochs} rounds", compare(of_epoch, "s")]
+        parts += [f"## The accuracy on both sets, {counted}, {epochs} rounds", compare(evaluation, "s")]
     report("steps", "A training step and an epoch", __doc__.partition("\n")[2].strip(), *parts, *not_run(absent))
 
 
