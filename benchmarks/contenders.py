@@ -15,13 +15,18 @@ import xpnet
 from xpnet._array import dtype_name, index_dtype
 from xpnet.backends import get_backend, read_all
 from xpnet.datasets import scale_images
-from xpnet.training.step import Carry, update_step
+from xpnet.training.distributed import processes
+from xpnet.training.evaluation import Measures, read
+from xpnet.training.samples import Sets, samples_of
+from xpnet.training.step import Carry, updates
 
 LR = 0.1
 
 
 class Contender:
     """What the harness asks."""
+
+    share = 1  # of the steps that are asked for, how many a slow contender is timed over
 
     def __init__(self, hidden, batch, seed=0):
         self.batch = batch
@@ -45,12 +50,16 @@ class Contender:
             return
         images, labels = self.raw
         params = [self.params[name].astype(np.float64) for name in ("W1", "b1", "W2", "b2")]
-        expected = []
+        expected, change = [], self.by_hand()
         for index in order:
             loss, gradients = loss_and_gradient(params, images[index] / 255, np.eye(10)[labels[index]].T)
-            params = [p - LR * g for p, g in zip(params, gradients, strict=True)]
+            params = [p - d for p, d in zip(params, change(gradients), strict=True)]
             expected.append(loss)
         np.testing.assert_allclose(found, expected if np.ndim(found) else np.mean(expected), rtol=1e-3)
+
+    def by_hand(self):
+        """What the update by hand subtracts from the parameters, as a function of their gradients."""
+        return lambda gradients: [LR * g for g in gradients]
 
     def wait(self):
         """Wait until a device has done what it was given; the host has, when it goes on."""
@@ -68,14 +77,21 @@ class Contender:
 
     def time_steps(self, count):
         """Seconds for `count` updates, the drawing of their batches and the reading of their losses included."""
+        some = max(1, round(self.share * count))
         self.wait()
         start = time.perf_counter()
-        losses = self.steps(self.draw(count))
+        losses = self.steps(self.draw(some))
         self.wait()
-        seconds = time.perf_counter() - start
+        seconds = (time.perf_counter() - start) * count / some
         if not np.isfinite(losses).all():
             raise ArithmeticError("the loss is not finite")
         return seconds
+
+    def time_evaluation(self):
+        """Seconds for the accuracy on both sets."""
+        start = time.perf_counter()
+        self.accuracies()
+        return time.perf_counter() - start
 
     def time_epoch(self):
         """Seconds for an epoch: its updates, and the accuracy on both sets; and the test accuracy."""
@@ -96,8 +112,13 @@ class Contender:
 
 
 class Xpnet(Contender):
+    """The updates and the evaluation of `fit`."""
+
     backend = "numpy"
     device = "cpu"
+
+    def optimizer(self):
+        return xpnet.SGD(LR)
 
     def build(self):
         self.chosen = get_backend(self.backend)
@@ -113,8 +134,13 @@ class Xpnet(Contender):
         self.network = xpnet.TwoLayerNet(784, hidden, 10, like=like)
         self.network.params = {name: place(p, "float32") for name, p in self.params.items()}
         self.scale = partial(scale_images, dtype=like.dtype)
-        self.run = self.chosen.repeat(update_step(self.network.stack, xpnet.SGD(LR), self.scale))
-        self.carry = Carry(self.network.params, {}, {})
+        optimizer, params = self.optimizer(), self.network.params
+        self.run = updates(self.chosen, self.network.stack, optimizer, self.scale, 1, processes(None))
+        self.carry = Carry(params, optimizer.init(params), {})
+
+        train, test = (samples_of("", data, self.network, transformed=True) for data in (self.data, self.data_test))
+        sets = Sets(train, train.units, train.units[:0], test)
+        self.measures = Measures(self.network, sets, self.scale, processes(None))
 
     def steps(self, order):
         losses = []
@@ -123,11 +149,17 @@ class Xpnet(Contender):
             losses.append(loss)
         return read_all(losses)
 
+    def accuracies(self):
+        self.network.params = self.carry.params
+        _, measured = read([], self.measures())
+        found, _ = self.measures.found(measured)
+        return [found["train_accuracy"], found["test_accuracy"]]
+
     def fit(self, epochs):
         """xpnet's own trainer, as its users call it."""
         data, options = (self.data, self.data_test), {"batch_size": self.batch, "progress": False}
         return xpnet.fit(
-            self.network, data, xpnet.SGD(LR), epochs=epochs, seed=self.rng, transform=self.scale, **options
+            self.network, data, self.optimizer(), epochs=epochs, seed=self.rng, transform=self.scale, **options
         ).history
 
     def time_epoch(self):
@@ -152,6 +184,15 @@ class XpnetJax(Xpnet):
     backend = "jax"
 
 
+def torch_network(torch, params):
+    """PyTorch's network with these parameters."""
+    linear = [torch.nn.Linear(*params[name].shape) for name in ("W1", "W2")]
+    for number, layer in enumerate(linear, 1):
+        weight, bias = torch.tensor(params[f"W{number}"].T.copy()), torch.tensor(params[f"b{number}"])
+        layer.load_state_dict({"weight": weight, "bias": bias})
+    return torch.nn.Sequential(linear[0], torch.nn.ReLU(), linear[1])
+
+
 class Torch(Contender):
     """PyTorch as its tutorials write it, but for the batches, which are taken from tensors by their indices."""
 
@@ -162,19 +203,13 @@ class Torch(Contender):
         (x, t), test = self.floats()
         self.data = torch.tensor(x, device=self.device), torch.tensor(t, device=self.device)
         self.test = torch.tensor(test[0], device=self.device), torch.tensor(test[1], device=self.device)
-        hidden = self.params["b1"].shape[0]
-        linear = [torch.nn.Linear(784, hidden), torch.nn.Linear(hidden, 10)]
-        for number, layer in enumerate(linear, 1):
-            layer.load_state_dict(
-                {
-                    "weight": torch.tensor(self.params[f"W{number}"].T.copy()),
-                    "bias": torch.tensor(self.params[f"b{number}"]),
-                }
-            )
-        self.model = torch.nn.Sequential(linear[0], torch.nn.ReLU(), linear[1]).to(self.device)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LR)
+        self.model = torch_network(torch, self.params).to(self.device)
+        self.optimizer = self.optimizer_of(torch.optim, self.model.parameters())
         self.loss = self.compiled(lambda x, t: torch.nn.functional.cross_entropy(self.model(x), t))
         self.torch = torch
+
+    def optimizer_of(self, optim, params):
+        return optim.SGD(params, lr=LR)
 
     def compiled(self, function):
         return function
@@ -215,7 +250,7 @@ class Jax(Contender):
         (x, t), test = self.floats()
         self.data = jnp.asarray(x), jnp.asarray(t, dtype="int32")
         self.test = jnp.asarray(test[0]), jnp.asarray(test[1], dtype="int32")
-        self.now = {name: jnp.asarray(p) for name, p in self.params.items()}
+        self.now = self.started({name: jnp.asarray(p) for name, p in self.params.items()})
 
         def scores(p, x):
             return jax.nn.relu(x @ p["W1"] + p["b1"]) @ p["W2"] + p["b2"]
@@ -223,15 +258,23 @@ class Jax(Contender):
         def loss(p, x, t):
             return -jnp.take_along_axis(jax.nn.log_softmax(scores(p, x)), t[:, None], axis=1).mean()
 
-        def step(p, data, index):
-            value, gradient = jax.value_and_grad(loss)(p, data[0][index], data[1][index])
-            return jax.tree.map(lambda p, g: p - LR * g, p, gradient), value
+        def step(now, data, index):
+            value, gradient = jax.value_and_grad(loss)(now[0], data[0][index], data[1][index])
+            return self.updated(now, gradient), value
 
         self.step = jax.jit(step, donate_argnums=0)
         self.scan = jax.jit(
-            lambda p, data, order: jax.lax.scan(lambda p, index: step(p, data, index), p, order), donate_argnums=0
+            lambda now, data, order: jax.lax.scan(lambda now, index: step(now, data, index), now, order),
+            donate_argnums=0,
         )
         self.accuracy = jax.jit(lambda p, x, t: jnp.mean(jnp.argmax(scores(p, x), axis=1) == t))
+
+    def started(self, params):
+        """The parameters, and what the update remembers."""
+        return params, ()
+
+    def updated(self, now, gradient):
+        return self.jax.tree.map(lambda p, g: p - LR * g, now[0], gradient), ()
 
     def steps(self, order):
         losses = []
@@ -241,7 +284,7 @@ class Jax(Contender):
         return np.asarray(self.jax.device_get(losses))
 
     def accuracies(self):
-        return [float(self.accuracy(self.now, x, t)) for x, t in (self.data, self.test)]
+        return [float(self.accuracy(self.now[0], x, t)) for x, t in (self.data, self.test)]
 
 
 class JaxScan(Jax):
@@ -252,10 +295,28 @@ class JaxScan(Jax):
         return np.asarray(losses)
 
 
-class Sklearn(Contender):
-    """scikit-learn: `partial_fit`, which makes an epoch of the samples that it is given and shuffles them itself."""
+class Fitted(Contender):
+    """A library that makes an epoch of the samples that it is given: `epoch` returns its mean loss."""
 
-    shuffle = True
+    def draw(self, count):
+        return count
+
+    def steps(self, count):
+        x, t = self.data
+        for start in range(0, count * self.batch, 60_000):
+            some = slice(0, min(60_000, count * self.batch - start))
+            loss = self.epoch(x[some], t[some], shuffle=True)
+        return np.asarray([loss])
+
+    def first_losses(self, order):
+        return self.epoch(*(a[order.ravel()] for a in self.data), shuffle=False)
+
+    def accuracies(self):
+        return [float((self.classes(x) == t).mean()) for x, t in (self.data, self.test)]
+
+
+class Sklearn(Fitted):
+    """scikit-learn: `partial_fit`."""
 
     def build(self):
         from sklearn.neural_network import MLPClassifier
@@ -269,31 +330,158 @@ class Sklearn(Contender):
             alpha=0,
             batch_size=self.batch,
             learning_rate_init=LR,
-            shuffle=self.shuffle,
         )
         self.model.partial_fit(*(a[: self.batch] for a in self.data), classes=np.arange(10))
         self.model.coefs_ = [self.params["W1"].copy(), self.params["W2"].copy()]
         self.model.intercepts_ = [self.params["b1"].copy(), self.params["b2"].copy()]
         self.model._optimizer.params = self.model.coefs_ + self.model.intercepts_
 
-    def draw(self, count):
-        return count
+    def epoch(self, x, t, shuffle):
+        self.model.shuffle = shuffle
+        return self.model.partial_fit(x, t).loss_
 
-    def steps(self, count):
-        x, t = self.data
-        for start in range(0, count * self.batch, 60_000):
-            some = slice(0, min(60_000, count * self.batch - start))
-            self.model.partial_fit(x[some], t[some])
-        return np.asarray([self.model.loss_])
+    def classes(self, x):
+        return self.model.predict(x)
 
-    def first_losses(self, order):
-        self.model.shuffle = False
-        self.model.partial_fit(*(a[order.ravel()] for a in self.data))
-        self.model.shuffle = True
-        return self.model.loss_
+
+class KerasJax(Fitted):
+    """Keras 3: `fit`."""
+
+    backend = "jax"
+
+    def build(self):
+        os.environ["KERAS_BACKEND"] = self.backend
+        import keras
+
+        self.data, self.test = self.floats()
+        hidden = keras.layers.Dense(self.params["b1"].shape[0], activation="relu")
+        self.model = keras.Sequential([keras.Input((784,)), hidden, keras.layers.Dense(10)])
+        self.model.set_weights([self.params[name] for name in ("W1", "b1", "W2", "b2")])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.model.compile(optimizer=keras.optimizers.SGD(LR), loss=loss)
+
+    def epoch(self, x, t, shuffle):
+        return self.model.fit(x, t, batch_size=self.batch, shuffle=shuffle, verbose=0).history["loss"][0]
+
+    def classes(self, x):
+        return self.model.predict(x, batch_size=1000, verbose=0).argmax(axis=1)
+
+
+class KerasTorch(KerasJax):
+    backend, share = "torch", 0.1
+
+    def build(self):
+        threads("torch")
+        super().build()
+
+
+class Skorch(Fitted):
+    """skorch: `partial_fit` of PyTorch's network."""
+
+    share = 0.1
+
+    def build(self):
+        torch = threads("torch")
+        from skorch import NeuralNetClassifier
+
+        self.data, self.test = self.floats()
+        self.model = NeuralNetClassifier(
+            torch_network(torch, self.params),
+            criterion=torch.nn.CrossEntropyLoss,
+            lr=LR,
+            batch_size=self.batch,
+            max_epochs=1,
+            train_split=None,
+            iterator_valid__batch_size=1000,
+            verbose=0,
+        ).initialize()
+
+    def epoch(self, x, t, shuffle):
+        self.model.iterator_train__shuffle = shuffle
+        return self.model.partial_fit(x, t).history[-1, "train_loss"]
+
+    def classes(self, x):
+        return self.model.forward(x).argmax(dim=1).numpy()
+
+
+class Tinygrad(Contender):
+    """tinygrad on the CPU, for which it needs clang: one update is captured by its `TinyJit`."""
+
+    share = 0.1
+
+    def build(self):
+        os.environ["DEV"] = "CPU"
+        from tinygrad import Tensor, nn
+
+        self.Tensor, self.jits = Tensor, {}
+        self.data, self.test = ([Tensor(a).realize() for a in (x, t.astype("int32"))] for x, t in self.floats())
+        self.now = [Tensor(self.params[name]).realize() for name in ("W1", "b1", "W2", "b2")]
+        self.optimizer = nn.optim.SGD(self.now, lr=LR)
+
+    def scores(self, x):
+        W1, b1, W2, b2 = self.now
+        return (x @ W1 + b1).relu() @ W2 + b2
+
+    def step(self, order, row):
+        from tinygrad import Context
+
+        (x, t), index = self.data, order[row]
+        with Context(TRAINING=1):
+            self.optimizer.zero_grad()
+            loss = self.scores(x[index]).sparse_categorical_crossentropy(t[index]).backward()
+            return loss.realize(*self.optimizer.schedule_step())
+
+    def steps(self, order):
+        from tinygrad import TinyJit, Variable
+
+        count = len(order)
+        if count not in self.jits:  # what is captured is for arrays of one shape
+            self.jits[count] = TinyJit(self.step)
+        order, row = self.Tensor(order.astype("int32")).realize(), Variable("row", 0, count - 1)
+        return np.asarray([self.jits[count](order, row.bind(i)).item() for i in range(count)])
 
     def accuracies(self):
-        return [float((self.model.predict(x) == t).mean()) for x, t in (self.data, self.test)]
+        return [(self.scores(x).argmax(axis=1) == t).mean().item() for x, t in (self.data, self.test)]
+
+
+class Mlx(Contender):
+    """MLX on the CPU: one update is compiled."""
+
+    share = 0.1
+
+    def build(self):
+        import mlx.core as mx
+        from mlx import nn, optimizers
+
+        mx.set_default_device(mx.cpu)
+        self.mx = mx
+        self.data, self.test = ((mx.array(x), mx.array(t.astype("int32"))) for x, t in self.floats())
+        hidden = self.params["b1"].shape[0]
+        self.model = nn.Sequential(nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+        W1, b1, W2, b2 = (mx.array(self.params[name].T) for name in ("W1", "b1", "W2", "b2"))
+        self.model.update({"layers": [{"weight": W1, "bias": b1}, {}, {"weight": W2, "bias": b2}]})
+        optimizer = optimizers.SGD(LR)
+        self.now = [self.model.state, optimizer.state]
+        gradient = nn.value_and_grad(
+            self.model, lambda x, t: nn.losses.cross_entropy(self.model(x), t, reduction="mean")
+        )
+
+        def step(x, t):
+            loss, gradients = gradient(x, t)
+            optimizer.update(self.model, gradients)
+            return loss
+
+        self.step = mx.compile(step, inputs=self.now, outputs=self.now)
+
+    def steps(self, order):
+        (x, t), losses = self.data, []
+        for index in self.mx.array(order.astype("int32")):
+            losses.append(self.step(x[index], t[index]))
+            self.mx.eval(losses[-1], self.now)
+        return np.asarray(self.mx.stack(losses))
+
+    def accuracies(self):
+        return [(self.model(x).argmax(axis=1) == t).mean().item() for x, t in (self.data, self.test)]
 
 
 class Dezero(Contender):
@@ -444,6 +632,11 @@ CONTENDERS = {
     "JAX, jit per step": Jax,
     "JAX, lax.scan": JaxScan,
     "scikit-learn": Sklearn,
+    "Keras, JAX": KerasJax,
+    "Keras, PyTorch": KerasTorch,
+    "skorch": Skorch,
+    "tinygrad": Tinygrad,
+    "MLX": Mlx,
     "DeZero": Dezero,
     "the book, float64": Book,
     "NumPy by hand, pure": PureTwin,

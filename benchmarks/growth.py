@@ -8,7 +8,7 @@ import statistics
 import sys
 
 import matplotlib.pyplot as plt
-from harness import HERE, arguments, bars, in_turn, ratio, report, start, table
+from harness import HERE, arguments, bars, close, in_turn, ratio, report, start, table
 
 NAMES = ["xpnet, NumPy", "PyTorch", "JAX, lax.scan", "floor"]
 HIDDEN = [50, 128, 512, 1024, 4096]
@@ -26,13 +26,12 @@ def main():
             count = max(2, min(100, int(4e10 / (4 * 784 * hidden * batch))))
             answers = in_turn(workers, rounds, "steps", count=count)
             times[batch, hidden] = {name: [t / count for t in ts] for name, ts in answers.items()}
-            for worker in workers.values():
-                worker.close()
+            close(workers)
 
     parts = ["## Bars: the floor, at hidden and batch of 1024 and above"]
     for (batch, hidden), at in times.items():
         if min(batch, hidden) >= 1024:
-            parts += [f"hidden {hidden}, batch {batch}:", bars(at, [("xpnet, NumPy", "floor", 1.1)])]
+            parts += [f"hidden {hidden}, batch {batch}:", bars(at, [("xpnet, NumPy", "floor", 1.08)])]
     for name in NAMES[:-1]:
         rows = [
             [f"batch {batch}", *("{:.2f} ({:.2f} to {:.2f})".format(*ratio(at[name], at["floor"])) for at in row)]

@@ -78,11 +78,17 @@ class Worker:
         self.process.wait()
 
 
-def start(names, threads, *, hidden=50, batch=100, seed=0):
+def close(workers):
+    """End the processes."""
+    for worker in workers.values():
+        worker.close()
+
+
+def start(names, threads, *, hidden=50, batch=100, seed=0, module="contenders"):
     """The workers of these contenders, ready, and why others cannot run. Each must compute what xpnet computes."""
     workers, absent = {}, {}
     for name in names:
-        worker = Worker(name, threads)
+        worker = Worker(name, threads, module)
         try:
             worker.ask("build", hidden=hidden, batch=batch, seed=seed)
         except RuntimeError as error:
@@ -123,10 +129,14 @@ def in_turn(workers, rounds, command, warm_up=True, **options):
     return answers
 
 
+def quartiles(values):
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return low, high
+
+
 def ratio(ours, theirs):
     """The ratio of the medians, and the quartiles of the ratios of each round."""
-    rounds = [a / b for a, b in zip(ours, theirs, strict=True)]
-    low, _, high = statistics.quantiles(rounds, n=4)
+    low, high = quartiles([a / b for a, b in zip(ours, theirs, strict=True)])
     return statistics.median(ours) / statistics.median(theirs), low, high
 
 
@@ -149,7 +159,7 @@ def compare(measured, unit, scale=1.0, against="xpnet, NumPy"):
     """A table of medians, quartiles, extremes, and what `against` takes as a ratio to each."""
     rows = []
     for name, times in measured.items():
-        low, _, high = statistics.quantiles(times, n=4)
+        low, high = quartiles(times)
         r, r_low, r_high = ratio(measured[against], times)
         rows.append(
             [
@@ -178,6 +188,12 @@ def bars(measured, limits):
     return table(["", "at most", "measured", "quartiles", "met"], rows)
 
 
+def not_run(absent):
+    """The part of a report that names the contenders that cannot run, with the reasons; nothing where all can."""
+    named = "; ".join(f"{name} ({why})" for name, why in absent.items())
+    return [f"Not run here: {named}."] if named else []
+
+
 def machine():
     """What this is measured on: date, processor, system, Python and versions."""
     processor = platform.processor() or platform.machine()
@@ -195,6 +211,11 @@ def machine():
         "torch",
         "jax",
         "scikit-learn",
+        "keras",
+        "skorch",
+        "tinygrad",
+        "mlx",
+        "optax",
         "dezero",
         "cupy-cuda12x",
         "cupy-cuda13x",
@@ -222,9 +243,11 @@ def report(name, title, *parts):
 
 
 def arguments(description):
-    """The command line of a question: how many rounds."""
+    """The command line of a question: how many rounds, and with how many threads where it is asked with several."""
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--rounds", type=int, help="turns of each contender that are counted")
+    threads = sorted({1, os.cpu_count() or 1})
+    parser.add_argument("--threads", type=int, nargs="+", default=threads, help="of `steps`: of each contender")
     return parser.parse_args()
 
 
@@ -235,6 +258,8 @@ def answer(contender, request):
     match request.pop("command"):
         case "steps":
             return contender.time_steps(**request)
+        case "evaluation":
+            return contender.time_evaluation()
         case "epoch":
             return contender.time_epoch()
         case "train":

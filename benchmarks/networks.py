@@ -13,7 +13,7 @@ import statistics
 import time
 
 import numpy as np
-from harness import arguments, one_thread, report, table
+from harness import arguments, bars, one_thread, report, table
 
 import xpnet
 from xpnet import Adam, CosineDecay, MultiLayerNet, Sequential, nn
@@ -101,13 +101,14 @@ CONTENDERS = {"xpnet, NumPy": numpy, "xpnet, PyTorch": torch_arrays, "PyTorch": 
 
 
 def convolutional(seeds):
-    """The table of the convolutional network."""
+    """The tables of the convolutional network."""
     results = {name: [] for name in CONTENDERS}
     for seed in range(seeds):
         for name, train in CONTENDERS.items():
             results[name].append(train(seed))
             seconds, reached = results[name][-1]
             print(f"  seed {seed}  {name:<15} {seconds:6.1f} s  {reached}")
+    times = {name: [seconds for seconds, _ in runs] for name, runs in results.items()}
     rows = []
     for name, runs in results.items():
         ratios = [ours / theirs for (ours, _), (theirs, _) in zip(results["xpnet, NumPy"], runs, strict=True)]
@@ -120,7 +121,8 @@ def convolutional(seeds):
                 f"{min(ratios):.2f} to {max(ratios):.2f}",
             ]
         )
-    return table(["", "test accuracy", "seconds, median", "xpnet, NumPy : this", "least to most"], rows)
+    compared = table(["", "test accuracy", "seconds, median", "xpnet, NumPy : this", "least to most"], rows)
+    return f"{bars(times, [('xpnet, NumPy', 'PyTorch', 1.2)])}\n\n{compared}"
 
 
 def depths():

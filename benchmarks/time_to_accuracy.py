@@ -7,7 +7,7 @@ part of the time: it starts with the first update.
 import statistics
 
 from contenders import CONTENDERS
-from harness import arguments, in_turn, report, start, table
+from harness import arguments, close, in_turn, not_run, report, start, table
 
 TARGET, MOST = 0.97, 40
 
@@ -20,8 +20,7 @@ def main():
         workers, absent = start(names, 1, seed=seed)
         for name, answers in in_turn(workers, 1, "train", warm_up=False, target=TARGET, most=MOST).items():
             results.setdefault(name, []).append(answers[0])
-        for worker in workers.values():
-            worker.close()
+        close(workers)
     base = statistics.median(seconds for seconds, _ in results["xpnet, NumPy"])
     rows = []
     for name, runs in results.items():
@@ -38,13 +37,12 @@ def main():
             ]
         )
     head = ["", "seconds, median (least to most)", f"epochs, seeds 0 to {seeds - 1}", "xpnet, NumPy : this"]
-    missing = [f"Not run here: {'; '.join(f'{name} ({why})' for name, why in absent.items())}."] if absent else []
     report(
         "time_to_accuracy",
         f"Time to a test accuracy of {TARGET}",
         __doc__.partition("\n")[2].strip() + f" One thread; at most {MOST} epochs.",
         table(head, rows),
-        *missing,
+        *not_run(absent),
     )
 
 
