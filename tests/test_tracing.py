@@ -6,6 +6,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -244,18 +245,6 @@ def test_a_constant_that_is_returned_is_new_in_each_call(lib):
     if isinstance(x, np.ndarray):
         program(x)["zeros"] += 1
     assert lib.numpy(program(x)["zeros"]).tolist() == [0, 0]
-
-
-def test_threads_can_share_a_program():
-    def function(x):
-        return ((x * 2 + 1) * x - 3) * x
-
-    program = trace(function, np.zeros(100_000))
-    inputs = [np.random.default_rng(i).random(100_000) for i in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(program, inputs * 50))
-    for y, x in zip(found, inputs * 50, strict=True):
-        np.testing.assert_array_equal(y, function(x))
 
 
 # What cannot be traced
@@ -607,3 +596,21 @@ def test_a_program_can_be_called_in_several_threads():
         found = list(pool.map(program, arrays * 10))
     for i, array in enumerate(found):
         assert (array == ((i % 8 + 1.0) * 2.0) * (i % 8) * 200).all()
+
+
+def test_layers_that_cannot_be_traced_in_train_and_in_a_summary(monkeypatch):
+    monkeypatch.setattr(Numpy, "threads", lambda self, largest: nullcontext(largest()))
+    _, x, t = problem("book")
+    stack = Sequential(nn.Dense(6), Note(), nn.Dense(3))
+    Noted.seen.clear()
+    result = xpnet.train((x, t), network=stack, batch_size=50, epochs=1, progress=False)
+    assert len(Noted.seen) == 3  # an update and two evaluations, nothing else
+    *_, dense, own, _, total = result.network.summary().splitlines()
+    assert dense.split()[-1] == "66"
+    assert own.split()[-1] == total.split()[-1] == "-"
+
+
+def test_train_with_a_batch_size_above_the_number_of_samples(monkeypatch):
+    _, x, t = problem("book")
+    monkeypatch.setattr(Numpy, "threads", lambda self, largest: nullcontext(largest()))
+    assert xpnet.train((x, t), batch_size=10**12, epochs=1, progress=False).history.updates == [0, 1]

@@ -16,7 +16,7 @@ from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
 from .distributed import Processes
 
-__all__ = ["Best", "Carry", "Transform", "Updates", "means", "sums", "update_step", "updates"]
+__all__ = ["Best", "Carry", "Transform", "Updates", "is_known", "means", "sums", "update_step", "updates"]
 
 
 class Carry(NamedTuple):
