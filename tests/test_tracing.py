@@ -6,6 +6,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -182,6 +183,71 @@ def test_the_source_runs_in_a_process_without_xpnet(tmp_path):
     assert found.stdout.strip() == "2.0"
 
 
+# Corners of Python, NumPy and the standard
+
+SMALL, IDS = np.arange(6.0).reshape(2, 3), np.asarray([1, 0, 1])
+
+
+def xp_of(x):
+    return x.__array_namespace__()
+
+
+FUNCTIONS = {
+    "positional axis of stack": lambda x: xp_of(x).stack([x[:, :2], x[:, 1:]], 1) * 1,
+    "positional axis of concat": lambda x: xp_of(x).concat([x, x + 1], 1) * 1,
+    "positional axis of max": lambda x: xp_of(x).max(x, 1) * 1,
+    "rows in reverse": lambda x: x[::-1] + 0,
+    "columns in reverse": lambda x: x[:, ::-1] * 2,
+    "all of it": lambda x: x[:] + x[...],
+    "power of a power": lambda x: (2.0 ** (x**2.0)) ** 0.5 + x**2**0.5,
+    "a chain of comparisons": lambda x: ((x > 1) == (x < 3)) != (x == 2),
+    "a constant with NaN": lambda x: x * xp_of(x).asarray([1.0, math.nan, -math.inf], dtype=x.dtype),
+    "an infinite constant": lambda x: x + xp_of(x).full((3,), math.inf, dtype=x.dtype),
+    "both zeros": lambda x: x * 0 * xp_of(x).asarray([-0.0, 0.0, -0.0], dtype=x.dtype),
+    "an empty constant": lambda x: xp_of(x).concat([xp_of(x).zeros((0, 3), dtype=x.dtype), x]),
+    "no argument": lambda x: xp_of(x).ones((2, 3), dtype=x.dtype),
+}
+
+
+@pytest.mark.only("numpy")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_corners(lib, name):
+    function = FUNCTIONS[name]
+    program = trace(function, SMALL)
+    for found in (program(SMALL), program(SMALL), executed(program)(SMALL)):
+        assert found.tobytes() == function(SMALL).tobytes()
+
+
+def test_integers_as_indices():
+    program = trace(lambda x, i: x[i] * 2 + x[i, 0][:, None] + x[..., 1][i, None], SMALL, IDS)
+    for found in (program(SMALL, IDS), executed(program)(SMALL, IDS)):
+        np.testing.assert_array_equal(found, SMALL[IDS] * 2 + SMALL[IDS, :1] + SMALL[IDS, 1:2])
+
+
+def test_shifts():
+    program = trace(lambda i: (i << 1) + (i << 1 + 1) - (i >> 1), IDS)
+    np.testing.assert_array_equal(executed(program)(IDS), IDS * 6 - IDS // 2)
+
+
+def test_a_condition_that_is_a_view_of_the_operand():
+    def function(a, b):
+        mask = b & b
+        return xp_of(a).where(mask.T, a, mask) ^ a
+
+    a = np.zeros((300, 300), dtype=bool)
+    b = np.random.default_rng(0).random(a.shape) > 0.5
+    np.testing.assert_array_equal(trace(function, a, b)(a, b), function(a, b))
+
+
+def test_a_constant_that_is_returned_is_new_in_each_call(lib):
+    x = lib.asarray([1.0, 2.0])
+    program = trace(lambda x: {"zeros": xp_of(x).zeros_like(x)}, x)
+    assert program(x)["zeros"] is not program(x)["zeros"]
+    if isinstance(x, np.ndarray):
+        program(x)["zeros"] += 1
+    assert lib.numpy(program(x)["zeros"]).tolist() == [0, 0]
+
+
 # What cannot be traced
 
 X = np.asarray([[1.0, -2.0], [3.0, 4.0]])
@@ -205,6 +271,11 @@ def written(x):
         (lambda x: x + TABLE, "add: an operand is an array that is no argument"),
         (lambda x: x.__array_namespace__().asarray(TABLE) * x, "asarray: an array is no argument"),
         (lambda x: TABLE, "returns an array that was not computed"),
+        (lambda x: xp_of(x).unique_values(x) * 2, "unique_values makes an array whose shape depends on values"),
+        (lambda x: xp_of(x).nonzero(x)[0], "nonzero makes"),
+        (lambda x: x[x > 0], "getitem makes"),
+        (lambda x: x[0, x[0, :] > 0], "getitem makes"),
+        (lambda x: xp_of(x).repeat(x[:, 0], xp_of(x).astype(x[:, 1] > 0, int)), "repeat makes"),
     ],
 )
 def test_what_cannot_be_traced_is_named(function, word):
@@ -400,8 +471,10 @@ def test_code_that_is_not_xpnets_own_is_called_in_each_update(monkeypatch):
         (np.sqrt, False),
         (Sequential(nn.Residual(Note())), False),
         (Sequential(nn.Dense(3), loss=type("Own", (xpnet.SoftmaxWithLoss,), {})), False),
+        (type("Own", (Sequential,), {})(nn.Dense(3)), False),
+        (type("Own", (partial,), {})(scale_images), False),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_is_known_to_be_pure(thing, known):
     assert step_module.is_known(thing) is known
@@ -532,3 +605,21 @@ def test_a_program_can_be_called_in_several_threads():
         found = list(pool.map(program, arrays * 10))
     for i, array in enumerate(found):
         assert (array == ((i % 8 + 1.0) * 2.0) * (i % 8) * 200).all()
+
+
+def test_layers_that_cannot_be_traced_in_train_and_in_a_summary(monkeypatch):
+    monkeypatch.setattr(Numpy, "threads", lambda self, largest: nullcontext(largest()))
+    _, x, t = problem("book")
+    stack = Sequential(nn.Dense(6), Note(), nn.Dense(3))
+    Noted.seen.clear()
+    result = xpnet.train((x, t), network=stack, batch_size=50, epochs=1, progress=False)
+    assert len(Noted.seen) == 3  # an update and two evaluations, nothing else
+    *_, dense, own, _, total = result.network.summary().splitlines()
+    assert dense.split()[-1] == "66"
+    assert own.split()[-1] == total.split()[-1] == "-"
+
+
+def test_train_with_a_batch_size_above_the_number_of_samples(monkeypatch):
+    _, x, t = problem("book")
+    monkeypatch.setattr(Numpy, "threads", lambda self, largest: nullcontext(largest()))
+    assert xpnet.train((x, t), batch_size=10**12, epochs=1, progress=False).history.updates == [0, 1]

@@ -141,8 +141,8 @@ def trace(function: Callable[..., Any], /, *args: Any) -> Program:
     Raises
     ------
     TracingError
-        If the function reads values, changes an array, uses an array that is not an argument, or uses a method of
-        arrays that is not in the standard. The message names the operation.
+        If the function reads values, changes an array, uses an array that is not an argument, uses a method of arrays
+        that is not in the standard, or makes an array whose shape depends on values. The message names the operation.
 
     Examples
     --------

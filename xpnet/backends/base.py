@@ -177,7 +177,7 @@ class Backend:
         """Make `device` the current device, for a library that computes on one current device."""
         return nullcontext()
 
-    def threads(self, largest: Callable[[], int]) -> AbstractContextManager[Any]:
+    def threads(self, largest: Callable[[], float]) -> AbstractContextManager[Any]:
         """A context in which the library computes with as many threads as a step can use.
 
         ``largest()`` is the number of arithmetic operations of the largest matrix product of a step.

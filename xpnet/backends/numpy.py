@@ -32,7 +32,7 @@ class Numpy(Backend):
     gradcheck_elements: int | None = None
     block_size = 1 << 18  # a block fits into the cache of a core
 
-    def threads(self, largest: Callable[[], int]) -> AbstractContextManager[Any]:
+    def threads(self, largest: Callable[[], float]) -> AbstractContextManager[Any]:
         """A context with one BLAS thread if the products are small, and the caller has not set the number of threads.
 
         Threads wait for each other after each product. On a busy machine, this takes many times as long as a small

@@ -137,7 +137,8 @@ class Network:
     def summary(self) -> str:
         """A table of the layers: the shapes of their outputs, their parameters, and their arithmetic operations.
 
-        The arithmetic operations are those of `predict` for one sample, see `Cost`.
+        The arithmetic operations are those of `predict` for one sample, see `Cost`. A layer of your own that cannot
+        be traced has "-" there.
         """
         return self.stack.summary(self.input_shape, params=self.params, state=self.state)
 
@@ -337,15 +338,15 @@ class MultiLayerNet(Network):
     --------
     >>> net = MultiLayerNet(784, [100, 50], 10, batch_norm=True)
     >>> print(net.summary())
-    layer                description  output  parameters
-    Affine1              Dense(100)   (100,)      78,500
-    BatchNormalization1  BatchNorm()  (100,)         200
-    Relu1                Relu()       (100,)           0
-    Affine2              Dense(50)     (50,)       5,050
-    BatchNormalization2  BatchNorm()   (50,)         100
-    Relu2                Relu()        (50,)           0
-    Affine3              Dense(10)     (10,)         510
-    total                                         84,360
+    layer                description  output  parameters    FLOPs
+    Affine1              Dense(100)   (100,)      78,500  156,900
+    BatchNormalization1  BatchNorm()  (100,)         200      700
+    Relu1                Relu()       (100,)           0      100
+    Affine2              Dense(50)     (50,)       5,050   10,050
+    BatchNormalization2  BatchNorm()   (50,)         100      350
+    Relu2                Relu()        (50,)           0       50
+    Affine3              Dense(10)     (10,)         510    1,010
+    total                                         84,360  169,160
     """
 
     def __init__(

@@ -227,7 +227,7 @@ class Sequential:
             The shape of one sample.
         params, state : dict of arrays, optional
             The parameters and the state. With them, the table shows the arithmetic operations of each layer for one
-            sample, see `Cost`.
+            sample, see `Cost`; "-" for a layer that cannot be traced.
         """
         shapes = self.shapes(input_shape)
         named = self.param_shapes(input_shape)
@@ -240,8 +240,8 @@ class Sequential:
         total = ["total", "", "", f"{sum(counts):,}"]
         if params is not None:
             flops = self._flops(params, state, shapes)
-            rows = [[*row, f"{count:,}"] for row, count in zip(rows, flops, strict=True)]
-            header, total = [*header, "FLOPs"], [*total, f"{sum(flops):,}"]
+            rows = [[*row, f"{count:,}" if count >= 0 else "-"] for row, count in zip(rows, flops, strict=True)]
+            header, total = [*header, "FLOPs"], [*total, f"{sum(flops):,}" if min(flops, default=0) >= 0 else "-"]
         table = [header, *rows, total]
         wide = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join(
@@ -249,22 +249,26 @@ class Sequential:
         )
 
     def cost(self, params: Params, batch_shape: Shape, /, *, state: Params | None = None) -> Cost:
-        """The cost of `predict` for a batch of this shape; it calls `predict` once, with zeros."""
+        """The cost of `predict` for a batch of this shape; it calls `predict` once, with zeros. See `trace`."""
         if not params:
             return Cost((), 0)
         x, *_ = self._zeros(params, [batch_shape])
         return trace(lambda params, x, state: self.predict(params, x, state=state), params, x, state or None).cost()
 
     def _flops(self, params: Params, state: Params | None, shapes: list[Shape]) -> list[int]:
-        """The arithmetic operations of each layer for one sample."""
+        """The arithmetic operations of each layer for one sample; -1 if the layer cannot be traced."""
         if not params:
             return [0] * len(self.names)
         arrays, counts = self._arrays(params, state, None, False), list[int]()
         inputs = self._zeros(params, [(1, *shape) for shape in shapes])
         for (_, description, keys), x in zip(self._plan, inputs, strict=False):
             given = [arrays[key] for key in keys]
-            program = trace(lambda a, x, d=description: d.layer(a, False).forward(x), given, x)
-            counts.append(program.cost().flops)
+            try:
+                program = trace(lambda a, x, d=description: d.layer(a, False).forward(x), given, x)
+            except Exception:  # what a layer of one's own raises for arrays without values
+                counts.append(-1)
+            else:
+                counts.append(program.cost().flops)
         return counts
 
     def _zeros(self, params: Params, shapes: list[Shape]) -> Iterator[Array]:

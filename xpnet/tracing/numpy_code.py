@@ -124,7 +124,8 @@ class NumpyCode:
         """The operation as it was recorded; its results are new arrays."""
         name, function, args, options = op.call
         if name == "getitem":
-            return f"{self._expression(args[0])}[{self._value(args[1])}]"
+            key = self._expression(args[1]) if op.call.vars[1:] else self._value(args[1])
+            return f"{self._expression(args[0])}[{key}]"
         if name == "T":
             return f"{self._expression(args[0])}.T"
         given = [*map(self._expression, args), *(f"{key}={self._expression(v)}" for key, v in options.items())]
@@ -161,7 +162,8 @@ class NumpyCode:
             target = self._target(i, out, () if name == "matmul" else args)
             keyword = "out=" if name in ("maximum", "minimum") else ""  # NumPy wants it by name
             return f"np.{UFUNCS[name]}({', '.join(given)}, {keyword}{target})"
-        if name in REDUCTIONS and set(options) <= {"axis", "keepdims"} and args[0].dtype == out.dtype:
+        alone = len(args) == 1  # the options have names
+        if name in REDUCTIONS and alone and set(options) <= {"axis", "keepdims"} and args[0].dtype == out.dtype:
             return self._reduce(i, op, given[0])
         if name == "astype":
             return f"np.copyto({self._target(i, out)}, {given[0]}, 'unsafe')"
@@ -172,10 +174,11 @@ class NumpyCode:
         if name == "rows":  # the indices are in range, see `Backend.rows`: "clip" saves a copy
             return f"{given[0]}.take({given[1]}, 0, {self._target(i, out)}, 'clip')"
         if name == "where":
-            target = self._target(i, out, args[2:])
+            sources = () if out.dtype == bool else args[2:]  # the condition may be a view of a bool operand
+            target = self._target(i, out, sources)
             first = "" if target == given[2] else f"np.copyto({target}, {given[2]}); "
             return f"{first}np.copyto({target}, {given[1]}, where={given[0]})"
-        if name in ("concat", "stack"):
+        if name in ("concat", "stack") and alone:
             function = "concatenate" if name == "concat" else "stack"
             return f"np.{function}({given[0]}, {options.get('axis', 0)!r}, {self._target(i, out)})"
         if name == "pad":

@@ -173,6 +173,12 @@ class _Recording:
 
 
 _METADATA = ("__array_namespace_info__", "isdtype", "finfo", "iinfo", "can_cast", "broadcast_shapes")
+_BY_VALUES = ("nonzero", "unique_all", "unique_counts", "unique_inverse", "unique_values")
+_BY_OPERANDS: dict[str, Callable[[TracedArray], bool]] = {
+    "getitem": lambda key: bool(key.dtype == key.xp.bool),  # a mask
+    "repeat": lambda repeats: True,
+}
+"""The operations whose results have a shape that depends on values, if one of the further operands is such."""
 _LIKE = ("empty_like", "full_like", "ones_like", "zeros_like")  # these depend on metadata only
 
 
@@ -198,6 +204,8 @@ def record(function: Callable[..., Any], *args: Any, name: str = "", **options: 
     traced = [a for a in given if isinstance(a, TracedArray)]
     if not traced:
         return function(*args, **options)
+    if name in _BY_VALUES or (name in _BY_OPERANDS and any(map(_BY_OPERANDS[name], traced[1:]))):
+        raise TracingError(f"{name} makes an array whose shape depends on values; it cannot be traced")
     if any(is_array(a) for a in given if not isinstance(a, TracedArray)):
         raise TracingError(f"{name}: an operand is an array that is no argument of the traced function; pass it")
     plain = replaced((args, options), lambda a: a.value if isinstance(a, TracedArray) else a)
@@ -268,7 +276,17 @@ def trace(
     result = function(*enter(args, ()))
     if any(is_array(leaf) for leaf in leaves(result) if not isinstance(leaf, TracedArray)):
         raise TracingError("the traced function returns an array that was not computed from its arguments")
-    outputs = replaced(result, lambda leaf: recorder.var(leaf) if isinstance(leaf, TracedArray) else leaf)
+
+    def leave(leaf: Any) -> Any:
+        if not isinstance(leaf, TracedArray):
+            return leaf
+        if leaf.recorder is None:  # a new array in each call: the caller may change it
+            constant = type(leaf)(leaf.value, recorder, recorder.var(leaf))
+            leaf = record(leaf.xp.asarray, constant, copy=True, name="asarray")
+        return recorder.var(leaf)
+
+    outputs = replaced(result, leave)
+    name = getattr(function, "__name__", "")
     return Program(
         inputs,
         dict(recorder.constants.values()),
@@ -276,7 +294,7 @@ def trace(
         outputs,
         recorder.name_arrays(),
         signature_of(args),
-        getattr(function, "__name__", "function"),
+        name if name.isidentifier() else "function",  # such as a lambda, whose name is no name in Python
         _parameters(function, len(args)),
         ready,
     )

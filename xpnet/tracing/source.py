@@ -2,6 +2,7 @@
 
 import builtins
 import keyword
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +19,8 @@ Text: TypeAlias = tuple[str, int]
 
 BINARY = {
     "pow": ("**", 15), "mul": ("*", 12), "matmul": ("@", 12), "truediv": ("/", 12), "floordiv": ("//", 12),
-    "mod": ("%", 12), "add": ("+", 11), "sub": ("-", 11), "and": ("&", 9), "xor": ("^", 8), "or": ("|", 7),
+    "mod": ("%", 12), "add": ("+", 11), "sub": ("-", 11), "lshift": ("<<", 10), "rshift": (">>", 10),
+    "and": ("&", 9), "xor": ("^", 8), "or": ("|", 7),
     "eq": ("==", 6), "ne": ("!=", 6), "lt": ("<", 6), "le": ("<=", 6), "gt": (">", 6), "ge": (">=", 6),
     "multiply": ("*", 12), "divide": ("/", 12), "subtract": ("-", 11), "equal": ("==", 6), "not_equal": ("!=", 6),
     "less": ("<", 6), "less_equal": ("<=", 6), "greater": (">", 6), "greater_equal": (">=", 6),
@@ -157,11 +159,13 @@ def windows(x, size, stride, dilation, out):
 
     def _constant(self, array: Any) -> str:
         values, dtype = array.tolist(), str(array.dtype).rpartition(".")[2]
-        if array.shape and len(distinct := set(leaves(values))) == 1:
-            return f"{self.prefix}.full({tuple(array.shape)!r}, {distinct.pop()!r}, dtype={self.prefix}.{dtype})"
+        distinct = {str(value): value for value in leaves(values)}  # NaN is not equal to itself
+        if array.shape and len(distinct) < 2:
+            value = self._value(next(iter(distinct.values()), 0))
+            return f"{self.prefix}.full({tuple(array.shape)!r}, {value}, dtype={self.prefix}.{dtype})"
         if dtype == "int64" and len(array.shape) == 1 and values == list(range(len(values))):
             return f"{self.prefix}.arange({len(values)})"
-        return f"{self.prefix}.asarray({values!r}, dtype={self.prefix}.{dtype})"
+        return f"{self.prefix}.asarray({self._value(values)}, dtype={self.prefix}.{dtype})"
 
     def _value(self, tree: Any) -> str:
         if isinstance(tree, Var):
@@ -178,11 +182,7 @@ def windows(x, size, stride, dilation, out):
         if tree is Ellipsis:
             return "..."
         if tree is None or isinstance(tree, (bool, int, float, str)):
-            return (
-                repr(tree)
-                if not isinstance(tree, float) or tree == tree and abs(tree) != float("inf")
-                else f"float('{tree}')"
-            )
+            return f"float('{tree}')" if isinstance(tree, float) and not math.isfinite(tree) else repr(tree)
         name = tree.__name__ if isinstance(tree, type) else str(tree)
         return f"{self.prefix}.{name.rpartition('.')[2]}"  # a dtype
 
@@ -199,12 +199,13 @@ def windows(x, size, stride, dilation, out):
         name, _, args, options = op.call
         if name in BINARY and not options:
             sign, binds = BINARY[name]
-            return f"{self._part(args[0], binds)} {sign} {self._part(args[1], binds + 1)}", binds
+            grouped = sign in ("**", "==", "!=", "<", "<=", ">", ">=")  # Python reads a chain of these otherwise
+            return f"{self._part(args[0], binds + grouped)} {sign} {self._part(args[1], binds + 1)}", binds
         if name in UNARY and not options:
             return f"{UNARY[name]}{self._part(args[0], SIGN)}", SIGN
         if name in ("T", "mT"):
             return f"{self._part(args[0], ATOM)}.{name}", ATOM
-        if name == "getitem" and op.is_view and op.out[0].shape == args[0].shape:
+        if name == "getitem" and args[1] in (..., slice(None)):
             return self._part(args[0], ATOM), ATOM  # all of it
         if name == "getitem":
             key = args[1] if isinstance(args[1], tuple) else (args[1],)

@@ -41,7 +41,7 @@ from .samples import (
     samples_of,
     shapes,
 )
-from .step import Transform, updates
+from .step import Transform, is_known, updates
 
 __all__ = ["Diverged", "Result", "fit", "train"]
 
@@ -536,12 +536,18 @@ def train(
                 net = network if isinstance(network, Network) else _network_of(network, sets, rng, like)
             if net is not network:
                 net.converts = True  # as the data were: `dtype` is of the run, not of the data
-    with place.backend.threads(lambda: _largest_product(net, batch_size)):
+    size = min(options.batch_size, shapes(sets.train)[0][0])
+    with place.backend.threads(lambda: _largest_product(net, size)):
         return _run(net, sets, chosen, options, peers)
 
 
-def _largest_product(network: Network, batch_size: int) -> int:
-    """The arithmetic operations of the largest matrix product of a step, which is as large as in the forward pass."""
+def _largest_product(network: Network, batch_size: int) -> float:
+    """The arithmetic operations of the largest matrix product of a step, which is as large as in the forward pass.
+
+    Infinite if it is not known: layers of others are not called for this.
+    """
+    if not is_known(network.stack):
+        return math.inf
     cost = network.stack.cost(network.params, (batch_size, *network.input_shape), state=network.state)
     return cost.largest_product
 

@@ -459,7 +459,7 @@ def _check_targets(name: str, t: Array, last: Loss) -> None:
         allowed = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
         wrong = most if least >= low else least
         raise ValueError(f"{name} contains {wrong:g}, but {type(last).__name__} takes targets {allowed}")
-    if last.takes_labels and not value_ranges([namespace(t=t).max(t, axis=1)])[0][0] > 0:
+    if last.takes_labels and not value_ranges([namespace(t=t).max(t, axis=-1)])[0][0] > 0:
         raise ValueError(
             f"{name} has a row of zeros, a sample without a class; leave the sample out, or pass labels and "
             "nn.CrossEntropy(ignore_index=-1)"

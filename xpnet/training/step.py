@@ -16,7 +16,7 @@ from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
 from .distributed import Processes
 
-__all__ = ["Best", "Carry", "Transform", "Updates", "means", "sums", "update_step", "updates"]
+__all__ = ["Best", "Carry", "Transform", "Updates", "is_known", "means", "sums", "update_step", "updates"]
 
 
 class Carry(NamedTuple):
@@ -77,17 +77,17 @@ def _is_known(thing: Any) -> bool:
         return True
     if isinstance(thing, (tuple, list)):
         return is_known(*thing)
-    if isinstance(thing, partial):
+    if type(thing) is partial:
         return is_known(thing.func, thing.args, *thing.keywords.values())
-    if isinstance(thing, Sequential):
-        return is_known(thing.descriptions, thing.loss_description)
     if isinstance(thing, type) and issubclass(thing, np.generic):
         return True
     own = thing if isinstance(thing, (type, FunctionType)) else type(thing)
-    options = (
-        [f.name for f in fields(own) if f.name != "weight_init"] if is_dataclass(own) and own is not thing else []
-    )
-    return own.__module__.partition(".")[0] == "xpnet" and is_known(*(getattr(thing, name) for name in options))
+    if own.__module__.partition(".")[0] != "xpnet":
+        return False
+    if isinstance(thing, Sequential):
+        return is_known(thing.descriptions, thing.loss_description)
+    options = fields(own) if is_dataclass(own) and own is not thing else ()
+    return is_known(*(getattr(thing, f.name) for f in options if f.name != "weight_init"))
 
 
 def sums(
