@@ -194,7 +194,7 @@ def test_options_that_do_not_fit_are_refused(lib, options, match):
 def test_a_batch_too_small_for_normalisation_is_refused_before_training(lib, options, smallest):
     data = arrays(lib)
     net = MultiLayerNet(49, [8], 10, batch_norm=True, like=data[0][0])
-    with pytest.raises(ValueError, match=rf"batch_size: .*a part with {smallest}, but normalisation"):
+    with pytest.raises(ValueError, match=rf"batch_size: .*a part with {smallest}, but normalization"):
         fit(net, data, progress=False, **options)
     fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, epochs=1, progress=False, **options)
 

@@ -111,7 +111,7 @@ class InMemory:
 
 
 class OnDisk:
-    """Samples and targets in `Shards`. A unit is a block: neighbouring samples of a shard, which are read together.
+    """Samples and targets in `Shards`. A unit is a block: neighboring samples of a shard, which are read together.
 
     Each epoch has a new order of the blocks. The blocks fill one buffer after the other. The samples in a buffer are
     shuffled and divided into mini-batches. The samples that remain go into the next buffer. While one buffer is in
@@ -435,14 +435,14 @@ def check_values(network: Network, sets: dict[str, Dataset], *, transformed: boo
     transfer. The ids of `Shards`, and targets that are not labels, are checked when they are read, see `OnDisk`.
     """
     last, rows, classes = network.stack.last, network.stack.id_count, network.output_shape[-1]
-    labelled = [end for end, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1]
+    labeled = [end for end, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1]
     looked_up = [] if rows is None or transformed else [e for e, data in sets.items() if not isinstance(data, Shards)]
-    targets = [data.targets() if isinstance(data := sets[end], Shards) else [data[1]] for end in labelled]
+    targets = [data.targets() if isinstance(data := sets[end], Shards) else [data[1]] for end in labeled]
     ids = [[pair[0]] for end in looked_up if not isinstance(pair := sets[end], Shards)]
-    for end, (least, most) in zip(labelled, value_ranges(*targets, ignore=last.ignore), strict=True):
+    for end, (least, most) in zip(labeled, value_ranges(*targets, ignore=last.ignore), strict=True):
         check_labels(f"t{end}", least, most, classes)
     for end, data in sets.items():
-        if not (end in labelled or isinstance(data, Shards)):
+        if not (end in labeled or isinstance(data, Shards)):
             _check_targets(f"t{end}", data[1], last)
     for end, (least, most) in zip(looked_up, value_ranges(*ids), strict=True):
         _check_ids(f"x{end}", least, most, rows)
@@ -535,6 +535,6 @@ def check_batches(
                 shared = f"shared by {processes} processes, " if processes > 1 else ""
                 raise ValueError(
                     f"batch_size: {count} samples in mini-batches of {batch_size}, {shared}{accumulate} parts each, "
-                    f"leave a part with {smallest}, but normalisation over the batch needs at least {least}; choose "
+                    f"leave a part with {smallest}, but normalization over the batch needs at least {least}; choose "
                     "another batch_size"
                 )
