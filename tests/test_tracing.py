@@ -129,8 +129,8 @@ def problem(name, dtype="float32", count=50):
 
 
 def step_of(stack, optimizer):
-    def step(params, memory, state, x, t, noise):
-        loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, noise=noise or None)
+    def step(params, memory, state, x, t, masks):
+        loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, masks=masks or None)
         params, memory = optimizer.update(params, gradients, memory)
         return params, memory, state, loss
 
@@ -141,8 +141,8 @@ def step_of(stack, optimizer):
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(CosineDecay(0.01, steps=9), clip_norm=1.0, weight_decay=0.1)])
 def test_a_whole_step_as_a_program_and_as_source(name, optimizer):
     net, x, t = problem(name)
-    noise = net.stack.draw(np.random.default_rng(0), x.shape)
-    arguments = (net.params, optimizer.init(net.params), net.state, x, t, noise)
+    masks = net.stack.draw(np.random.default_rng(0), x.shape)
+    arguments = (net.params, optimizer.init(net.params), net.state, x, t, masks)
     step, before = step_of(net.stack, optimizer), copy(arguments)
     program = trace(step, *arguments)
     expected = step(*arguments)
@@ -290,9 +290,9 @@ def test_the_cost_by_layer():
 
 def test_a_drawing_has_a_box_for_each_layer_and_pass(tmp_path):
     net, x, t = problem("images")
-    noise = net.stack.draw(np.random.default_rng(0), x.shape)
+    masks = net.stack.draw(np.random.default_rng(0), x.shape)
     step = step_of(net.stack, SGD(0.1))
-    program = trace(step, net.params, {}, net.state, x, t, noise)
+    program = trace(step, net.params, {}, net.state, x, t, masks)
     program.draw(tmp_path / "step.svg")
     root = xml.etree.ElementTree.parse(tmp_path / "step.svg").getroot()
     texts = {element.text for element in root.iter() if element.tag.endswith("text")}
