@@ -195,14 +195,14 @@ def written(x):
 @pytest.mark.parametrize(
     ("function", "word"),
     [
-        (lambda x: x if x[0, 0] > 0 else -x, "bool asks for the values"),
-        (lambda x: x * float(x[0, 0]), "float asks for the values"),
-        (lambda x: x * math.sqrt(x[0, 0]), "float asks for the values"),
-        (lambda x: [row for row in x], "iter asks for the values"),
-        (written, "a change of the values"),
+        (lambda x: x if x[0, 0] > 0 else -x, "bool reads the values of an array"),
+        (lambda x: x * float(x[0, 0]), "float reads the values of an array"),
+        (lambda x: x * math.sqrt(x[0, 0]), "float reads the values of an array"),
+        (lambda x: [row for row in x], "iter reads the values of an array"),
+        (written, "changes an array"),
         (lambda x: x.sum(), "the attribute sum"),
-        (lambda x: x + TABLE, "add: an operand is an array that is no argument"),
-        (lambda x: x.__array_namespace__().asarray(TABLE) * x, "asarray: an array is no argument"),
+        (lambda x: x + TABLE, "add: an operand is not an argument"),
+        (lambda x: x.__array_namespace__().asarray(TABLE) * x, "asarray: an array is not an argument"),
         (lambda x: TABLE, "returns an array that was not computed"),
     ],
 )
@@ -213,15 +213,16 @@ def test_what_cannot_be_traced_is_named(function, word):
 
 def test_a_program_is_for_the_shapes_of_its_trace():
     program = trace(lambda x, y: x + y, X, 1.0)
+    assert str(program) == "%0: float64[2, 2] = add(x, 1.0)"
     with pytest.raises(
-        ValueError, match=r"x is an array of float32, shape \(2, 2\), but the program is for an array of"
+        ValueError, match=r"x is an array of float32, shape \(2, 2\), but the program was traced with an array of"
     ):
         program(X.astype("float32"), 1.0)
-    with pytest.raises(ValueError, match=r"y is 2.0, but the program is for 1.0; trace it again"):
+    with pytest.raises(ValueError, match=r"y is 2.0, but the program was traced with 1.0; trace the function again"):
         program(X, 2.0)
     with pytest.raises(ValueError, match="the number of arguments is 1"):
         program(X)
-    with pytest.raises(TypeError, match="the arguments hold no array"):
+    with pytest.raises(TypeError, match="the arguments contain no array"):
         trace(lambda: 1)
     with pytest.raises(ValueError, match="library must be one of 'numpy', 'cupy', 'torch', got 'jax'"):
         program.source("jax")

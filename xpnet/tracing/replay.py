@@ -1,4 +1,4 @@
-"""Run a function as NumPy code that was made from a trace."""
+"""Run a function as NumPy code, which is generated from its trace."""
 
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -37,7 +37,7 @@ class Replay:
         """Two forms of a step ``step(carry, ...) -> carry, loss``, for arguments like these, to be called in turn.
 
         Each form has its own arrays for the new carry. So an interrupted update changes nothing, and a carry is valid
-        until the update after the next begins.
+        until the next update but one begins.
         """
         return self._functions(args, 2, lambda outputs: outputs[0])
 
@@ -47,7 +47,7 @@ class Replay:
         self.memory = np.empty(0, np.uint8)
 
     def _functions(self, args: Any, count: int, slots: Callable[[Any], Any]) -> list[Callable[..., Any]]:
-        """Functions for these arguments, each with its own arrays for the results that ``slots(outputs)`` picks."""
+        """Functions for these arguments, each with its own arrays for the results in ``slots(outputs)``."""
         key = signature_of(args)
         if key not in self.made:
             if key not in self.codes:
