@@ -124,7 +124,7 @@ def test_cupy_whose_libraries_are_missing_is_not_usable(monkeypatch):
     problem = BACKENDS["cupy"].problem
     assert problem is not None
     assert problem.startswith('cannot compute on its device: Failure finding "libnvrtc.so.13": No such file; ')
-    assert problem.endswith("cupy-cuda13x, as the CUDA driver is)")
+    assert problem.endswith("cupy-cuda13x, for a driver with CUDA 13)")
     with pytest.raises(BackendUnavailable, match="'cupy': cannot compute on its device"):
         get_backend("cupy")
 

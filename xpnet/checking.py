@@ -148,7 +148,8 @@ def check_gradients(
     if not math.isfinite(float(at)):
         net.loss(x, t)  # or an error of its labels
         raise ValueError(
-            f"check_gradients: the loss is {float(at)}, which has no gradient; look for it in x, t and params"
+            f"check_gradients: the loss is {float(at)}, which has no gradient; look for NaN or infinite numbers in "
+            "x, t and params"
         )
 
     def loss(params: Params) -> Array:
@@ -193,7 +194,7 @@ def check_layer(
     Raises
     ------
     GradientError
-        If a gradient is wrong; it carries the report.
+        If a gradient is wrong. The attribute ``report`` of the error is the `GradientCheck`.
 
     Examples
     --------

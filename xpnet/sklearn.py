@@ -724,7 +724,7 @@ class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
 
     def _targets(self, y: Array, new: bool, incremental: bool) -> Host:
         """The targets with an axis of outputs, shape (N, K)."""
-        host = _on_host(y).astype("float64", casting="same_kind")  # no words
+        host = _on_host(y).astype("float64", casting="same_kind")  # text is an error
         host = host[:, None] if host.ndim == 1 else host
         self._set_outputs(host.shape[1], "exp" if self.loss == "poisson" else "identity", new)
         if self.loss == "poisson" and host.min() < 0:

@@ -366,7 +366,7 @@ def test_what_xpnet_wrote_itself_is_refused_by_name():
 @pytest.mark.parametrize(
     ("nodes", "weights", "match"),
     [
-        ([node("MaxPool", "x")], {}, "the model is damaged, or is no ONNX model .*kernel_shape"),
+        ([node("MaxPool", "x")], {}, "the model is damaged, or is not an ONNX model .*kernel_shape"),
         ([node("Gemm", "x")], {}, "with transA"),
         ([node("Relu", "y")], {}, "tensor 'y' is computed from itself"),
         ([node("Relu", "s", out="y"), node("Tanh", "y", out="s")], {}, "tensor 'y' is computed from itself"),
@@ -383,7 +383,7 @@ def test_a_damaged_model_is_refused_in_one_line(nodes, weights, match):
 def test_a_file_that_is_no_model_is_refused_by_its_name(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model" * 9)
-    with pytest.raises(ValueError, match=f"^from_onnx: {path}: the model is damaged, or is no ONNX model"):
+    with pytest.raises(ValueError, match=f"^from_onnx: {path}: the model is damaged, or is not an ONNX model"):
         from_onnx(path)
     with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
         from_onnx(tmp_path)

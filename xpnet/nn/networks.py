@@ -390,7 +390,7 @@ _OF_THE_BOOK = {
     "use_dropout": "dropout, the rate, such as dropout=0.5",
     "dropout_ration": "dropout",
 }
-"""What to pass in place of options of the book's networks of chapter 6."""
+"""For options of the book's networks in chapter 6, the arguments to pass instead."""
 
 
 class SimpleNet:

@@ -180,7 +180,7 @@ class Sequential:
                 ):
                     raise
                 raise MemoryError(
-                    f"layer {i + 1}, {self.names[i]}, has more parameters than the memory holds: "
+                    f"layer {i + 1}, {self.names[i]}, has more parameters than fit into memory: "
                     f"{self.descriptions[i].text('weight_init')} after {shape}; choose a smaller layer"
                 ) from None
 
