@@ -1,4 +1,4 @@
-"""Straight-line NumPy code of a program: one call per line, with results in buffers that are made once."""
+"""NumPy code of a program without loops or branches. Results are written into buffers that are allocated once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -36,8 +36,8 @@ class Replay:
     def steps(self, *args: Any) -> list[Callable[..., Any]]:
         """Two forms of a step ``step(carry, ...) -> carry, loss``, for arguments like these, to be called in turn.
 
-        Each form has its own arrays for the new carry. So an interrupted update changes nothing, and a carry is valid
-        until the next update but one begins.
+        Each form has its own arrays for the new carry. So an interrupted update changes nothing. A carry is valid
+        during the next update; the update after that overwrites it.
         """
         return self._functions(args, 2, lambda outputs: outputs[0])
 
