@@ -6,7 +6,7 @@ of 100. PyTorch's has the same layers and starts from the same weights. Both set
 part of the time.
 
 The others are affine layers of 100 units with ReLU, two epochs of SGD with a learning rate of 0.1, with batch
-normalisation before each ReLU and without.
+normalization before each ReLU and without.
 """
 
 import statistics
@@ -135,7 +135,7 @@ def depths():
             history = xpnet.fit(net, ((x, t), test), epochs=2, progress=False).history
             shares = [f"{share:.4f}" for share in history.test_accuracy]
             rows.append([f"{layers} layers", "yes" if batch_norm else "no", *shares])
-    return table(["", "batch normalisation", "test accuracy before", "after 1 epoch", "after 2"], rows)
+    return table(["", "batch normalization", "test accuracy before", "after 1 epoch", "after 2"], rows)
 
 
 def main():

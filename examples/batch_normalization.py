@@ -1,10 +1,10 @@
-"""Batch normalisation
+"""Batch normalization
 ===================
 
-Batch normalisation makes training forgive bad initial weights.
+Batch normalization makes training forgive bad initial weights.
 
 A network of five hidden layers learns 1,000 digits, from initial weights of several sizes, with and without
-normalisation over the mini-batch. Without, one size in eight suits it: from larger ones the loss overflows, from
+normalization over the mini-batch. Without, one size in eight suits it: from larger ones the loss overflows, from
 smaller ones it learns little or nothing. With it, it learns from all of them, best from small ones. (Deep Learning
 from Scratch, section 6.3.)
 
@@ -39,7 +39,7 @@ for ax, std in zip(axes, sizes, strict=True):
             ax.annotate("without: overflow", (0, history.train_accuracy[0]), xytext=(4, 0.03), color="C1")
         accuracy = history.train_accuracy
         ends[batch_norm].append(accuracy[-1])
-        label = "with batch normalisation" if batch_norm else "without"
+        label = "with batch normalization" if batch_norm else "without"
         ax.plot(accuracy, style, color="C0" if batch_norm else "C1", markersize=3, linewidth=1, label=label)
     print(f"initial std {std:<6} accuracy on the training images {ends[True][-1]:.3f}, without {ends[False][-1]:.3f}")
     ax.set(title=f"initial std {std:g}", ylim=(0, 1.02), xticks=[0, 10, 20])
@@ -50,5 +50,5 @@ fig.supylabel("accuracy on the training images")
 fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, ncols=2, loc="outside upper center")
 fig.savefig(folder / "batch_normalization.png")
 
-assert min(ends[True]) > 0.4, "normalised, it learns from all of them"
+assert min(ends[True]) > 0.4, "normalized, it learns from all of them"
 assert sum(without < 0.3 for without in ends[False]) == 6, "without, it does not from most"

@@ -18,7 +18,7 @@ from xpnet import MultiLayerNet, Network, Sequential, SoftmaxWithLoss, load_mnis
 (images, labels), (test_images, test_labels) = load_mnist()
 images, labels = images[:6000], labels[:6000].astype("int64")
 
-# 1. PyTorch: xpnet's convolution and normalisation between PyTorch's own layers, trained by PyTorch's optimizer.
+# 1. PyTorch: xpnet's convolution and normalization between PyTorch's own layers, trained by PyTorch's optimizer.
 eyes = Network(Sequential(nn.Conv2d(8, 5, stride=2), nn.BatchNorm(), nn.Relu(), nn.MaxPool2d(2)), (1, 28, 28))
 model = torch.nn.Sequential(
     torch.nn.Unflatten(1, (1, 28, 28)), xpnet.torch.Module(eyes), torch.nn.Flatten(), torch.nn.Linear(288, 10)

@@ -70,7 +70,7 @@ print("\n2. scipy.optimize.minimize on 500 digits")
 print(f"   loss {before:.4f} -> {found.fun:.2e} in {found.nit} iterations, accuracy {net.accuracy(x, t):.3f}")
 assert found.fun < 1e-2 and net.accuracy(x, t) == 1
 
-# 3. JAX compiles and vectorises it: the gradient of each sample by itself, and JAX's own derivative as a witness.
+# 3. JAX compiles and vectorizes it: the gradient of each sample by itself, and JAX's own derivative as a witness.
 x, t = jnp.asarray(images[:100]), jnp.asarray(labels[:100])
 net = xpnet.TwoLayerNet(784, 50, 10, like=x)
 

@@ -75,10 +75,10 @@ assert found.confusion.sum() == len(test[0]) and np.isclose(np.trace(found.confu
 assert np.abs(after).max() > 3 * np.abs(before).max()
 
 
-def neighbours(filters):
+def neighbors(filters):
     """The correlation of a weight with the one below it."""
     return np.corrcoef(filters[:, 0, :-1].ravel(), filters[:, 0, 1:].ravel())[0, 1]
 
 
-print(f"correlation of neighbouring weights {neighbours(before):.2f} before, {neighbours(after):.2f} after")
-assert neighbours(after) > neighbours(before) + 0.2, "noise has no shape, what is learned has"
+print(f"correlation of neighboring weights {neighbors(before):.2f} before, {neighbors(after):.2f} after")
+assert neighbors(after) > neighbors(before) + 0.2, "noise has no shape, what is learned has"

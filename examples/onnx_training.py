@@ -28,7 +28,7 @@ optimizer = Momentum(lr=0.05)
 
 model, carried = training_to_onnx(network, optimizer, folder / "training.onnx", batch_size=100)
 session = onnxruntime.InferenceSession(str(folder / "training.onnx"))
-params, memory = network.params, optimizer.init(network.params)
+params, state = network.params, optimizer.init(network.params)
 order = np.random.default_rng(0).permutation(60_000).reshape(-1, 100)
 worst = 0.0
 for step, index in enumerate(order, 1):
@@ -36,7 +36,7 @@ for step, index in enumerate(order, 1):
     carried = dict(zip(carried, after, strict=True))
     if step <= 100:  # the same step in NumPy, to compare
         own, gradients, _ = network.stack.loss_and_gradient(params, images[index], labels[index])
-        params, memory = optimizer.update(params, gradients, memory)
+        params, state = optimizer.update(params, gradients, state)
         worst = max(worst, abs(float(loss) - float(own)))
 print(f"a training step of {len(model.graph.node)} nodes; 600 steps in onnxruntime")
 print(f"the first 100 losses differ from NumPy's by at most {worst:.1e}")

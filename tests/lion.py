@@ -15,7 +15,7 @@ class Lion(Optimizer):
     lr: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.99
-    memory: ClassVar[tuple[str, ...]] = ("m",)
+    state_names: ClassVar[tuple[str, ...]] = ("m",)
 
     def __post_init__(self):
         super().__post_init__()

@@ -124,7 +124,7 @@ def test_cupy_whose_libraries_are_missing_is_not_usable(monkeypatch):
     problem = BACKENDS["cupy"].problem
     assert problem is not None
     assert problem.startswith('cannot compute on its device: Failure finding "libnvrtc.so.13": No such file; ')
-    assert problem.endswith("cupy-cuda13x, as the CUDA driver is)")
+    assert problem.endswith("cupy-cuda13x, for a driver with CUDA 13)")
     with pytest.raises(BackendUnavailable, match="'cupy': cannot compute on its device"):
         get_backend("cupy")
 
@@ -273,8 +273,8 @@ def test_repeated_steps_are_the_steps_one_after_the_other(lib, steps):
     if lib.backend.name == "dask" and steps > 3:
         pytest.skip("slow, and no different from the others")
 
-    def step(carry: Any, batch: Any, noise: Any) -> Any:
-        assert noise == {}
+    def step(carry: Any, batch: Any, masks: Any) -> Any:
+        assert masks == {}
         loss = lib.xp.sum(batch[0])
         return {"W": 0.5 * carry["W"] + loss}, loss
 
@@ -300,8 +300,8 @@ def test_what_is_drawn_for_each_step_is_drawn_in_their_order(lib, steps):
     if lib.backend.name == "dask" and steps > 3:
         pytest.skip("slow, and no different from the others")
 
-    def step(carry: Any, batch: Any, noise: Any) -> Any:
-        total = lib.xp.sum(lib.xp.where(noise["mask"], batch[0], 0.0))
+    def step(carry: Any, batch: Any, masks: Any) -> Any:
+        total = lib.xp.sum(lib.xp.where(masks["mask"], batch[0], 0.0))
         return {"W": carry["W"] + total}, total
 
     rng, again = np.random.default_rng(1), np.random.default_rng(1)

@@ -222,7 +222,7 @@ def test_an_error_names_options_and_files_as_they_were_typed(folder, tmp_path, c
     run = str(tmp_path / "run.safetensors")
     assert main(["train", "--data", folder, "--epochs", "1", "--quiet", "--checkpoint", run]) == 0
     for arguments, message in [
-        (["train", "--checkpoint", run], f"--checkpoint: {run} holds a run; pass --resume to go on with it, .*"),
+        (["train", "--checkpoint", run], f"--checkpoint: {run} contains a run; pass --resume to resume it, .*"),
         (["train", "--resume"], "--resume needs --checkpoint FILE, .*"),
         (["train", "--validation", "0.001"], "--validation 0.001 of 250 samples is none; .*"),
         (

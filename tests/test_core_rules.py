@@ -159,7 +159,7 @@ def test_the_core_writes_into_no_array(name):
 
 @pytest.mark.parametrize("name", [name for name in CORE if name not in ("_array", "numerical")])
 def test_the_core_reads_no_value(name):
-    """No hidden synchronisation; `float` is for options, which are Python numbers."""
+    """No hidden synchronization; `float` is for options, which are Python numbers."""
     calls = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)]
     readers = {
         ast.unparse(c) for c in calls if isinstance(c.func, ast.Name) and c.func.id in ("float", "bool", "int")

@@ -38,9 +38,9 @@ def plain_loop(network, data, lr, batch_size, epochs, seed):
         order = rng.permutation(len(x))
         for start in range(0, len(x), batch_size):
             index = order[start : start + batch_size]
-            noise = network.stack.draw(rng, x[index].shape)
+            masks = network.stack.draw(rng, x[index].shape)
             loss, gradients, state = network.stack.loss_and_gradient(
-                params, x[index], t[index], state=state, noise=noise
+                params, x[index], t[index], state=state, masks=masks
             )
             params = {name: p - lr * gradients[name] for name, p in params.items()}
             losses.append(float(loss))
@@ -82,15 +82,15 @@ def test_parts_share_masks_and_pass_state_on(lib):
     """A batch of 6 in parts of 4 and 2: each sees its rows of the mask, the second the first one's statistics."""
     (x, t), _ = images(lib, 6)
     net = convolutional(lib, x, dropout=0.5)
-    noise = {name: lib.asarray(mask) for name, mask in net.stack.draw(np.random.default_rng(0), (6, 1, 7, 7)).items()}
+    masks = {name: lib.asarray(mask) for name, mask in net.stack.draw(np.random.default_rng(0), (6, 1, 7, 7)).items()}
     step = update_step(net.stack, SGD(0.1), accumulate=2)
     with lib.here:
-        (params, _, state), loss = step((net.params, {}, net.state), (x, t), noise)
+        (params, _, state), loss = step((net.params, {}, net.state), (x, t), masks)
     losses, gradients, expected = [], [], net.state
     for part in (slice(0, 3), slice(3, 6)):
-        masks = {name: mask[part, ...] for name, mask in noise.items()}
+        part_masks = {name: mask[part, ...] for name, mask in masks.items()}
         value, g, expected = net.stack.loss_and_gradient(
-            net.params, x[part, ...], t[part, ...], state=expected, noise=masks
+            net.params, x[part, ...], t[part, ...], state=expected, masks=part_masks
         )
         losses.append(float(value))
         gradients.append({name: lib.numpy(a) for name, a in g.items()})
@@ -194,7 +194,7 @@ def test_options_that_do_not_fit_are_refused(lib, options, match):
 def test_a_batch_too_small_for_normalisation_is_refused_before_training(lib, options, smallest):
     data = arrays(lib)
     net = MultiLayerNet(49, [8], 10, batch_norm=True, like=data[0][0])
-    with pytest.raises(ValueError, match=rf"batch_size: .*a part with {smallest}, but normalisation"):
+    with pytest.raises(ValueError, match=rf"batch_size: .*a part with {smallest}, but normalization"):
         fit(net, data, progress=False, **options)
     fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, epochs=1, progress=False, **options)
 

@@ -350,17 +350,17 @@ def test_a_network_without_a_seed_is_refused(seed):
 @pytest.mark.parametrize(
     ("extra", "error", "match"),
     [
-        ({"state": {"mean": X}}, ValueError, r"state has \['mean'\], but this stack's is empty"),
-        ({"noise": {"mask1": X}}, ValueError, r"noise has \['mask1'\], but this stack's is empty"),
-        ({"noise": X}, TypeError, "noise must be a dict of arrays by name, got ndarray"),
-        ({"noise": 0}, TypeError, "noise must be a dict of arrays by name, got int"),
+        ({"state": {"mean": X}}, ValueError, r"state has the unknown keys \['mean'\]; its keys must be none"),
+        ({"masks": {"mask1": X}}, ValueError, r"masks has the unknown keys \['mask1'\]; its keys must be none"),
+        ({"masks": X}, TypeError, "masks must be a dict of arrays by name, got ndarray"),
+        ({"masks": 0}, TypeError, "masks must be a dict of arrays by name, got int"),
     ],
 )
-def test_state_and_noise_that_no_layer_takes_are_refused(extra, error, match):
+def test_state_and_masks_that_no_layer_takes_are_refused(extra, error, match):
     net = TwoLayerNet(4, 5, 3, like=X)
     with pytest.raises(error, match=match):
         net.stack.loss_and_gradient(net.params, X, T, **extra)
-    assert net.stack.loss_and_gradient(net.params, X, T, state={}, noise=None)[2] == {}
+    assert net.stack.loss_and_gradient(net.params, X, T, state={}, masks=None)[2] == {}
 
 
 # Copies

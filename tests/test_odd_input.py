@@ -389,7 +389,7 @@ def test_tables_are_refused_with_the_line_that_converts():
     table, column = DataFrame(), Series()
     refused(lambda: fitted((table, T)), r"x_train .*got .*DataFrame; convert it first, such as x_train.to_numpy\(\)$")
     refused(lambda: fitted((X, column)), r"t_train .*Series; convert it first, such as t_train.to_numpy\(\)$")
-    refused(lambda: fitted(table), r"^data must be .*; of a table, pass")
+    refused(lambda: fitted(table), r"^data must be .*; for a table, pass")
     refused(lambda: evaluate(net_of(), table, T), r"^x must be an array .* x.to_numpy\(\)$")
     refused(lambda: net_of().predict(table), r"^x must be an array .* x.to_numpy\(\)$")
 

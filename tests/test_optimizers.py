@@ -329,7 +329,7 @@ def test_the_state_is_flat_and_like_the_parameters(lib, name):
         first = optimizer.init(params)
         last = path(lib, name, dtype)[2]
         counter = {"step"} if isinstance(optimizer, Adam) or callable(optimizer.lr) else set()
-        assert first.keys() == {f"{kind}.{key}" for kind in optimizer.memory for key in START} | counter
+        assert first.keys() == {f"{kind}.{key}" for kind in optimizer.state_names for key in START} | counter
         assert last.keys() == first.keys()
         for key in first:
             for a, steps in ((first[key], 0), (last[key], UPDATES)):
@@ -624,7 +624,7 @@ def test_decay_comes_after_clipping():
 class HeavySign(Optimizer):
     """The sign of the velocity, and a number of its own per update."""
 
-    memory: ClassVar[tuple[str, ...]] = ("v",)
+    state_names: ClassVar[tuple[str, ...]] = ("v",)
     counts: ClassVar[bool] = True
 
     def scales(self, step):

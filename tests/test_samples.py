@@ -234,7 +234,12 @@ def test_what_does_not_fit_is_refused_before_training():
         (Shards(X, X), {}, ValueError, r"t_train has shape \(230, 6\), expected \(230, 3\) or integer labels"),
         (Shards(X, X[:, 0]), {}, TypeError, "t_train: labels must have an integer dtype, got float32"),
         (Shards(X, T, buffer=230), {"validation": 0.99}, ValueError, "whole blocks of Shards leaves none"),
-        ((X, T), {"validation": 0.999}, ValueError, "validation=0.999 of 230 samples leaves none to train with"),
+        (
+            (X, T),
+            {"validation": 0.999},
+            ValueError,
+            "validation=0.999 of 230 samples leaves no samples to train with",
+        ),
     ]:
         with pytest.raises(error, match=match):
             fit(net, (data, TEST), progress=False, **options)

@@ -1,4 +1,4 @@
-"""Stacks of any layers: shapes, names, state and noise, and backpropagation through all of it."""
+"""Stacks of any layers: shapes, names, state and masks, and backpropagation through all of it."""
 
 from functools import partial
 
@@ -44,7 +44,7 @@ def placed(lib, host, dtype=None):
 
 
 def prepared(lib, stack, x, dtype=None):
-    """Parameters, state and noise of a stack on a library."""
+    """Parameters, state and masks of a stack on a library."""
     dtype = dtype or max(lib.dtypes)
     shape = x.shape[1:]
     return (
@@ -84,8 +84,8 @@ def test_the_output_has_the_shape_that_was_told(lib, name, training):
     assert description.output_shape(shape) == expected
     x = np.random.default_rng(4).normal(size=(3, *shape))
     stack = Sequential(description)
-    params, state, noise = prepared(lib, stack, x)
-    layers = stack.layers(params, state=state, noise=noise if training else None, training=training)
+    params, state, masks = prepared(lib, stack, x)
+    layers = stack.layers(params, state=state, masks=masks if training else None, training=training)
     (layer,) = layers.values()
     y = layer.forward(lib.asarray(x))
     assert tuple(y.shape) == (3, *expected)
@@ -182,16 +182,16 @@ def test_the_summary_counts_what_there_is():
 
 def test_backpropagation_is_the_derivative_in_a_random_direction(lib):
     dtype, stack = max(lib.dtypes), everything()
-    params, state, noise = prepared(lib, stack, IMAGES)
+    params, state, masks = prepared(lib, stack, IMAGES)
     x, t = lib.asarray(IMAGES), lib.asarray(LABELS)
-    loss, gradients, _ = stack.loss_and_gradient(params, x, t, state=state, noise=noise)
+    loss, gradients, _ = stack.loss_and_gradient(params, x, t, state=state, masks=masks)
     assert list(gradients) == list(params)
     rng = np.random.default_rng(3)
     direction = {name: rng.normal(size=tuple(p.shape)) for name, p in params.items()}
 
     def at(h):
         there = {name: lib.asarray(lib.numpy(p) + h * direction[name], dtype) for name, p in params.items()}
-        return float(stack.loss(there, x, t, state=state, noise=noise, training=True))
+        return float(stack.loss(there, x, t, state=state, masks=masks, training=True))
 
     assert at(0.0) == pytest.approx(float(loss), rel=1e-6)
     slope = sum(float(np.sum(direction[name] * lib.numpy(g))) for name, g in gradients.items())
@@ -204,8 +204,8 @@ def test_float32_stays_float32_and_nothing_is_written_into(lib):
     groups = prepared(lib, stack, IMAGES, "float32")
     x, t = lib.asarray(IMAGES, "float32"), lib.asarray(LABELS)
     before = [{name: lib.numpy(a).copy() for name, a in group.items()} for group in groups]
-    params, state, noise = groups
-    loss, gradients, next_state = stack.loss_and_gradient(params, x, t, state=state, noise=noise)
+    params, state, masks = groups
+    loss, gradients, next_state = stack.loss_and_gradient(params, x, t, state=state, masks=masks)
     assert list(next_state) == stack.state_names
     for array in (loss, *gradients.values(), *next_state.values()):
         check(lib, array, lib.numpy(array), "float32")
@@ -217,31 +217,31 @@ def test_float32_stays_float32_and_nothing_is_written_into(lib):
 @pytest.mark.only("jax", "torch")
 def test_the_librarys_own_differentiation_of_our_forward_agrees(lib):
     stack = everything()
-    params, state, noise = prepared(lib, stack, IMAGES)
+    params, state, masks = prepared(lib, stack, IMAGES)
     x, t = lib.asarray(IMAGES), lib.asarray(LABELS)
-    loss = partial(stack.loss, x=x, t=t, state=state, noise=noise, training=True)
+    loss = partial(stack.loss, x=x, t=t, state=state, masks=masks, training=True)
     if lib.backend.name == "jax":
         import jax
 
         expected = jax.jit(jax.grad(lambda p: loss(p)))(params)
-        _, found, _ = jax.jit(stack.loss_and_gradient)(params, x, t, state=state, noise=noise)
+        _, found, _ = jax.jit(stack.loss_and_gradient)(params, x, t, state=state, masks=masks)
     else:
         import torch
 
         leaves = {name: p.clone().requires_grad_() for name, p in params.items()}
         expected = dict(zip(leaves, torch.autograd.grad(loss(leaves), list(leaves.values())), strict=True))
-        _, found, _ = stack.loss_and_gradient(params, x, t, state=state, noise=noise)
+        _, found, _ = stack.loss_and_gradient(params, x, t, state=state, masks=masks)
     for name, g in expected.items():
         np.testing.assert_allclose(lib.numpy(found[name]), lib.numpy(g), rtol=1e-8, atol=1e-11, err_msg=name)
 
 
-def test_the_checker_follows_state_and_noise(lib):
+def test_the_checker_follows_state_and_masks(lib):
     net = Network(everything(), (2, 8, 6), like=lib.asarray(IMAGES))
-    noise = placed(lib, net.stack.draw(np.random.default_rng(0), IMAGES.shape))
-    assert check_gradients(net, lib.asarray(IMAGES), lib.asarray(LABELS), noise=noise, sample=2).ok
+    masks = placed(lib, net.stack.draw(np.random.default_rng(0), IMAGES.shape))
+    assert check_gradients(net, lib.asarray(IMAGES), lib.asarray(LABELS), masks=masks, sample=2).ok
 
 
-# State and noise
+# State and masks
 
 
 def test_training_uses_the_batch_and_inference_what_was_carried(lib):
@@ -260,9 +260,9 @@ def test_training_uses_the_batch_and_inference_what_was_carried(lib):
 def test_dropout_drops_in_training_only(lib):
     stack = Sequential(nn.Dropout(0.5))
     x = np.ones((100, 50))
-    noise = placed(lib, stack.draw(np.random.default_rng(0), x.shape))
+    masks = placed(lib, stack.draw(np.random.default_rng(0), x.shape))
     kept = np.random.default_rng(0).random(x.shape, dtype="float32") >= 0.5
-    (layer,) = stack.layers({}, noise=noise, training=True).values()
+    (layer,) = stack.layers({}, masks=masks, training=True).values()
     check(lib, layer.forward(lib.asarray(x)), 2.0 * kept, max(lib.dtypes))
     check(lib, stack.predict({}, lib.asarray(x)), x, max(lib.dtypes))
 
@@ -270,15 +270,17 @@ def test_dropout_drops_in_training_only(lib):
 def test_what_is_missing_or_unknown_is_said(lib):
     x, t = lib.asarray(IMAGES), lib.asarray(LABELS)
     stack = everything()
-    params, state, noise = prepared(lib, stack, IMAGES)
-    with pytest.raises(ValueError, match=r"noise is missing.*stack.draw\(rng, x.shape\)"):
+    params, state, masks = prepared(lib, stack, IMAGES)
+    with pytest.raises(ValueError, match=r"masks is missing; draw.*stack.draw\(rng, x.shape\)"):
         stack.loss_and_gradient(params, x, t, state=state)
     with pytest.raises(ValueError, match="state is missing"):
         stack.predict(params, x)
-    with pytest.raises(ValueError, match=r"noise has \['mask9'\], but this stack's is \['mask1', 'mask2'\]"):
-        stack.loss_and_gradient(params, x, t, state=state, noise=noise | {"mask9": noise["mask1"]})
+    with pytest.raises(
+        ValueError, match=r"masks has the unknown keys \['mask9'\]; its keys must be \['mask1', 'mask2'\]"
+    ):
+        stack.loss_and_gradient(params, x, t, state=state, masks=masks | {"mask9": masks["mask1"]})
     plain = Sequential(nn.Dense(3))
-    with pytest.raises(ValueError, match=r"state has \['mean1'\], but this stack's is empty"):
+    with pytest.raises(ValueError, match=r"state has the unknown keys \['mean1'\]; its keys must be none"):
         plain.predict(placed(lib, plain.init(np.random.default_rng(0), (2,))), x, state={"mean1": state["mean1"]})
 
 

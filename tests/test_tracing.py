@@ -131,8 +131,8 @@ def problem(name, dtype="float32", count=50):
 
 
 def step_of(stack, optimizer):
-    def step(params, memory, state, x, t, noise):
-        loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, noise=noise or None)
+    def step(params, memory, state, x, t, masks):
+        loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, masks=masks or None)
         params, memory = optimizer.update(params, gradients, memory)
         return params, memory, state, loss
 
@@ -143,8 +143,8 @@ def step_of(stack, optimizer):
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam(CosineDecay(0.01, steps=9), clip_norm=1.0, weight_decay=0.1)])
 def test_a_whole_step_as_a_program_and_as_source(name, optimizer):
     net, x, t = problem(name)
-    noise = net.stack.draw(np.random.default_rng(0), x.shape)
-    arguments = (net.params, optimizer.init(net.params), net.state, x, t, noise)
+    masks = net.stack.draw(np.random.default_rng(0), x.shape)
+    arguments = (net.params, optimizer.init(net.params), net.state, x, t, masks)
     step, before = step_of(net.stack, optimizer), copy(arguments)
     program = trace(step, *arguments)
     expected = step(*arguments)
@@ -262,14 +262,14 @@ def written(x):
 @pytest.mark.parametrize(
     ("function", "word"),
     [
-        (lambda x: x if x[0, 0] > 0 else -x, "bool asks for the values"),
-        (lambda x: x * float(x[0, 0]), "float asks for the values"),
-        (lambda x: x * math.sqrt(x[0, 0]), "float asks for the values"),
-        (lambda x: [row for row in x], "iter asks for the values"),
-        (written, "a change of the values"),
+        (lambda x: x if x[0, 0] > 0 else -x, "bool reads the values of an array"),
+        (lambda x: x * float(x[0, 0]), "float reads the values of an array"),
+        (lambda x: x * math.sqrt(x[0, 0]), "float reads the values of an array"),
+        (lambda x: [row for row in x], "iter reads the values of an array"),
+        (written, "changes an array"),
         (lambda x: x.sum(), "the attribute sum"),
-        (lambda x: x + TABLE, "add: an operand is an array that is no argument"),
-        (lambda x: x.__array_namespace__().asarray(TABLE) * x, "asarray: an array is no argument"),
+        (lambda x: x + TABLE, "add: an operand is not an argument"),
+        (lambda x: x.__array_namespace__().asarray(TABLE) * x, "asarray: an array is not an argument"),
         (lambda x: TABLE, "returns an array that was not computed"),
         (lambda x: xp_of(x).unique_values(x) * 2, "unique_values makes an array whose shape depends on values"),
         (lambda x: xp_of(x).nonzero(x)[0], "nonzero makes"),
@@ -285,15 +285,16 @@ def test_what_cannot_be_traced_is_named(function, word):
 
 def test_a_program_is_for_the_shapes_of_its_trace():
     program = trace(lambda x, y: x + y, X, 1.0)
+    assert str(program) == "%0: float64[2, 2] = add(x, 1.0)"
     with pytest.raises(
-        ValueError, match=r"x is an array of float32, shape \(2, 2\), but the program is for an array of"
+        ValueError, match=r"x is an array of float32, shape \(2, 2\), but the program was traced with an array of"
     ):
         program(X.astype("float32"), 1.0)
-    with pytest.raises(ValueError, match=r"y is 2.0, but the program is for 1.0; trace it again"):
+    with pytest.raises(ValueError, match=r"y is 2.0, but the program was traced with 1.0; trace the function again"):
         program(X, 2.0)
     with pytest.raises(ValueError, match="the number of arguments is 1"):
         program(X)
-    with pytest.raises(TypeError, match="the arguments hold no array"):
+    with pytest.raises(TypeError, match="the arguments contain no array"):
         trace(lambda: 1)
     with pytest.raises(ValueError, match="library must be one of 'numpy', 'cupy', 'torch', got 'jax'"):
         program.source("jax")
@@ -362,9 +363,9 @@ def test_the_cost_by_layer():
 
 def test_a_drawing_has_a_box_for_each_layer_and_pass(tmp_path):
     net, x, t = problem("images")
-    noise = net.stack.draw(np.random.default_rng(0), x.shape)
+    masks = net.stack.draw(np.random.default_rng(0), x.shape)
     step = step_of(net.stack, SGD(0.1))
-    program = trace(step, net.params, {}, net.state, x, t, noise)
+    program = trace(step, net.params, {}, net.state, x, t, masks)
     program.draw(tmp_path / "step.svg")
     root = xml.etree.ElementTree.parse(tmp_path / "step.svg").getroot()
     texts = {element.text for element in root.iter() if element.tag.endswith("text")}

@@ -455,7 +455,11 @@ def test_mixed_libraries_and_mixed_devices_are_refused(name, capsys):
         ({"seed": -1}, TypeError, "seed must be .*got -1"),
         ({"seed": 1.0}, TypeError, "seed must be .*got 1.0"),
         ({"learning_rate": 1.0, "optimizer": Adam()}, ValueError, r"learning_rate=1.0 is for .* Adam\(1.0\)"),
-        ({"hidden_size": 5, "network": Sequential(nn.Dense(10))}, ValueError, "hidden_size, .* are of the two-layer"),
+        (
+            {"hidden_size": 5, "network": Sequential(nn.Dense(10))},
+            ValueError,
+            "hidden_size, .* belong to the two-layer",
+        ),
         ({"learning_rate": 0}, ValueError, "(lr|learning_rate) must be positive and finite, got 0"),
         ({"learning_rate": -0.1}, ValueError, "(lr|learning_rate) must be positive and finite, got -0.1"),
         ({"learning_rate": math.nan}, ValueError, "(lr|learning_rate) must be positive and finite, got nan"),

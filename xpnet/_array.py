@@ -84,7 +84,7 @@ _WAYS = {
     "getA1": "numpy.asarray({name})",  # numpy.matrix, whose * is a matrix product
     "filled": "{name}.filled(0)",  # a masked array, of which some functions would ignore the mask
 }
-"""The conversion of a kind that is no array, or one that computes in another way, by an attribute of the kind."""
+"""How to convert an object that is not an array, or not an ordinary one, to an array: by an attribute of its type."""
 
 
 def _kind(array: Array) -> str:

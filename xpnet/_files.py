@@ -75,7 +75,7 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 @contextmanager
 def _part(path: Path, mode: str = "w") -> Iterator[tuple[str, IO[Any]]]:
     """A new file beside `path`, and its name. In the end, the file is deleted, if it still has this name."""
-    # The name is chosen before the file exists, so that Ctrl-C cannot come between the two and the file stays.
+    # If the file existed before its name was stored, Ctrl-C between the two would leave the file behind.
     name = str(path.parent / f".{path.name}.{secrets.token_hex(8)}{PART}")
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:

@@ -92,7 +92,7 @@ def check_names(where: str, given: Mapping[str, object], ours: Mapping[str, str]
     given : dict
         The arguments of unknown names, from ``**others: Never``. `Never` lets type checkers refuse them, too.
     ours : dict of str
-        For names that the book has, what to pass here.
+        For names in the book, the argument to pass instead.
 
     Raises
     ------

@@ -91,7 +91,7 @@ def check_gradients(
     x: Array,
     t: Array,
     *,
-    noise: Params | None = None,
+    masks: Params | None = None,
     sample: int | None = None,
     seed: int | Any = 0,
     advance: Callable[[], None] = lambda: None,
@@ -103,7 +103,7 @@ def check_gradients(
     net : Network
     x, t : array
         A few samples and their targets, in the shapes that the network takes.
-    noise : dict of arrays, optional
+    masks : dict of arrays, optional
         The dropout masks of a network with dropout, from `Sequential.draw`.
     sample : int, optional
         The number of elements of each parameter to compare, drawn at random. Default: all elements.
@@ -144,17 +144,18 @@ def check_gradients(
     [('W1', 0), ('b1', 0), ('W2', 0), ('b2', 0)]
     """
     x = net.as_input(x)
-    at, gradients, _ = net.stack.loss_and_gradient(net.params, x, t, noise=noise)
+    at, gradients, _ = net.stack.loss_and_gradient(net.params, x, t, masks=masks)
     if not math.isfinite(float(at)):
         net.loss(x, t)  # or an error of its labels
         raise ValueError(
-            f"check_gradients: the loss is {float(at)}, which has no gradient; look for it in x, t and params"
+            f"check_gradients: the loss is {float(at)}, which has no gradient; look for NaN or infinite numbers in "
+            "x, t and params"
         )
 
     def loss(params: Params) -> Array:
         first, xp = next(iter(params.values())), namespace(x=x)
         wide = xp.astype(x, first.dtype) if is_floating(xp, x.dtype) else x
-        return net.stack.loss(params, wide, t, noise=noise, training=True)
+        return net.stack.loss(params, wide, t, masks=masks, training=True)
 
     return _check(loss, net.params, gradients, sample, seed, advance)
 
@@ -193,7 +194,7 @@ def check_layer(
     Raises
     ------
     GradientError
-        If a gradient is wrong; it carries the report.
+        If a gradient is wrong. The attribute ``report`` of the error is the `GradientCheck`.
 
     Examples
     --------

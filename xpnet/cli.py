@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         _add(
             sub,
             "--device",
-            "device, such as cuda:1; 'xpnet backends' lists them (default: the first)",
+            "device, such as cuda:1; 'xpnet backends' lists the devices (default: the first)",
             metavar="NAME",
         )
         _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("gradcheck", _gradcheck, "compare backpropagation with numerical gradients on MNIST samples")
     add_common(sub, "float64")
-    _add(sub, "--samples", "number of MNIST samples in the loss", default=3, **INTEGER)
+    _add(sub, "--samples", "number of MNIST samples", default=3, **INTEGER)
     _add(
         sub,
         "--elements",

@@ -34,7 +34,7 @@ def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
     callable
         For a class, ``f(params, *inputs)``: `params` is the tuple of arrays from which the class is built, such as
         ``(W, b)``, and `inputs` are the arguments of its `forward`. For a `Sequential`,
-        ``f(params, x, state=None, noise=None)``; with ``training=True`` it returns the output and the new state. The
+        ``f(params, x, state=None, masks=None)``; with ``training=True`` it returns the output and the new state. The
         function works under `jax.jit`, `jax.vmap`, and `jax.grad` in reverse mode.
 
     Notes

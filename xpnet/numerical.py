@@ -68,8 +68,8 @@ def numerical_diff(
         vanishes = bool(xp.any((x + step == x) | (x - step == x)))
     if vanishes:
         raise ValueError(
-            f"h = {h!r} vanishes next to x in {getattr(x, 'dtype', 'float64')}: x + h == x; choose a larger step, "
-            "or none for the default"
+            f"h = {h!r} is too small for x in {getattr(x, 'dtype', 'float64')}: x + h == x; choose a larger step, "
+            "or leave h out"
         )
     above, below = x + step, (x - step if method == "central" else x)
     return (f(above) - f(below)) / (above - below)
@@ -90,8 +90,8 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, *, h: float | None =
     f : callable
         Takes an array of the shape and dtype of `x`, and returns one number (a Python number or an array of
         shape ()). `f` must use its argument: it is called with changed copies of `x`, and `x` itself is not changed.
-        If all slopes are 0, `f` is called once more with an object that is no array. This shows whether `f` uses its
-        argument.
+        If all slopes are 0, `f` is called once more with an object that is not an array. If `f` returns a number even
+        then, it does not use its argument.
     x : array of real numbers, any shape
         The point at which the gradient is computed. Integers are converted to the library's default floating dtype.
     h : float, optional
@@ -130,7 +130,7 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, *, h: float | None =
 
 
 def _ignores_its_argument(f: Callable[[Any], Any]) -> bool:
-    """Whether `f` returns a number even for an object that is no array."""
+    """Whether `f` returns a number even for an object that is not an array."""
     try:
         f(object())
     except Exception:  # whatever `f` raises for it
@@ -150,8 +150,8 @@ def partial_slopes(
     above, below = x + step, x - step
     if bool(xp.any((above == x) | (below == x))):
         raise ValueError(
-            f"h = {h!r} vanishes next to an element of x in {x.dtype}: x + h == x; choose a larger step, or none "
-            "for the default"
+            f"h = {h!r} is too small for an element of x in {x.dtype}: x + h == x; choose a larger step, or leave "
+            "h out"
         )
     place = xp.reshape(xp.arange(size(x), dtype=index_dtype(xp, device(x)), device=device(x)), x.shape)
     widths = xp.reshape(above - below, (-1,))

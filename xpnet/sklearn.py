@@ -72,7 +72,7 @@ class _Velocity(Optimizer):
 
     momentum: float = 0.9
     nesterov: bool = True
-    memory: ClassVar[tuple[str, ...]] = ("v",)
+    state_names: ClassVar[tuple[str, ...]] = ("v",)
 
     def rule(self, p: Array, g: Array, lr: Array | float, v: Array) -> tuple[Array, Array]:
         v = self.momentum * v - lr * g
@@ -314,7 +314,7 @@ class _Perceptron(BaseEstimator):
         """A function that makes many updates, with the current learning rate."""
         objective, optimizer = self._objective(stack), self._new_optimizer()
 
-        def step(carry: Carry, batch: Data, noise: Any) -> tuple[Carry, Array]:
+        def step(carry: Carry, batch: Data, masks: Any) -> tuple[Carry, Array]:
             loss, gradients = objective(carry.params, *batch)
             return Carry(*optimizer.update(carry.params, gradients, carry.memory), carry.state), loss
 
@@ -730,7 +730,7 @@ class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
 
     def _targets(self, y: Array, new: bool, incremental: bool) -> Host:
         """The targets with an axis of outputs, shape (N, K)."""
-        host = _on_host(y).astype("float64", casting="same_kind")  # no words
+        host = _on_host(y).astype("float64", casting="same_kind")  # text is an error
         host = host[:, None] if host.ndim == 1 else host
         self._set_outputs(host.shape[1], "exp" if self.loss == "poisson" else "identity", new)
         if self.loss == "poisson" and host.min() < 0:

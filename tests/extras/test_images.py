@@ -128,7 +128,7 @@ def test_what_is_no_digit_is_refused(tmp_path):
         ),
         (written(tmp_path / "clear.png", clear(255, np.zeros((28, 28), "uint8"))), (784,), ValueError, "nothing"),
         (tmp_path / "none.png", (784,), FileNotFoundError, "none.png"),
-        (digit, (785,), ValueError, r"samples of shape \(785,\), expected grey images"),
+        (digit, (785,), ValueError, r"samples of shape \(785,\), expected gray images"),
         (digit, (3, 28, 28), ValueError, r"samples of shape \(3, 28, 28\)"),
     ]:
         with pytest.raises(error, match=match):

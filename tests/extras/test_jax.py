@@ -51,25 +51,25 @@ def test_jaxs_check_grads_accepts_every_loss(name):
 def prepared():
     stack = everything()
     net = Network(stack, IMAGES.shape[1:], like=jnp.asarray(IMAGES), seed=1)
-    noise = {k: jnp.asarray(m) for k, m in stack.draw(np.random.default_rng(0), IMAGES.shape).items()}
-    return stack, net, noise
+    masks = {k: jnp.asarray(m) for k, m in stack.draw(np.random.default_rng(0), IMAGES.shape).items()}
+    return stack, net, masks
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_a_stack_among_others_has_its_own_gradients_and_next_state(training):
-    stack, net, noise = prepared()
+    stack, net, masks = prepared()
     x, t = jnp.asarray(IMAGES), jnp.asarray(LABELS)
     function, loss = as_function(stack, training=training), as_function(SoftmaxWithLoss)
 
     def total(params, x):
         if not training:
             return loss((), function(params, x, state=net.state), t), None
-        y, state = function(params, x, state=net.state, noise=noise)
+        y, state = function(params, x, state=net.state, masks=masks)
         return loss((), y, t), state
 
     (got, state), (gradients, dx) = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))(net.params, x)
     if training:
-        expected, wanted, after = stack.loss_and_gradient(net.params, x, t, state=net.state, noise=noise)
+        expected, wanted, after = stack.loss_and_gradient(net.params, x, t, state=net.state, masks=masks)
     else:
         expected, wanted = jax.value_and_grad(lambda p: stack.loss(p, x, t, state=net.state))(net.params)
         after = None
@@ -78,8 +78,8 @@ def test_a_stack_among_others_has_its_own_gradients_and_next_state(training):
         assert set(found) == set(other)
         for name in other:
             np.testing.assert_allclose(found[name], other[name], rtol=1e-9, atol=1e-12, err_msg=name)
-    masks = noise if training else None
-    theirs = jax.grad(lambda x: stack.loss(net.params, x, t, state=net.state, noise=masks, training=training))(x)
+    masks = masks if training else None
+    theirs = jax.grad(lambda x: stack.loss(net.params, x, t, state=net.state, masks=masks, training=training))(x)
     np.testing.assert_allclose(dx, theirs, rtol=1e-8, atol=1e-12)
 
 

@@ -161,10 +161,10 @@ def test_onnxruntime_trains_as_numpy_over_100_steps(name, dtype, tolerance, tmp_
         x = rng.normal(size=(10, *shape)).astype(dtype)
         t = np.argmax(np.reshape(x, (10, -1))[:, :4], axis=1)
         t = t if stack.last.takes_labels else (np.eye(4)[t]).astype(dtype)
-        noise = stack.draw(rng, x.shape)
-        found, *after = run.run(None, {"x": x, "t": t} | noise | carried)
+        masks = stack.draw(rng, x.shape)
+        found, *after = run.run(None, {"x": x, "t": t} | masks | carried)
         carried = dict(zip(carried, after, strict=True))
-        loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, noise=noise or None)
+        loss, gradients, state = stack.loss_and_gradient(params, x, t, state=state or None, masks=masks or None)
         params, memory = optimizer.update(params, gradients, memory)
         np.testing.assert_allclose(found, loss, rtol=tolerance)
         losses.append(float(found))
@@ -366,7 +366,7 @@ def test_what_xpnet_wrote_itself_is_refused_by_name():
 @pytest.mark.parametrize(
     ("nodes", "weights", "match"),
     [
-        ([node("MaxPool", "x")], {}, "the model is damaged, or is no ONNX model .*kernel_shape"),
+        ([node("MaxPool", "x")], {}, "the model is damaged, or is not an ONNX model .*kernel_shape"),
         ([node("Gemm", "x")], {}, "with transA"),
         ([node("Relu", "y")], {}, "tensor 'y' is computed from itself"),
         ([node("Relu", "s", out="y"), node("Tanh", "y", out="s")], {}, "tensor 'y' is computed from itself"),
@@ -383,7 +383,7 @@ def test_a_damaged_model_is_refused_in_one_line(nodes, weights, match):
 def test_a_file_that_is_no_model_is_refused_by_its_name(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"no model" * 9)
-    with pytest.raises(ValueError, match=f"^from_onnx: {path}: the model is damaged, or is no ONNX model"):
+    with pytest.raises(ValueError, match=f"^from_onnx: {path}: the model is damaged, or is not an ONNX model"):
         from_onnx(path)
     with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
         from_onnx(tmp_path)

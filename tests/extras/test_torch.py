@@ -57,16 +57,16 @@ def test_pytorchs_gradcheck_accepts_every_loss(name):
 def prepared():
     stack = everything()
     net = Network(stack, IMAGES.shape[1:], like=torch.tensor(IMAGES), seed=1)
-    noise = {k: torch.tensor(m) for k, m in stack.draw(np.random.default_rng(0), IMAGES.shape).items()}
-    return stack, net, noise
+    masks = {k: torch.tensor(m) for k, m in stack.draw(np.random.default_rng(0), IMAGES.shape).items()}
+    return stack, net, masks
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_pytorchs_gradcheck_accepts_a_stack(training):
-    stack, net, noise = prepared()
+    stack, net, masks = prepared()
     names = list(net.params)
     function = as_function(stack, training=training)
-    carried = {"state": net.state, "noise": noise} if training else {"state": net.state}
+    carried = {"state": net.state, "masks": masks} if training else {"state": net.state}
 
     def outputs(x, *params):
         result = function(dict(zip(names, params, strict=True)), x, **carried)
@@ -77,11 +77,11 @@ def test_pytorchs_gradcheck_accepts_a_stack(training):
 
 
 def test_a_stack_among_others_has_its_own_gradients_and_next_state():
-    stack, net, noise = prepared()
+    stack, net, masks = prepared()
     x, t = torch.tensor(IMAGES), torch.tensor(LABELS)
-    loss, expected, after = stack.loss_and_gradient(net.params, x, t, state=net.state, noise=noise)
+    loss, expected, after = stack.loss_and_gradient(net.params, x, t, state=net.state, masks=masks)
     params = {name: p.clone().requires_grad_() for name, p in net.params.items()}
-    y, state = as_function(stack, training=True)(params, x, state=net.state, noise=noise)
+    y, state = as_function(stack, training=True)(params, x, state=net.state, masks=masks)
     got = torch.nn.functional.cross_entropy(y, t)
     got.backward()
     torch.testing.assert_close(got.detach(), loss)

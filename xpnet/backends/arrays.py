@@ -74,10 +74,11 @@ def is_nan(x: Array) -> bool:
 
 
 def value_ranges(*sets: Iterable[Array], ignore: int | None = None) -> list[tuple[int, int]]:
-    """The smallest and the largest integer of each dataset, without the value `ignore`.
+    """The smallest and the largest number of each dataset, without the value `ignore`.
 
-    The arrays of a dataset are its parts. Values on a device are read in one transfer. The ends of floats are floats,
-    and NaN if one of them is NaN. All datasets of a call hold integers, or all hold floats.
+    A dataset is given as an iterable of its parts. Values on a device are read in one transfer. The two numbers are
+    Python integers or floats, as the arrays are, and NaN if the dataset contains NaN. All datasets of a call contain
+    integers, or all contain floats.
     """
 
     def ends(t: Array) -> list[Any]:
@@ -127,8 +128,8 @@ def trace(function: Callable[..., Any], /, *args: Any) -> Program:
     Parameters
     ----------
     function : callable
-        A pure function that uses functions of the array API standard, operators and xpnet. Such a function does not
-        read values of its arrays, and its result depends on its arguments only.
+        A pure function: its result depends on its arguments only. It uses functions of the array API standard,
+        operators and xpnet, and does not read values of arrays.
     *args
         The arguments: arrays, Python numbers, and nested dicts, tuples and lists of these. Python numbers are
         constants of the program.
@@ -136,7 +137,8 @@ def trace(function: Callable[..., Any], /, *args: Any) -> Program:
     Returns
     -------
     Program
-        Its operations. It can be called, printed as Python code, drawn, and its cost can be counted.
+        The recorded operations. A program can be called, printed as Python code and drawn; `Program.cost` counts its
+        operations.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def trace(function: Callable[..., Any], /, *args: Any) -> Program:
     """
     first = next(filter(is_array, leaves(args)), None)
     if first is None:
-        raise TypeError("trace: the arguments hold no array; pass the arguments of a call")
+        raise TypeError("trace: the arguments contain no array; pass arguments with which the function can be called")
 
     def kind(x: Array) -> type[TracedArray]:
         return type_of(namespace(x=x), backend_of(x))

@@ -317,7 +317,7 @@ class Backend:
         Parameters
         ----------
         step : callable
-            A pure function ``step(carry, batch, noise) -> carry, loss``. It can have an attribute `known`, as in
+            A pure function ``step(carry, batch, masks) -> carry, loss``. It can have an attribute `known`, as in
             `compile`.
 
         Returns
@@ -335,17 +335,17 @@ class Backend:
 
         def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
             index, (count, size) = self.index(index, data[0]), index.shape
-            for i, noise in enumerate(self.masks(draw, count, size, data[0])):
-                carry, loss = compiled(carry, data, index[i, ...], noise)
+            for i, masks in enumerate(self.masks(draw, count, size, data[0])):
+                carry, loss = compiled(carry, data, index[i, ...], masks)
                 yield carry, loss
 
         return run
 
     def on_rows(self, step: Callable[..., Any]) -> Callable[..., tuple[Any, Array]]:
-        """The step of `repeat` as a function of all samples and an index: ``(carry, data, index, noise)``."""
+        """The step of `repeat` as a function of all samples and an index: ``(carry, data, index, masks)``."""
 
-        def run(carry: Any, data: tuple[Array, ...], index: Array, noise: Any) -> tuple[Any, Array]:
-            result: tuple[Any, Array] = step(carry, tuple(self.rows(x, index) for x in data), noise)
+        def run(carry: Any, data: tuple[Array, ...], index: Array, masks: Any) -> tuple[Any, Array]:
+            result: tuple[Any, Array] = step(carry, tuple(self.rows(x, index) for x in data), masks)
             return result
 
         return run

@@ -69,7 +69,7 @@ class Cupy(Numpy):
 
     name = "cupy"
     module = "cupy"
-    install = "pip install 'xpnet[cupy-cuda12x]' (or cupy-cuda13x, as the CUDA driver is)"
+    install = "pip install 'xpnet[cupy-cuda12x]' (or cupy-cuda13x, for a driver with CUDA 13)"
     gradcheck_elements = 200
     block_size = 1 << 26
 

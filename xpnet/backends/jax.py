@@ -71,16 +71,16 @@ class Jax(Backend):
         """Many steps, one after the other: up to 100 in one compiled loop."""
         jax, on_rows = importlib.import_module("jax"), self.on_rows(step)
 
-        def scan(carry: Any, data: Any, index: Array, noise: Any) -> Any:
-            return jax.lax.scan(lambda carry, row: on_rows(carry, data, *row), carry, (index, noise))
+        def scan(carry: Any, data: Any, index: Array, masks: Any) -> Any:
+            return jax.lax.scan(lambda carry, row: on_rows(carry, data, *row), carry, (index, masks))
 
         loop = jax.jit(scan)
 
         def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
             for part in np.array_split(index, -(-len(index) // 100)):
                 drawn = [draw(part.shape[1]) for _ in part] if draw else [{}]
-                noise = {name: np.stack([masks[name] for masks in drawn]) for name in drawn[0]}
-                carry, losses = loop(carry, data, part, noise)
+                masks = {name: np.stack([of_step[name] for of_step in drawn]) for name in drawn[0]}
+                carry, losses = loop(carry, data, part, masks)
                 yield carry, losses
 
         return run

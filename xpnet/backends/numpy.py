@@ -88,10 +88,10 @@ class Numpy(Backend):
 
         def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
             count, size = index.shape
-            for i, noise in enumerate(self.masks(draw, count, size, data[0])):
+            for i, masks in enumerate(self.masks(draw, count, size, data[0])):
                 if i == 0:
-                    steps = replay.steps(count, carry, data, index[i], noise)
-                carry, loss = steps[i % 2](carry, data, index[i], noise)
+                    steps = replay.steps(count, carry, data, index[i], masks)
+                carry, loss = steps[i % 2](carry, data, index[i], masks)
                 if i == count - 1:
                     carry = copied(carry)
                 yield carry, loss

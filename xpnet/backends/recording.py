@@ -1,4 +1,4 @@
-"""The backend of traced arrays: it records what another backend computes."""
+"""The backend of traced arrays. It records the operations that another backend computes."""
 
 from functools import cache, partial
 from typing import Any
@@ -16,7 +16,7 @@ class Recording(Backend):
     Parameters
     ----------
     backend : Backend
-        The backend of the arrays that stand behind the traced arrays.
+        The backend of the arrays whose operations are recorded.
     """
 
     def __init__(self, backend: Backend) -> None:

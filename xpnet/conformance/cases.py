@@ -57,7 +57,7 @@ COUNTS, CLASS_WEIGHT = RNG.poisson(2.0, size=(5, 4)) * 1.0, np.asarray([0.5, 2.0
 W, B, GAMMA, BETA = RNG.normal(size=(6, 4)), RNG.normal(size=4), 1 + RNG.random(6), RNG.normal(size=6)
 MEAN, VAR, KEPT = RNG.normal(size=6), 0.5 + RNG.random(6), RNG.random((5, 6)) < 0.5
 IMAGES, FILTERS = RNG.normal(size=(2, 4, 6, 5)), RNG.normal(size=(4, 2, 3, 2))
-GREYS = np.arange(256).reshape(4, 64)
+GRAYS = np.arange(256).reshape(4, 64)
 POINT = np.asarray([0.75, -1.5])
 
 
@@ -186,7 +186,7 @@ _pooled: dict[str, Any] = {"size": 3, "stride": 2, "padding": 1}
 _weighed: dict[str, Any] = {"smoothing": 0.1, "ignore": 0}
 
 CASES: tuple[Case, ...] = (
-    _function("scale_images", lambda x, like: x / 255, GREYS, X, call=lambda x, like: scale_images(x, like.dtype)),
+    _function("scale_images", lambda x, like: x / 255, GRAYS, X, call=lambda x, like: scale_images(x, like.dtype)),
     _function("identity_function", lambda x: x, X),
     _function("step_function", lambda x: x > 0, X),
     _function("sigmoid", _sigmoid, 10 * X),

@@ -1,4 +1,4 @@
-"""Read images of digits from files, and prepare them like MNIST: light on dark, centred, 20 of 28 pixels large.
+"""Read images of digits from files, and prepare them like MNIST: light on dark, centered, 20 of 28 pixels large.
 
 Needs Pillow: the extra `images`.
 """
@@ -34,12 +34,12 @@ def read_digit(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Host:
     -------
     numpy.ndarray of float32, from 0 to 1
         The image, light on dark. An image of the size of `shape` is not changed otherwise. Any other image is cropped
-        to the digit, scaled, and centred by its centre of mass, like the images of MNIST.
+        to the digit, scaled, and centered by its center of mass, like the images of MNIST.
 
     Raises
     ------
     ValueError
-        If the file is not an image, or is truncated, too large or blank. Also if `shape` is not the shape of a grey
+        If the file is not an image, or is truncated, too large or blank. Also if `shape` is not the shape of a gray
         image.
     OSError
         If the file cannot be read.
@@ -57,10 +57,10 @@ def read_digit(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Host:
     ((1, 28, 28), [4, 23])
     """
     height, width = _sides(shape)
-    grey = _light_on_dark(path)
-    if grey.shape != (height, width):
-        grey = _centred(grey, height, width)
-    return np.asarray(grey.reshape(shape), dtype="float32")
+    gray = _light_on_dark(path)
+    if gray.shape != (height, width):
+        gray = _centered(gray, height, width)
+    return np.asarray(gray.reshape(shape), dtype="float32")
 
 
 def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -70,15 +70,15 @@ def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) == 3 and shape[0] == 1:
         return shape[1], shape[2]
     raise ValueError(
-        f"the network takes samples of shape {shape}, expected grey images: (D,) with D square, or (1, H, W)"
+        f"the network takes samples of shape {shape}, expected gray images: (D,) with D square, or (1, H, W)"
     )
 
 
 def _light_on_dark(path: str | os.PathLike[str]) -> Host:
     """The image, light on dark. Transparent pixels become white, or black if the drawing is white."""
-    grey, opaque = _grey(path)
+    gray, opaque = _gray(path)
     for paper in (1, 0):
-        page: Host = opaque * grey + (1 - opaque) * paper
+        page: Host = opaque * gray + (1 - opaque) * paper
         if np.median(np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]])) > 0.5:
             page = 1 - page
         if page.max() - np.median(page) >= 0.1:
@@ -86,8 +86,8 @@ def _light_on_dark(path: str | os.PathLike[str]) -> Host:
     raise ValueError(f"{os.fspath(path)}: nothing is drawn on it, light on dark or dark on light")
 
 
-def _grey(path: str | os.PathLike[str]) -> tuple[Host, Host]:
-    """The grey values and the opacity of an image, turned the right way up; numbers from 0 to 1."""
+def _gray(path: str | os.PathLike[str]) -> tuple[Host, Host]:
+    """The gray values and the opacity of an image, turned the right way up; numbers from 0 to 1."""
     try:
         image, ops = (importlib.import_module(f"PIL.{name}") for name in ("Image", "ImageOps"))
     except ModuleNotFoundError as error:
@@ -97,27 +97,27 @@ def _grey(path: str | os.PathLike[str]) -> tuple[Host, Host]:
         try:
             found = ops.exif_transpose(image.open(file))
             if found.mode.startswith("I"):  # 16 bits; `convert` would clip them to 8 bits
-                grey = np.clip(np.asarray(found, dtype="float32") / 65535, 0, 1)
-                return grey, np.ones_like(grey)
-            grey, opaque = np.moveaxis(np.asarray(found.convert("RGBA").convert("LA"), dtype="float32") / 255, -1, 0)
-            return grey, opaque
+                gray = np.clip(np.asarray(found, dtype="float32") / 65535, 0, 1)
+                return gray, np.ones_like(gray)
+            gray, opaque = np.moveaxis(np.asarray(found.convert("RGBA").convert("LA"), dtype="float32") / 255, -1, 0)
+            return gray, opaque
         except image.UnidentifiedImageError:
             raise ValueError(f"{os.fspath(path)}: no image that Pillow reads") from None
         except Exception as error:  # a decoder may raise any error for damaged data
             raise ValueError(f"{os.fspath(path)}: cannot be read as an image ({error})") from error
 
 
-def _centred(grey: Host, height: int, width: int) -> Host:
-    """The drawing, scaled to 20/28 of the height or width, with its centre of mass in the middle."""
+def _centered(gray: Host, height: int, width: int) -> Host:
+    """The drawing, scaled to 20/28 of the height or width, with its center of mass in the middle."""
     image = importlib.import_module("PIL.Image")
-    paper = np.median(grey)
-    grey = np.clip((grey - paper) / (grey.max() - paper), 0, 1)
-    drawn = grey > 0.1
+    paper = np.median(gray)
+    gray = np.clip((gray - paper) / (gray.max() - paper), 0, 1)
+    drawn = gray > 0.1
     (top, *_, bottom), (left, *_, right) = (np.repeat(np.nonzero(drawn.any(axis=axis))[0], 2) for axis in (1, 0))
-    grey = grey[top : bottom + 1, left : right + 1]
-    scale = 20 / 28 * min(height / grey.shape[0], width / grey.shape[1])
-    size = [max(1, round(scale * side)) for side in grey.shape]
-    small = image.fromarray((255 * grey).astype("uint8")).resize((size[1], size[0]), image.Resampling.BOX)
+    gray = gray[top : bottom + 1, left : right + 1]
+    scale = 20 / 28 * min(height / gray.shape[0], width / gray.shape[1])
+    size = [max(1, round(scale * side)) for side in gray.shape]
+    small = image.fromarray((255 * gray).astype("uint8")).resize((size[1], size[0]), image.Resampling.BOX)
     small = np.asarray(small, dtype="float32") / 255
     out = np.zeros((height, width), dtype="float32")
     start = []

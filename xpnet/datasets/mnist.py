@@ -30,7 +30,7 @@ def scale_images(x: Any, dtype: Any) -> Any:
     Parameters
     ----------
     x : array of integers, any shape
-        The grey values. MNIST's are uint8.
+        The gray values. MNIST's are uint8.
     dtype : dtype of the library of `x`, or its name, such as "float32"
         A real floating dtype.
 
@@ -160,7 +160,7 @@ def load_mnist(
         ``train-images.idx3-ubyte``, is accepted, too. Default: the folder in the environment variable
         ``XPNET_MNIST``, if it is set and not empty; otherwise the packaged data.
     normalize : bool
-        Whether to scale the grey values to numbers of 0 to 1 (see `scale_images`).
+        Whether to scale the gray values to numbers of 0 to 1 (see `scale_images`).
     flatten : bool
         Whether to flatten each image to one row.
     one_hot_label : bool

@@ -1,6 +1,6 @@
 """Datasets on disk: samples and targets in arrays and files, of which a bounded part is read at a time.
 
-Samples are read and shuffled in *blocks* (`pieces` in the code). A block is a number of neighbouring rows. It is
+Samples are read and shuffled in *blocks* (`pieces` in the code). A block is a number of neighboring rows. It is
 large enough for fast reading, and small enough that a buffer contains many blocks, so that the samples are mixed.
 """
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 Host: TypeAlias = npt.NDArray[Any]
 Dtype: TypeAlias = np.dtype[Any]
 Runs: TypeAlias = list[tuple[int, int]]
-"""Ranges of neighbouring rows that are read together: the first row, and the row after the last."""
+"""Ranges of neighboring rows that are read together: the first row, and the row after the last."""
 
 _BUFFER = 32 << 20
 """The default size of a buffer in bytes."""
@@ -307,7 +307,7 @@ class _Rows:
         return int(np.searchsorted(self.starts, row, side="right")) - 1
 
     def read(self, edges: Host, pieces: Host, out: Host) -> None:
-        """Read blocks into `out`. Block i is the rows from edge i to the next edge; neighbours are read together."""
+        """Read blocks into `out`. Block i is the rows from edge i to the next edge; neighbors are read together."""
         firsts, lasts = edges[pieces], edges[pieces + 1]
         at = np.searchsorted(self.starts, firsts, side="right") - 1
         new = np.r_[True, at[1:] != at[:-1]][: len(pieces)]  # another shard
@@ -358,7 +358,7 @@ class Shards:
     buffer : int
         The number of samples in a buffer, at most N.
     sizes : numpy.ndarray of int
-        The number of samples in each block. A block is a number of neighbouring samples that are read together, about
+        The number of samples in each block. A block is a number of neighboring samples that are read together, about
         a sixteenth of a buffer. Blocks of an array with chunks consist of whole chunks.
 
     Raises

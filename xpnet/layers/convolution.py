@@ -27,7 +27,7 @@ class Convolution(Layer):
     padding : int or (int, int), default 0
         The number of rows of zeros above and below, and of columns of zeros left and right.
     dilation : int or (int, int), default 1
-        The distance between neighbouring elements of a window.
+        The distance between neighboring elements of a window.
     groups : int, default 1
         The number of groups into which channels and filters are divided. A filter uses only the channels of its
         group.

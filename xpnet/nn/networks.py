@@ -189,29 +189,29 @@ class Network:
         """
         return self._checked(self.stack.last.accuracy(self.predict(x), t), t)
 
-    def gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
+    def gradient(self, x: Array, t: Array, *, masks: Params | None = None) -> Params:
         """The gradient of the training loss with respect to each parameter, by backpropagation.
 
-        The call sets `layers` and `last_layer` to the layers of this pass, and `state` to the new state. `noise` is
+        The call sets `layers` and `last_layer` to the layers of this pass, and `state` to the new state. `masks` is
         the dict of dropout masks from `Sequential.draw`, for a network with dropout.
         """
         params, x = self.params, self.as_input(x)
         loss, gradients, state, layers, last = self.stack.forward_backward(
-            params, x, t, state=self.state, noise=noise
+            params, x, t, state=self.state, masks=masks
         )
         self._checked(loss, t)
         if all(type(gradients[name]) is type(p) for name, p in params.items()):  # do not keep traced arrays
             self._pass, self.state = _Pass(dict(params), layers, last), state
         return gradients
 
-    def numerical_gradient(self, x: Array, t: Array, *, noise: Params | None = None) -> Params:
+    def numerical_gradient(self, x: Array, t: Array, *, masks: Params | None = None) -> Params:
         """The gradient with respect to each parameter, by central differences: slow; use it to check `gradient`."""
         x = self.as_input(x)
 
         def loss_at(name: str) -> Callable[[Array], Array]:
-            return lambda p: self.stack.loss({**self.params, name: p}, x, t, noise=noise, training=True)
+            return lambda p: self.stack.loss({**self.params, name: p}, x, t, masks=masks, training=True)
 
-        self._checked(self.stack.loss(self.params, x, t, noise=noise, training=True), t)
+        self._checked(self.stack.loss(self.params, x, t, masks=masks, training=True), t)
         return {name: numerical_gradient(loss_at(name), p) for name, p in self.params.items()}
 
     def _checked(self, number: Array, t: Array) -> Array:
@@ -391,7 +391,7 @@ _OF_THE_BOOK = {
     "use_dropout": "dropout, the rate, such as dropout=0.5",
     "dropout_ration": "dropout",
 }
-"""What to pass in place of options of the book's networks of chapter 6."""
+"""For options of the book's networks in chapter 6, the arguments to pass instead."""
 
 
 class SimpleNet:

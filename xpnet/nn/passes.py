@@ -62,8 +62,8 @@ def _of_layer(build: Callable[..., Any], options: dict[str, Any]) -> Callable[..
 
 
 def _of_stack(stack: Sequential, training: bool = False) -> Callable[..., Pass]:
-    def run(params: Params, x: Array, *, state: Params | None = None, noise: Params | None = None) -> Pass:
-        layers = stack.layers(params, state=state, noise=noise, training=training)
+    def run(params: Params, x: Array, *, state: Params | None = None, masks: Params | None = None) -> Pass:
+        layers = stack.layers(params, state=state, masks=masks, training=training)
         y = x
         for layer in layers.values():
             y = layer.forward(y)

@@ -49,7 +49,7 @@ class Sequential:
         For each layer, the names of its parameters, such as ``("W1", "b1")``, and of its state, such as
         ``("mean1", "var1")``.
     state_names, mask_names : list of str
-        The keys of the arguments `state` and `noise` of `loss_and_gradient`.
+        The keys of the arguments `state` and `masks` of `loss_and_gradient`.
 
     Notes
     -----
@@ -180,7 +180,7 @@ class Sequential:
                 ):
                     raise
                 raise MemoryError(
-                    f"layer {i + 1}, {self.names[i]}, has more parameters than the memory holds: "
+                    f"layer {i + 1}, {self.names[i]}, has more parameters than fit into memory: "
                     f"{self.descriptions[i].text('weight_init')} after {shape}; choose a smaller layer"
                 ) from None
 
@@ -291,37 +291,40 @@ class Sequential:
 
     # The pure functions
 
-    def _arrays(self, params: Params, state: Params | None, noise: Params | None, training: bool) -> Params:
+    def _arrays(self, params: Params, state: Params | None, masks: Params | None, training: bool) -> Params:
         """All arrays that layers are built from, by name."""
         arrays = params
-        for kind, names, given in (("state", self.state_names, state), ("noise", self.mask_names, noise)):
+        for kind, names, given in (("state", self.state_names, state), ("masks", self.mask_names, masks)):
             if given is not None and not isinstance(given, dict):
                 raise TypeError(f"Sequential: {kind} must be a dict of arrays by name, got {type(given).__name__}")
             if given and (unknown := set(given) - set(names)):
-                raise ValueError(f"Sequential: {kind} has {sorted(unknown)}, but this stack's is {names or 'empty'}")
+                raise ValueError(
+                    f"Sequential: {kind} has the unknown keys {sorted(unknown)}; its keys must be {names or 'none'}"
+                )
             if not names:
                 continue
             if given:
                 arrays = arrays | given
-            elif kind == "noise" and training:
+            elif kind == "masks" and training:
                 raise ValueError(
-                    "Sequential: noise is missing, the masks of random layers such as dropout; draw the masks with "
-                    "stack.draw(rng, x.shape), and convert them to the library of x"
+                    "Sequential: the argument masks is missing; draw dropout masks with stack.draw(rng, x.shape), "
+                    "and convert them to the library of x"
                 )
             elif kind == "state" and not training:
                 raise ValueError(
-                    "Sequential: state is missing; pass the state that loss_and_gradient returned in training"
+                    "Sequential: the argument state is missing; pass the state that loss_and_gradient returned in "
+                    "training"
                 )
             else:
                 arrays = arrays | dict.fromkeys(names)
         return arrays
 
     def layers(
-        self, params: Params, *, state: Params | None = None, noise: Params | None = None, training: bool = False
+        self, params: Params, *, state: Params | None = None, masks: Params | None = None, training: bool = False
     ) -> dict[str, Any]:
         """A new layer for each description, by name, for one pass."""
-        plain = state is None and noise is None and not self.state_names and not self.mask_names
-        arrays = params if plain else self._arrays(params, state, noise, training)
+        plain = state is None and masks is None and not self.state_names and not self.mask_names
+        arrays = params if plain else self._arrays(params, state, masks, training)
         return {
             name: description.layer([arrays[key] for key in keys], training) for name, description, keys in self._plan
         }
@@ -341,12 +344,12 @@ class Sequential:
         t: Array,
         *,
         state: Params | None = None,
-        noise: Params | None = None,
+        masks: Params | None = None,
         weight: Array | None = None,
         training: bool = False,
     ) -> Array:
         """The loss, an array of shape (). With `training`, dropout and batch normalization work as in training."""
-        for layer in self.layers(params, state=state, noise=noise, training=training).values():
+        for layer in self.layers(params, state=state, masks=masks, training=training).values():
             x = layer.forward(x)
         return self.loss_layer(weight).forward(x, t)
 
@@ -357,7 +360,7 @@ class Sequential:
         t: Array,
         *,
         state: Params | None = None,
-        noise: Params | None = None,
+        masks: Params | None = None,
         weight: Array | None = None,
     ) -> tuple[Array, Params, Params]:
         """The training loss and its gradient, by backpropagation; a pure function.
@@ -373,7 +376,7 @@ class Sequential:
         state : dict of arrays, optional
             The state of the layers, with the names of `init_state`. Without `state`, batch normalization works, but
             no running statistics are computed.
-        noise : dict of arrays, optional
+        masks : dict of arrays, optional
             The dropout masks, with the names of `draw`. Required if the network has dropout.
         weight : array, shape (N,), optional
             The weight of each sample.
@@ -387,7 +390,7 @@ class Sequential:
         state : dict of arrays
             The new state.
         """
-        loss, gradients, state, *_ = self.forward_backward(params, x, t, state=state, noise=noise, weight=weight)
+        loss, gradients, state, *_ = self.forward_backward(params, x, t, state=state, masks=masks, weight=weight)
         return loss, gradients, state
 
     @on_arrays_device
@@ -398,7 +401,7 @@ class Sequential:
         t: Array,
         *,
         state: Params | None = None,
-        noise: Params | None = None,
+        masks: Params | None = None,
         weight: Array | None = None,
         over: float | None = None,
         checked: bool = False,
@@ -409,7 +412,7 @@ class Sequential:
         of a larger mini-batch, the sum is divided by `over`, the sum of all weights. `checked` is the attribute of
         the loss.
         """
-        layers = self.layers(params, state=state, noise=noise, training=True)
+        layers = self.layers(params, state=state, masks=masks, training=True)
         for layer in layers.values():
             x = layer.forward(x)
         last = self.loss_layer(weight)

@@ -66,7 +66,7 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
     except OSError:  # not about the contents
         raise
     except Exception as error:
-        told = error if type(error) is ValueError else f"the model is damaged, or is no ONNX model ({error!r})"
+        told = error if type(error) is ValueError else f"the model is damaged, or is not an ONNX model ({error!r})"
         raise ValueError(f"from_onnx: {f'{path}: ' if path else ''}{told}") from error
 
 
@@ -116,7 +116,7 @@ class _Reader:
         self.dtype = str(floats[0]) if floats else "float32"
 
     def way_to(self, tensor: str) -> list[_Layer]:
-        """The layers from the input to a tensor. They are kept: each residual connection asks twice for them."""
+        """The layers from the input to a tensor. They are kept: each residual connection needs them twice."""
         if tensor in self.ways:
             if (way := self.ways[tensor]) is None:
                 raise ValueError(f"tensor {tensor!r} is computed from itself")

@@ -127,10 +127,10 @@ def training_to_onnx(
     memory = {name: to_numpy(m) for name, m in optimizer.init(host).items()}
     state = {name: to_numpy(s) for name, s in network.state.items()}
     start = host | memory | state
-    masks = stack.draw(np.random.default_rng(0), (batch_size, *network.input_shape))
-    carried, noise = (
+    drawn = stack.draw(np.random.default_rng(0), (batch_size, *network.input_shape))
+    carried, masks = (
         {name: ndonnx.argument(shape=a.shape, dtype=_dtype(a)) for name, a in arrays.items()}
-        for arrays in (start, masks)
+        for arrays in (start, drawn)
     )
     x = ndonnx.argument(shape=(batch_size, *network.input_shape), dtype=_input_dtype(network, host))
     if stack.last.takes_labels:
@@ -140,12 +140,12 @@ def training_to_onnx(
 
     params = {name: carried[name] for name in host}
     loss, gradients, after = stack.loss_and_gradient(
-        params, x, t, state={name: carried[name] for name in state} or None, noise=noise or None
+        params, x, t, state={name: carried[name] for name in state} or None, masks=masks or None
     )
     params, moved = optimizer.update(params, gradients, {name: carried[name] for name in memory})
     results: Params = params | moved | after
     outputs = {"loss": loss} | {f"{name}_next": results[name] for name in start}
-    return _written(ndonnx.build({"x": x, "t": t} | noise | carried, outputs), path), start
+    return _written(ndonnx.build({"x": x, "t": t} | masks | carried, outputs), path), start
 
 
 def _dtype(host: np.ndarray[Any, Any]) -> Any:

@@ -18,9 +18,9 @@ __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer
 class Optimizer(ABC):
     """The base class of optimizers, with gradient clipping, weight decay and the learning rate.
 
-    To add your own, write a subclass with `rule`, the update of one parameter. `memory` names the arrays of the
-    optimizer state. An optimizer with options is a frozen dataclass, and checks its options with `check` in
-    ``__post_init__``.
+    To add your own, write a subclass with the method `rule`, which updates one parameter. Its class attribute
+    `state_names` lists the names of the arrays that the optimizer keeps for each parameter, such as ``("m", "v")``.
+    An optimizer with options is a frozen dataclass, and checks its options with `check` in ``__post_init__``.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Optimizer(ABC):
     weight_decay: float = field(default=0.0, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
 
-    memory: ClassVar[tuple[str, ...]] = ()
+    state_names: ClassVar[tuple[str, ...]] = ()
     """The names of the arrays in the optimizer state for each parameter. They have its shape and start at zero."""
     counts: ClassVar[bool] = False
     """Whether the optimizer needs the number of updates even if the learning rate is constant."""
@@ -130,7 +130,7 @@ class Optimizer(ABC):
         named = {f"params[{name!r}]": p for name, p in params.items()}
         xp = namespace(**named)
         check_floating(xp, type(self).__name__, **named)
-        state = {f"{kind}.{name}": xp.zeros_like(p) for kind in self.memory for name, p in params.items()}
+        state = {f"{kind}.{name}": xp.zeros_like(p) for kind in self.state_names for name, p in params.items()}
         if self._counting:
             where = device(next(iter(params.values())))
             state["step"] = xp.zeros((), dtype=index_dtype(xp, where), device=where)
@@ -183,14 +183,14 @@ class Optimizer(ABC):
         def moved(name: str, p: Array, g: Array) -> tuple[Array, ...]:
             if self.weight_decay:
                 p, g = self.decay(p, g, scales[0])
-            found: tuple[Array, ...] = rule(p, g, *scales, *[state[f"{kind}.{name}"] for kind in self.memory])
+            found: tuple[Array, ...] = rule(p, g, *scales, *[state[f"{kind}.{name}"] for kind in self.state_names])
             return found
 
         results = {name: moved(name, p, grads[name]) for name, p in params.items()}
         after = {
             f"{kind}.{name}": value
             for name, (_, *kept) in results.items()
-            for kind, value in zip(self.memory, kept, strict=True)
+            for kind, value in zip(self.state_names, kept, strict=True)
         }
         counter = {} if step is None else {"step": xp.asarray(step + 1)}
         return {name: p for name, (p, *_) in results.items()}, after | counter
@@ -227,7 +227,7 @@ class Optimizer(ABC):
     def rule(self, *args: Any) -> tuple[Array, ...]:
         """The update of one parameter.
 
-        `rule` takes the parameter, its gradient, the numbers of `scales`, and the arrays that `memory` names, in this
+        `rule` takes the parameter, its gradient, the numbers of `scales`, and the arrays of `state_names`, in this
         order. It returns the new parameter and the new arrays.
         """
 
@@ -325,7 +325,7 @@ class Momentum(Optimizer):
 
     lr: float | Schedule = 0.01
     momentum: float = 0.9
-    memory: ClassVar[tuple[str, ...]] = ("v",)
+    state_names: ClassVar[tuple[str, ...]] = ("v",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -423,7 +423,7 @@ class AdaGrad(Optimizer):
 
     lr: float | Schedule = 0.01
     eps: float = 1e-10
-    memory: ClassVar[tuple[str, ...]] = ("h",)
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -475,7 +475,7 @@ class RMSprop(Optimizer):
     lr: float | Schedule = 0.01
     decay_rate: float = 0.99
     eps: float = 1e-8
-    memory: ClassVar[tuple[str, ...]] = ("h",)
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -539,7 +539,7 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
-    memory: ClassVar[tuple[str, ...]] = ("m", "v")
+    state_names: ClassVar[tuple[str, ...]] = ("m", "v")
     counts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

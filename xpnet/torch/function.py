@@ -30,7 +30,7 @@ def as_function(thing: Any, /, **options: Any) -> Callable[..., Any]:
     callable
         For a class, ``f(params, *inputs)``: `params` is the tuple of arrays from which the class is built, such as
         ``(W, b)``, and `inputs` are the arguments of its `forward`. For a `Sequential`,
-        ``f(params, x, state=None, noise=None)``; with ``training=True`` it returns the output and the new state.
+        ``f(params, x, state=None, masks=None)``; with ``training=True`` it returns the output and the new state.
 
     Notes
     -----
@@ -161,9 +161,9 @@ class Module(torch.nn.Module):
         if not self.training:
             y: torch.Tensor = function(params, x, state=state)
             return y
-        masks = self.stack.draw(self._rng, tuple(x.shape))
-        noise = {name: torch.as_tensor(mask, device=x.device) for name, mask in masks.items()}
-        y, after = function(params, x, state=state, noise=noise)
+        drawn = self.stack.draw(self._rng, tuple(x.shape))
+        masks = {name: torch.as_tensor(mask, device=x.device) for name, mask in drawn.items()}
+        y, after = function(params, x, state=state, masks=masks)
         for name, value in after.items():
             setattr(self, name, value)  # not in place: autograd keeps the old one
         return y

@@ -1,4 +1,4 @@
-"""Trace a pure function once: its operations as a program, which can be run without the function."""
+"""Tracing: record the operations of a pure function as a program, and run, print, draw and count them."""
 
 from .cost import Cost, OperationCost
 from .numpy_code import NumpyCode

@@ -22,10 +22,10 @@ class OperationCost(NamedTuple):
     shape : tuple of int
         The shape of the result.
     flops : int
-        The number of arithmetic operations on numbers. An addition, a comparison and an exponential are one each. A
-        matrix product of shapes (M, K) and (K, N) has 2 M K N. Copies and views have none.
+        The number of arithmetic operations on numbers. An addition, a comparison and an exponential count as 1 each.
+        The product of an (M, K) matrix and a (K, N) matrix counts as 2 M K N. Copies count as 0.
     bytes_read, bytes_written : int
-        The sizes of the operands and of the result. Views have 0.
+        The sizes of the operands, and of the results, in bytes.
     """
 
     where: str
@@ -45,7 +45,7 @@ class Cost:
     operations : tuple of OperationCost
         The cost of each operation, in order, without views.
     peak_memory : int
-        The largest number of bytes of all arrays that are needed at the same time, with arguments and results.
+        The largest number of bytes of the arrays that are needed at the same time, including arguments and results.
     """
 
     operations: tuple[OperationCost, ...]
@@ -68,12 +68,12 @@ class Cost:
 
     @property
     def largest_product(self) -> int:
-        """The arithmetic operations of the largest product of two matrices."""
+        """The number of arithmetic operations of the largest product of two matrices."""
         products = [op for op in self.operations if op.operation in ("matmul", "times_each")]
         return max((op.flops // math.prod(op.shape[:-2]) for op in products if op.flops), default=0)
 
     def by_layer(self) -> dict[str, int]:
-        """The arithmetic operations of each layer and method, such as "Affine1, forward", in order."""
+        """The number of arithmetic operations of each layer and method, such as "Affine1, forward", in order."""
         found: dict[str, int] = {}
         for op in self.operations:
             found[op.where] = found.get(op.where, 0) + op.flops

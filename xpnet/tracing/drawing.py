@@ -97,7 +97,7 @@ def _draw_arrows(boxes: list[Box], arrows: dict[tuple[int, int], list[Var]]) -> 
     for (i, j), arrays in arrows.items():
         a, b = boxes[i], boxes[j]
         shapes = ", ".join(dict.fromkeys(str(list(var.shape)) for var in arrays))
-        if a.row == b.row:  # to the neighbour
+        if a.row == b.row:  # to the neighbor
             right = b.x > a.x
             x1, x2 = (a.x + WIDTH, b.x) if right else (a.x, b.x + WIDTH)
             y1 = y2 = max(a.y, b.y) + PAD + 8

@@ -1,4 +1,4 @@
-"""Straight-line NumPy code of a program: one call per line, with results in buffers that are made once."""
+"""NumPy code of a program without loops or branches. Results are written into buffers that are allocated once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,21 +23,22 @@ UFUNCS = {
 }  # fmt: skip
 """NumPy's ufuncs by the names of operations."""
 REDUCTIONS = {"sum": "add", "max": "maximum", "min": "minimum", "prod": "multiply"}
-"""NumPy's ufuncs by the names of the reductions that are made of them."""
+"""The ufunc whose method `reduce` computes a reduction, by the name of the reduction."""
 
 
 class NumpyCode:
     """A program as NumPy code, which gives the same results as the traced function, bit for bit.
 
-    The results of operations are written into buffers, which are parts of one block of memory. Buffers that are not
-    needed at the same time share memory. An operation without a rule here is called as it was recorded. The code
-    never writes into its arguments. The results are new arrays, except those of `slots`.
+    The results of most operations are written into buffers, which are parts of one block of memory. Buffers that are
+    not needed at the same time share memory. `_rule` returns the line for such an operation; an operation without a
+    rule is called as it was recorded. The code never writes into its arguments. Its results are new arrays, except
+    those in `slots`.
 
     Parameters
     ----------
     program : Program
     slots : sequence of Var, default ()
-        Results that are written into arrays that `make` is given, such as the new parameters of an update. Scalars,
+        Results to write into the arrays that are passed to `make`, such as the new parameters of an update. Scalars,
         views and arguments that are returned unchanged are left out.
 
     Attributes
@@ -45,9 +46,9 @@ class NumpyCode:
     source : str
         The code.
     slots : list of Var
-        As above, without those that are left out.
+        The parameter `slots`, without the results that are left out.
     nbytes : int
-        The size of the block of memory.
+        The size of the block of memory, in bytes.
     """
 
     def __init__(self, program: Program, slots: Sequence[Var] = ()) -> None:
@@ -124,7 +125,7 @@ class NumpyCode:
         """The operation as it was recorded; its results are new arrays."""
         name, function, args, options = op.call
         if name == "getitem":
-            key = self._expression(args[1]) if op.call.vars[1:] else self._value(args[1])
+            key = self._expression(args[1]) if op.reads[1:] else self._value(args[1])
             return f"{self._expression(args[0])}[{key}]"
         if name == "T":
             return f"{self._expression(args[0])}.T"
@@ -205,7 +206,7 @@ class NumpyCode:
     # Memory
 
     def _target(self, i: int, out: Var, sources: Sequence[Any] = ()) -> str:
-        """The name of the array for a result: a slot, a source that is not needed after this, or a new array."""
+        """The name of the array for a result: a slot, an operand that is not needed any more, or a new array."""
         if out in self.slots:
             return self.fixed[out]
         for source in sources:

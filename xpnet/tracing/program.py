@@ -1,4 +1,4 @@
-"""The operations of a traced function: what they are, what they cost, and how to run them."""
+"""The operations of a traced function as a `Program`."""
 
 import math
 import os
@@ -39,7 +39,7 @@ class Var:
     scalar : bool
         Whether it is a NumPy scalar rather than an array.
     name : str
-        A name for people; "" if it has none.
+        The name in printed code and pictures; "" if there is none.
     root : Var
         The array that owns the memory: itself, or the array of which it is a view.
     """
@@ -53,7 +53,7 @@ class Var:
 
     @staticmethod
     def like(value: Array, root: "Var | None" = None, name: str = "") -> "Var":
-        """The variable of an array; a view of `root`, if that is given."""
+        """The variable of `value`; a view of `root`, if `root` is given."""
         var = Var(tuple(value.shape), value.dtype, _order(value), not hasattr(value, "__setitem__"), name)
         var.root = root or var
         return var
@@ -112,9 +112,9 @@ class Op(NamedTuple):
     many : bool
         Whether the function returns a tuple or list of arrays.
     owner : int
-        The number of the layer, loss or optimizer that made it; -1 if none did.
+        The index in `Program.owners` of the layer, loss or optimizer that made the operation; -1 if none of them did.
     method : str
-        The method that made it, such as "forward".
+        The method that made the operation, such as "forward".
     """
 
     call: Call
@@ -157,7 +157,7 @@ def replaced(tree: Any, change: Callable[[Any], Any]) -> Any:
 def signature_of(args: Any) -> Hashable:
     """The shapes and dtypes of the arrays in nested arguments, and the values of everything else."""
     if isinstance(args, dict):
-        return tuple((key, signature_of(part)) for key, part in args.items())
+        return tuple((key, signature_of(args[key])) for key in sorted(args, key=str))
     if isinstance(args, (tuple, list)):
         return tuple(map(signature_of, args))
     return (tuple(args.shape), str(args.dtype)) if is_array(args) else (type(args), args)
@@ -165,10 +165,10 @@ def signature_of(args: Any) -> Hashable:
 
 @dataclass(eq=False, repr=False)
 class Program:
-    """The operations of a function, in order, for arguments of certain shapes and dtypes. `xpnet.trace` makes it.
+    """The operations of a function, in order. `xpnet.trace` returns a program.
 
-    Call a program like its function: the result is the same, bit for bit. Arrays must have the shapes and dtypes of
-    the trace, and everything else the same values.
+    Call a program like its function: the result is the same, bit for bit. The arrays must have the shapes and dtypes
+    with which the function was traced. Arguments that are not arrays, such as numbers, must have the same values.
 
     Attributes
     ----------
@@ -177,9 +177,9 @@ class Program:
     constants : dict of Var to array
         Arrays that do not depend on the arguments.
     ops : list of Op
-        The operations whose results are needed.
+        The operations, in order. Operations whose results are not used are left out.
     outputs : nested dicts, tuples and lists of Var
-        The form of the result.
+        The result of the function, with a `Var` in place of each array.
     owners : list of str
         The layers, losses and optimizers that made operations, such as "Affine1".
     signature : tuple
@@ -187,9 +187,9 @@ class Program:
     name : str
         The name of the function.
     parameters : list of str
-        The names of its parameters.
+        The names of the parameters of the function.
     ready : callable
-        Makes `function` of a program.
+        Converts the program to the function that `function` returns.
 
     Examples
     --------
@@ -229,7 +229,9 @@ class Program:
         """Return what the traced function returns for these arguments."""
         if signature_of(args) != self.signature:
             place, expected, got = _difference(self.parameters, self.signature, signature_of(args))
-            raise ValueError(f"{self.name}: {place} is {got}, but the program is for {expected}; trace it again")
+            raise ValueError(
+                f"{self.name}: {place} is {got}, but the program was traced with {expected}; trace the function again"
+            )
         return self.function(*args)
 
     @cached_property
@@ -269,7 +271,7 @@ class Program:
         return cost_of(self)
 
     def draw(self, path: str | os.PathLike[str]) -> None:
-        """Draw the operations in a file in SVG: a box for each layer and pass, with the shapes of the arrays.
+        """Draw the operations in an SVG file: a box for each layer and pass, with the shapes of the arrays.
 
         Parameters
         ----------
@@ -296,18 +298,18 @@ class Program:
         return replaced(self.outputs, value)
 
     def where(self, op: Op) -> str:
-        """The layer and the method that made an operation, such as "Affine1, forward"; "" if none did."""
+        """The layer and the method that made an operation, such as "Affine1, forward"; "" if no layer made it."""
         if op.owner < 0:
             return ""
         method = {"backward_params": "backward"}.get(op.method, op.method)
         return f"{self.owners[op.owner]}, {method}"
 
     def last_uses(self) -> dict[Var, int]:
-        """The number of the last operation that reads each array, or a view of the array."""
+        """For each array, the index of the last operation that reads the array or a view of it."""
         return {var: i for i, op in enumerate(self.ops) for v in op.reads for var in (v, v.root)}
 
     def __str__(self) -> str:
-        names = {var: var.name for var in self.inputs.values()}
+        names = {var: self.parameters[path[0]] if len(path) == 1 else var.name for path, var in self.inputs.items()}
         names |= {var: f"constant{i}" for i, var in enumerate(self.constants)}
         lines, before = list[str](), ""
         for i, op in enumerate(self.ops):

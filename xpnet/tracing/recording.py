@@ -1,4 +1,4 @@
-"""Record the operations of a function: its arguments are replaced by arrays that note each operation on them."""
+"""Record the operations of a function, which is called with arrays that record each operation on them."""
 
 import inspect
 import operator
@@ -37,7 +37,7 @@ class Recorder:
         self.owners = list[Any]()
 
     def place(self) -> tuple[int, str]:
-        """The number of the layer, loss or optimizer that is computing, and the name of its method; -1 if none is."""
+        """The index of the layer, loss or optimizer that is computing, and its method; -1 and "" if there is none."""
         frame = sys._getframe(2) if self.named else None
         found, method = None, ""
         while frame:
@@ -69,11 +69,11 @@ class Recorder:
         return names
 
     def var(self, given: "TracedArray") -> Var:
-        """The variable of an array. An array that depends on no argument becomes a constant."""
+        """The variable of an array. An array that does not depend on the arguments becomes a constant."""
         if given.recorder is self:
             return given.var
         if given.recorder is not None:
-            raise TracingError("an array of another trace is used; return it from the traced function first")
+            raise TracingError("an array of another trace is used; pass it as an argument of the traced function")
         return self.constants.setdefault(id(given.value), (given.var, given.value))[0]
 
 
@@ -119,7 +119,9 @@ class TracedArray:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise _NoAttribute(f"the attribute {name} of an array is not part of the array API standard")
+        raise _NoAttribute(
+            f"the attribute {name} of an array is not in the array API standard; use a function of its namespace, xp"
+        )
 
 
 def _operators() -> None:
@@ -139,15 +141,18 @@ def _method(function: Callable[..., Any], name: str, swapped: Callable[..., Any]
 
 def _refused(name: str, what: str) -> Callable[..., Any]:
     def method(self: TracedArray, *args: Any, **options: Any) -> Any:
-        raise TracingError(f"{name} asks for {what} of an array of shape {self.shape}; it cannot be traced")
+        raise TracingError(
+            f"{name} {what} an array of shape {self.shape}, which cannot be traced; use functions of arrays, such as "
+            "xp.where"
+        )
 
     return method
 
 
 _operators()
 for _name in ("bool", "float", "int", "complex", "index", "iter", "len", "contains", "array", "dlpack"):
-    setattr(TracedArray, f"__{_name}__", _refused(_name, "the values"))
-TracedArray.__setitem__ = _refused("x[...] = y", "a change of the values")  # type: ignore[index]
+    setattr(TracedArray, f"__{_name}__", _refused(_name, "reads the values of"))
+TracedArray.__setitem__ = _refused("x[...] = y", "changes")  # type: ignore[index]
 
 
 @cache
@@ -188,12 +193,12 @@ def _namespace(kind: type[TracedArray]) -> _Recording:
 
 
 def _called(kind: type[TracedArray], function: Callable[..., Any], name: str, /, *args: Any, **options: Any) -> Any:
-    """Call a function of the namespace; a new array, such as of `arange`, is a constant."""
+    """Call a function of the namespace. An array that depends on no argument, such as of `arange`, is a constant."""
     given = list(leaves((args, options)))
     if any(isinstance(leaf, TracedArray) for leaf in given):
         return record(function, *args, name=name, **options)
     if any(map(is_array, given)):
-        raise TracingError(f"{name}: an array is no argument of the traced function; pass it")
+        raise TracingError(f"{name}: an array is not an argument of the traced function; pass it as an argument")
     return replaced(function(*args, **options), lambda leaf: kind(leaf) if is_array(leaf) else leaf)
 
 
@@ -207,7 +212,9 @@ def record(function: Callable[..., Any], *args: Any, name: str = "", **options: 
     if name in _BY_VALUES or (name in _BY_OPERANDS and any(map(_BY_OPERANDS[name], traced[1:]))):
         raise TracingError(f"{name} makes an array whose shape depends on values; it cannot be traced")
     if any(is_array(a) for a in given if not isinstance(a, TracedArray)):
-        raise TracingError(f"{name}: an operand is an array that is no argument of the traced function; pass it")
+        raise TracingError(
+            f"{name}: an operand is not an argument of the traced function; pass this array as an argument"
+        )
     plain = replaced((args, options), lambda a: a.value if isinstance(a, TracedArray) else a)
     result = function(*plain[0], **plain[1])
     recorder = None if name in _LIKE else next((a.recorder for a in traced if a.recorder), None)
@@ -244,20 +251,21 @@ def trace(
     function : callable
         A pure function of arrays in nested dicts, tuples and lists. Python numbers in the arguments are constants.
     *args
-        Arguments with the shapes and dtypes of the calls to come.
+        Arguments with the shapes and dtypes of later calls.
     kind : callable
         The type of the traced arrays for an array, see `traced_type`.
     shares_memory : callable
         Whether the first array is a view of the second.
     named : bool, default False
-        Whether to note which layer makes each operation, and to name arrays. It takes a few milliseconds.
+        Whether to record which layer makes each operation, and to name arrays. This takes a few milliseconds.
     ready : callable
-        Makes a fast function of the program.
+        Converts the program to a fast function, see `Program.ready`.
 
     Raises
     ------
     TracingError
-        If the function asks for values, uses arrays that are not arguments, or uses what the standard lacks.
+        If the function reads values, uses arrays that are not arguments, or uses a method of arrays that the standard
+        does not have.
     """
     recorder, inputs = Recorder(shares_memory, named), dict[Position, Var]()
 

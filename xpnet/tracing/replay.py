@@ -1,4 +1,4 @@
-"""Run a function as NumPy code that was made from a trace."""
+"""Run a function as NumPy code, which is generated from its trace."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -44,8 +44,8 @@ class Replay:
 
         They will be called `calls` times with arguments like these.
 
-        Each form has its own arrays for the new carry. So an interrupted update changes nothing, and a carry is valid
-        until the update after the next begins.
+        Each form has its own arrays for the new carry. So an interrupted update changes nothing. A carry is valid
+        during the next update; the update after that overwrites it.
         """
         return self._functions(args, 2, lambda outputs: outputs[0], calls)
 

@@ -1,4 +1,4 @@
-"""A program as the source code of a plain Python file, which a person can read, change and run without xpnet."""
+"""A program as the source code of a Python file, which can be read, changed and run without xpnet."""
 
 import builtins
 import keyword
@@ -212,13 +212,15 @@ def windows(x, size, stride, dilation, out):
             return f"{self._part(args[0], ATOM)}[{', '.join(map(self._value, key))}]", ATOM
         own = getattr(self, f"_{name}", None)
         if own is None and not hasattr(np, name):
-            raise TracingError(f"{name} cannot be written for {self.library}; trace the function with NumPy arrays")
+            raise TracingError(
+                f"source: {name} cannot be written for {self.library}; trace the function with NumPy arrays"
+            )
         return (own(*args, **options) if own else self._function(name, *args, **options)), ATOM
 
     def _convolve(self, *args: Any, **options: Any) -> str:
         raise TracingError(
-            f"the convolution of another library cannot be written for {self.library}; trace the function with NumPy "
-            "arrays"
+            f"source: the convolution of another library cannot be written for {self.library}; trace the function "
+            "with NumPy arrays"
         )
 
     _by_images = _by_filters = _convolve

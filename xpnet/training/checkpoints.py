@@ -159,7 +159,7 @@ class Saver:
         self.fixed = {"network": _described(network), "optimizer": to_plain(optimizer), "settings": settings}
         if self.path.exists() and not resume:
             raise FileExistsError(
-                f"checkpoint: {self.path} holds a run; pass resume=True to go on with it, or name another file"
+                f"checkpoint: {self.path} contains a run; pass resume=True to resume it, or name another file"
             )
         self.saved = time.monotonic()
 

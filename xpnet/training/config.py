@@ -56,7 +56,7 @@ class Options:
             if not self.validation:
                 raise ValueError("patience needs validation samples to watch; pass validation=0.1, for example")
         if self.resume and self.checkpoint is None:
-            raise ValueError("resume=True needs checkpoint=FILE, the file of the run to go on with")
+            raise ValueError("resume=True needs checkpoint=FILE, the file of the run to resume")
         if not (
             self.checkpoint is None or (isinstance(self.checkpoint, (str, os.PathLike)) and str(self.checkpoint))
         ):

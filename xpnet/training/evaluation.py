@@ -134,8 +134,8 @@ class Measures:
     """The evaluation before training and after each epoch. The results are columns of the history.
 
     The columns are the accuracy on the training set, and the loss and the accuracy on the test set and on the
-    validation samples. A network that does not classify has no accuracy. Of its training set, the loss on the first
-    samples is computed, which is no column: the last update may have made the outputs overflow.
+    validation samples. A network that does not classify has no accuracy. For such a network, the loss on the first
+    training samples is computed in order to detect an overflow in the last update; this loss is not a column.
     """
 
     _LOOK = 100
@@ -277,7 +277,7 @@ def evaluate(
         return found | {"confusion": confusion_matrix(y, t, ignore=last.ignore)} if last.takes_labels else found
 
     measure_all = Blocks(network, measure, transform)
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN in the result says it
+    with np.errstate(over="ignore", invalid="ignore"):  # the result shows the NaN
         blocks = measure_all(samples)
     confusions = [block.found.pop("confusion") for block in blocks if last.takes_labels]
     _, found = read([], {"": blocks})

@@ -171,8 +171,8 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If an argument has a wrong type, value or shape. All arguments are checked before training. Only NaN and
-        infinite numbers in a dataset are looked for after a loss or a score is not finite.
+        If an argument has a wrong type, value or shape. All arguments are checked before training. The exception is
+        NaN and infinite numbers in a dataset: they are searched for only after a loss or a score is not finite.
     Diverged
         If the loss or a score is not finite, but the training set is. The error is raised at the end of the epoch. It
         has the attribute ``history``. The network keeps the parameters of the epoch before.
@@ -277,7 +277,7 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
     train, units, sample = samples.train, samples.units, _sample_shape(network, samples, options)
     masks = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
     backend = backend_of(_first(network))
-    go_on = f" Go on from {options.checkpoint} with resume=True." if saver else ""
+    go_on = f" Resume the run in {options.checkpoint} with resume=True." if saver else ""
     # A run that diverges raises Diverged. NumPy's warnings would come before it.
     with (
         np.errstate(over="ignore", invalid="ignore"),
@@ -565,8 +565,8 @@ def _check_train(dataset: Any, network: Any, two_layer: tuple[Any, ...]) -> None
         raise _no_network(network)
     if network is not None and two_layer != (50, "relu", 0.01):
         raise ValueError(
-            "hidden_size, activation and weight_init_std are of the two-layer network, but a network is given, which "
-            "has its own; leave them out"
+            "hidden_size, activation and weight_init_std belong to the two-layer network, but a network is given, "
+            "which has its own; leave them out"
         )
     check_integer("hidden_size", two_layer[0], 1)
 

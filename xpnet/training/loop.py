@@ -25,7 +25,7 @@ __all__ = ["Diverged", "Loop", "Snapshot"]
 
 
 class Diverged(ArithmeticError):
-    """Raised if the loss of a run, or a score of the training set, is not finite, though the training set is.
+    """Raised if a loss or a score of the training set is NaN or infinite, but the training set is finite.
 
     Attributes
     ----------
@@ -201,7 +201,7 @@ class Loop:
         network.params, _, network.state = self.done.carry
         try:
             found, rows = read(self.losses, self.measures())
-        except Exception:  # such as of memory
+        except Exception:  # such as a MemoryError
             network.params, network.state = before
             raise
         losses = np.concatenate([self.earlier, found])
@@ -248,7 +248,7 @@ class Loop:
         what = f"the loss is {loss} at" if loss is not None else "the scores of x_train are not finite after"
         return Diverged(
             f"{what} update {update}, in epoch {self.epoch}, with learning rate {self.optimizer.lr}; "
-            "train again with a smaller one. The history so far is this error's attribute `history`",
+            "train again with a smaller learning rate. The error has the history so far as its attribute `history`",
             self.history,
         )
 

@@ -49,7 +49,7 @@ Batches: TypeAlias = Generator[tuple[Pair, Array], None, None]
 
 
 _PART = 2_000
-"""The number of samples that are looked at together."""
+"""The number of samples that are checked at a time."""
 
 
 class NotFinite(ValueError):
@@ -111,7 +111,7 @@ class InMemory:
 
 
 class OnDisk:
-    """Samples and targets in `Shards`. A unit is a block: neighbouring samples of a shard, which are read together.
+    """Samples and targets in `Shards`. A unit is a block: neighboring samples of a shard, which are read together.
 
     Each epoch has a new order of the blocks. The blocks fill one buffer after the other. The samples in a buffer are
     shuffled and divided into mini-batches. The samples that remain go into the next buffer. While one buffer is in
@@ -292,14 +292,14 @@ def _no_data(data: Any) -> TypeError:
     more = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
     hint = ""
     if hasattr(data, "columns"):
-        hint = "; of a table, pass (table[columns].to_numpy(), table[target].to_numpy())"
+        hint = "; for a table, pass (table[columns].to_numpy(), table[target].to_numpy())"
     elif hasattr(data, "shape"):
         hint = "; pass samples and targets as one tuple, (x, t)"
     elif not isinstance(data, (tuple, list, dict, str, bytes, type(None))):
         if hasattr(data, "__getitem__"):  # such as a torch.utils.data.Dataset
-            hint = "; of a dataset of samples, pass tuple(map(numpy.stack, zip(*data)))"
+            hint = "; for a dataset of samples, pass tuple(map(numpy.stack, zip(*data)))"
         elif hasattr(data, "__iter__"):  # such as a DataLoader, or a generator
-            hint = "; of an iterable of mini-batches, pass tuple(map(numpy.concatenate, zip(*data)))"
+            hint = "; for an iterable of mini-batches, pass tuple(map(numpy.concatenate, zip(*data)))"
     return TypeError(
         "data must be (x_train, t_train), or with a test set ((x_train, t_train), (x_test, t_test)), as load_mnist "
         f"returns it; Shards can stand in place of a pair; got {_kind(data)}{more}{hint}"
@@ -316,17 +316,20 @@ def namespace_of(sets: Given, **others: Array) -> Any:
 
 
 def hold_out(samples: Samples, share: float, rng: np.random.Generator) -> tuple[Host, Host]:
-    """Split the units at random into training units and validation units, with about this fraction of the samples."""
+    """Split the units at random into training units and validation units.
+
+    The validation units have about the fraction `share` of the samples.
+    """
     order = rng.permutation(samples.units)
     count = samples.count(samples.units)
     wanted = round(share * count)
     if not wanted:
-        raise ValueError(f"validation={share!r} of {count} samples is none; pass a larger fraction")
+        raise ValueError(f"validation={share!r} of {count} samples selects no sample; pass a larger fraction")
     number = samples.first(order, wanted)
     if number == len(order):
         of = f" of {len(order)} whole blocks of Shards" if len(order) < count else f" of {count} samples"
         raise ValueError(
-            f"validation={share!r}{of} leaves none to train with; pass a smaller fraction"
+            f"validation={share!r}{of} leaves no samples to train with; pass a smaller fraction"
             + (", or a smaller buffer, which makes smaller blocks" if len(order) < count else "")
         )
     return np.sort(order[number:]), np.sort(order[:number])
@@ -435,14 +438,14 @@ def check_values(network: Network, sets: dict[str, Dataset], *, transformed: boo
     transfer. The ids of `Shards`, and targets that are not labels, are checked when they are read, see `OnDisk`.
     """
     last, rows, classes = network.stack.last, network.stack.id_count, network.output_shape[-1]
-    labelled = [end for end, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1]
+    labeled = [end for end, data in sets.items() if last.takes_labels and len(shapes(data)[1]) == 1]
     looked_up = [] if rows is None or transformed else [e for e, data in sets.items() if not isinstance(data, Shards)]
-    targets = [data.targets() if isinstance(data := sets[end], Shards) else [data[1]] for end in labelled]
+    targets = [data.targets() if isinstance(data := sets[end], Shards) else [data[1]] for end in labeled]
     ids = [[pair[0]] for end in looked_up if not isinstance(pair := sets[end], Shards)]
-    for end, (least, most) in zip(labelled, value_ranges(*targets, ignore=last.ignore), strict=True):
+    for end, (least, most) in zip(labeled, value_ranges(*targets, ignore=last.ignore), strict=True):
         check_labels(f"t{end}", least, most, classes)
     for end, data in sets.items():
-        if not (end in labelled or isinstance(data, Shards)):
+        if not (end in labeled or isinstance(data, Shards)):
             _check_targets(f"t{end}", data[1], last)
     for end, (least, most) in zip(looked_up, value_ranges(*ids), strict=True):
         _check_ids(f"x{end}", least, most, rows)
@@ -467,7 +470,7 @@ def _check_targets(name: str, t: Array, last: Loss) -> None:
 
 
 def _numbers(t: Array) -> Array:
-    """`t`, or integers in place of bools: the smallest bool is not in the standard."""
+    """`t`, with bools converted to integers: the standard has no minimum of bools."""
     xp = namespace(t=t)
     return t if is_floating(xp, t.dtype) or is_integral(xp, t.dtype) else xp.astype(t, xp.int8)
 
@@ -535,6 +538,6 @@ def check_batches(
                 shared = f"shared by {processes} processes, " if processes > 1 else ""
                 raise ValueError(
                     f"batch_size: {count} samples in mini-batches of {batch_size}, {shared}{accumulate} parts each, "
-                    f"leave a part with {smallest}, but normalisation over the batch needs at least {least}; choose "
+                    f"leave a part with {smallest}, but normalization over the batch needs at least {least}; choose "
                     "another batch_size"
                 )

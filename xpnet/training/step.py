@@ -44,21 +44,21 @@ Updates: TypeAlias = Callable[..., Iterator[tuple[Carry, Array]]]
 def update_step(
     stack: Sequential, optimizer: Optimizer, transform: Transform | None = None, accumulate: int = 1
 ) -> Callable[[Carry, tuple[Array, Array], Params], tuple[Carry, Array]]:
-    """One update as a pure function, ``step(carry, batch, noise) -> carry, loss``.
+    """One update as a pure function, ``step(carry, batch, masks) -> carry, loss``.
 
-    `batch` is samples and targets, whose labels have been checked. `noise` is the dict of dropout masks, empty
+    `batch` is samples and targets, whose labels have been checked. `masks` is the dict of dropout masks, empty
     without dropout.
     """
 
-    def step(carry: Carry, batch: tuple[Array, Array], noise: Params) -> tuple[Carry, Array]:
+    def step(carry: Carry, batch: tuple[Array, Array], masks: Params) -> tuple[Carry, Array]:
         (params, memory, state), (x, t) = carry, batch
         x = transform(x) if transform else x
         if accumulate == 1:
             loss, gradients, state, *_ = stack.forward_backward(
-                params, x, t, state=state or None, noise=noise or None, checked=True
+                params, x, t, state=state or None, masks=masks or None, checked=True
             )
         else:
-            total, loss, gradients, state = sums(stack, params, x, t, state, noise, accumulate)
+            total, loss, gradients, state = sums(stack, params, x, t, state, masks, accumulate)
             loss, gradients = means(total, loss, gradients)
         params, memory = optimizer.update(params, gradients, memory)
         return Carry(params, memory, state), loss
@@ -91,7 +91,7 @@ def _is_known(thing: Any) -> bool:
 
 
 def sums(
-    stack: Sequential, params: Params, x: Array, t: Array, state: Params, noise: Params, parts: int, over: float = 1.0
+    stack: Sequential, params: Params, x: Array, t: Array, state: Params, masks: Params, parts: int, over: float = 1.0
 ) -> tuple[Array, Array, Params, Params]:
     """The sum of the sample weights, the sums of losses and gradients divided by `over`, and the new state.
 
@@ -101,9 +101,9 @@ def sums(
     total, loss, gradients = 0.0, 0.0, Params()
     for start in range(0, count, size):
         part = slice(start, min(start + size, count))
-        masks = {name: mask[part, ...] for name, mask in noise.items()}
+        part_masks = {name: mask[part, ...] for name, mask in masks.items()}
         part_loss, found, state, _, last = stack.forward_backward(
-            params, x[part, ...], t[part, ...], state=state or None, noise=masks or None, over=over, checked=True
+            params, x[part, ...], t[part, ...], state=state or None, masks=part_masks or None, over=over, checked=True
         )
         total, loss = total + last.counted(part.stop - start), loss + part_loss
         gradients = {name: gradients[name] + g for name, g in found.items()} if gradients else found
@@ -146,13 +146,13 @@ def updates(
         state: Params,
         data: tuple[Array, Array],
         index: Array,
-        noise: Params,
+        masks: Params,
         stop: float,
         over: float,
     ) -> Array:
         x, t = (backend_of(a).rows(a, index) for a in data)
         x = transform(x) if transform else x
-        total, loss, gradients, after = sums(stack, params, x, t, state, noise, accumulate, over)
+        total, loss, gradients, after = sums(stack, params, x, t, state, masks, accumulate, over)
         if alike and type(total) is not float:
             raise TypeError(
                 f"{type(stack.last).__name__}: its `total` is an array, so it must have an attribute plain = False"
@@ -182,10 +182,10 @@ def updates(
     ) -> Iterator[tuple[Carry, Array]]:
         index, (count, size) = backend.index(index, data[0]), index.shape
         share = processes.share(size)
-        for i, noise in enumerate(backend.masks(draw, count, size, data[0], share)):
+        for i, masks in enumerate(backend.masks(draw, count, size, data[0], share)):
             params, _, state = carry
             if share.start < share.stop:
-                flat = mine(params, state, data, index[i, share], noise, processes.stop, float(size))
+                flat = mine(params, state, data, index[i, share], masks, processes.stop, float(size))
             else:  # this process has no sample of a small mini-batch
                 xp, own = namespace(data=data[0]), (*params.values(), *state.values())
                 nothing = [xp.zeros_like(a) for a in own]
