@@ -417,6 +417,7 @@ class Tinygrad(Contender):
         self.data, self.test = ([Tensor(a).realize() for a in (x, t.astype("int32"))] for x, t in self.floats())
         self.now = [Tensor(self.params[name]).realize() for name in ("W1", "b1", "W2", "b2")]
         self.optimizer = nn.optim.SGD(self.now, lr=LR)
+        self.scores(self.data[0][:1]).realize()  # says what is wrong, where there is no clang
 
     def scores(self, x):
         W1, b1, W2, b2 = self.now
