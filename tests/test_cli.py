@@ -224,7 +224,7 @@ def test_an_error_names_options_and_files_as_they_were_typed(folder, tmp_path, c
     for arguments, message in [
         (["train", "--checkpoint", run], f"--checkpoint: {run} contains a run; pass --resume to resume it, .*"),
         (["train", "--resume"], "--resume needs --checkpoint FILE, .*"),
-        (["train", "--validation", "0.001"], "--validation 0.001 of 250 samples is none; .*"),
+        (["train", "--validation", "0.001"], "--validation 0.001 of 250 samples selects no sample; .*"),
         (
             ["train", "--checkpoint", run, "--resume", "--batch-size", "7"],
             "checkpoint: .* was made with settings: --batch-size = 100, and now it is 7; they must be the same",

@@ -174,7 +174,7 @@ def test_a_callback_sees_each_epoch_and_may_end_the_run(lib):
     [
         ({"validation": 1.0}, "validation must be from 0 to below 1, got 1.0"),
         ({"validation": -0.1}, "validation must be from 0 to below 1, got -0.1"),
-        ({"validation": 1e-4}, "of 250 samples is none"),
+        ({"validation": 1e-4}, "of 250 samples selects no sample"),
         ({"patience": 2}, "patience needs validation samples"),
         ({"patience": 0, "validation": 0.1}, "patience must be an integer of at least 1"),
         ({"accumulate": 0}, "accumulate must be an integer of at least 1"),

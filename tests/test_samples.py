@@ -233,7 +233,7 @@ def test_what_does_not_fit_is_refused_before_training():
         (Shards(X, T + 1), {}, ValueError, "t_train contains the label 3, but the network has 3 classes"),
         (Shards(X, X), {}, ValueError, r"t_train has shape \(230, 6\), expected \(230, 3\) or integer labels"),
         (Shards(X, X[:, 0]), {}, TypeError, "t_train: labels must have an integer dtype, got float32"),
-        (Shards(X, T, buffer=230), {"validation": 0.99}, ValueError, "whole blocks of Shards leaves none"),
+        (Shards(X, T, buffer=230), {"validation": 0.99}, ValueError, "whole blocks of Shards leaves no samples"),
         (
             (X, T),
             {"validation": 0.999},
