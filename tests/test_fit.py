@@ -479,3 +479,10 @@ def test_a_result_is_unpacked_names_its_place_and_is_short(lib):
     assert len(text.splitlines()) == 3
     assert text.startswith(f"Result on {lib.backend.name}, {result.device}\n")
     assert f"History(750 updates, 3 epochs, loss {history.loss[-1]:.4f}, train_accuracy" in text
+
+
+def test_classes_of_targets_are_along_the_last_axis():
+    ids, t = np.zeros((4, 5), int), np.zeros((4, 5, 3))
+    t[..., 1] = 1.0  # each position has a class
+    with pytest.raises(ValueError, match="flatten it first"):
+        fit(Network(Sequential(nn.Embedding(7, 3)), (5,)), (ids, t), progress=False)
