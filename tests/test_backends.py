@@ -26,7 +26,7 @@ NAMES = ("numpy", "cupy", "torch", "jax", "dask", "strict")
 
 
 def test_the_known_backends():
-    assert tuple(BACKENDS) == NAMES
+    assert tuple(BACKENDS)[: len(NAMES)] == NAMES  # then those that other packages add
     assert all(name == backend.name for name, backend in BACKENDS.items())
 
 
