@@ -20,8 +20,9 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # for scikit-learn's array API di
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a script
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No tests: what those on CuPy run on, a package that a test installs, and a counter of kernels.
-collect_ignore = ["cuda_emulator", "example_backend", "counting.py"]
+# No tests: what those on CuPy run on, a package that a test installs, a counter of kernels, and
+# the session fuzz.
+collect_ignore = ["cuda_emulator", "example_backend", "counting.py", "fuzz.py"]
 
 hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("xpnet")

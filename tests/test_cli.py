@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -314,14 +313,13 @@ def test_if_the_checkpoint_fails_during_the_run_the_history_is_written(folder, t
 
 @pytest.mark.skipif(os.name != "posix", reason="a limit of POSIX stands for a full disk")
 def test_a_full_disk_is_one_line_that_names_the_file(folder, tmp_path):
-    import resource
-
     path = tmp_path / "run.csv"
     path.write_text("precious")
-    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (100, 100))
-    done = xpnet_process(
-        "train", "--data", folder, "--epochs", "1", "--quiet", "--history", str(path), preexec_fn=limit
-    )
+    limit = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); "
+    limit += "os.execv(sys.executable, [sys.executable, '-m', 'xpnet', *sys.argv[1:]])"
+    arguments = ["train", "--data", folder, "--epochs", "1", "--quiet", "--history", str(path)]
+    command = [sys.executable, "-c", limit, *map(str, arguments)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"xpnet train: {path} cannot be written: File too large\n"
     assert re.fullmatch(LAST + "\n", done.stdout)
