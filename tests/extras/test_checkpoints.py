@@ -485,7 +485,7 @@ def test_what_does_not_fit_the_run_in_the_file_is_refused_with_the_difference(tm
     net = TwoLayerNet(6, 8, 3, weight_init_std=0.5, like=X)
     options = {"batch_size": 50, "checkpoint": path, "progress": False}
     for call, error, match in [
-        (lambda: run(lib, "sgd", path), FileExistsError, "holds a run; pass resume=True"),
+        (lambda: run(lib, "sgd", path), FileExistsError, "contains a run; pass resume=True"),
         (
             lambda: run(lib, "sgd", path, resume=True, batch_size=40),
             ValueError,
@@ -540,7 +540,7 @@ def test_the_command_line_saves_and_goes_on(tmp_path):
     subprocess.run([*command, "--epochs", "1"], check=True, capture_output=True)
     refused = subprocess.run([*command, "--epochs", "2"], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "holds a run; pass --resume to go on" in refused.stderr
+    assert "contains a run; pass --resume" in refused.stderr
     subprocess.run([*command, "--epochs", "2", "--resume"], check=True, capture_output=True)
     accuracy = json.loads(history.read_text())["test_accuracy"]
     assert len(accuracy) == 3

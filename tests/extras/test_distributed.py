@@ -266,7 +266,7 @@ def test_the_command_line_speaks_and_writes_once(tmp_path):
     np.testing.assert_allclose(json.loads(files["json"].read_text())["loss"], alone.history.loss, rtol=1e-10)
     refused = mpiexec(2, *command, "--checkpoint", files["safetensors"])
     assert refused.returncode == 2
-    assert refused.stderr.count("holds a run; pass --resume to go on") == 1
+    assert refused.stderr.count("contains a run; pass --resume") == 1
 
 
 # By itself
