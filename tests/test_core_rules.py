@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "layers": ARRAYS | {"functions"},
     "numerical": ARRAYS,
     "optim": ARRAYS,
-    "tracing": {"_array", "_typing"},
+    "tracing": {"_files", "_typing"},
     "nn": ARRAYS | {"functions", "layers", "numerical", "tracing"},
     "datasets": ARRAYS | {"_files"},
     "checking": ARRAYS | {"nn", "numerical"},

@@ -8,7 +8,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from .._typing import Array
 from ..tracing import NumpyCode, Program, Replay, copied, trace
@@ -38,6 +37,8 @@ class Numpy(Backend):
         Threads wait for each other after each product. On a busy machine, this takes many times as long as a small
         product.
         """
+        from threadpoolctl import threadpool_info, threadpool_limits  # imported late: only `train` needs it
+
         cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 64)
         set_by_caller = any(name in os.environ for name in _THREADS) or any(
             pool["num_threads"] < cores for pool in threadpool_info() if pool["user_api"] == "blas"

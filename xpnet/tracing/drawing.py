@@ -40,23 +40,21 @@ class Box:
 def drawing(program: Program) -> str:
     """The program as SVG."""
     boxes, made = dict[str, Box](), dict[Var, Box]()
-    arrows = dict[tuple[int, int], list[Var]]()
+    arrows = dict[tuple[Box, Box], dict[Var, None]]()
     for op in program.ops:
         place = program.where(op)
         row = place.rpartition(", ")[2] if place else "forward"
         box = boxes.setdefault(place, Box(place or program.name, row if row in ("forward", "backward") else "update"))
         if not op.is_view:
             box.lines.append(f"{op.call.name} → {', '.join(str(list(var.shape)) for var in op.out)}")
-        order = list(boxes.values())
         for var in op.reads:
             source = made.get(var.root)
             if source is not None and source is not box:
-                found = arrows.setdefault((order.index(source), order.index(box)), [])
-                if var.root not in found:
-                    found.append(var.root)
+                arrows.setdefault((source, box), {})[var.root] = None
         made |= dict.fromkeys(op.out, box)
-    width, height = _place(program, list(boxes.values()))
-    parts = [*_draw_arrows(list(boxes.values()), arrows), *_draw_boxes(list(boxes.values()))]
+    placed = list(boxes.values())
+    width, height = _place(placed)
+    parts = [*_draw_arrows(arrows), *_draw_boxes(placed)]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'role="img" aria-label="{html.escape(program.name)}: operations by layer">'
@@ -68,7 +66,7 @@ def drawing(program: Program) -> str:
     return "\n".join([head, f"<style>{STYLE}</style>", marker, *parts, "</svg>", ""])
 
 
-def _place(program: Program, boxes: list[Box]) -> tuple[int, int]:
+def _place(boxes: list[Box]) -> tuple[int, int]:
     """Set the positions of the boxes; return the width and height of the picture."""
     columns: dict[str, int] = {}
     for box in boxes:
@@ -93,9 +91,8 @@ def _draw_boxes(boxes: list[Box]) -> Iterator[str]:
             yield _text(box.x + PAD, box.y + PAD + 12 + i * LINE, line, "line")
 
 
-def _draw_arrows(boxes: list[Box], arrows: dict[tuple[int, int], list[Var]]) -> Iterator[str]:
-    for (i, j), arrays in arrows.items():
-        a, b = boxes[i], boxes[j]
+def _draw_arrows(arrows: dict[tuple[Box, Box], dict[Var, None]]) -> Iterator[str]:
+    for (a, b), arrays in arrows.items():
         shapes = ", ".join(dict.fromkeys(str(list(var.shape)) for var in arrays))
         if a.row == b.row:  # to the neighbor
             right = b.x > a.x

@@ -7,9 +7,9 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import getitem
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from .._files import check_output, replacing
 from .._typing import Array
 
 if TYPE_CHECKING:
@@ -157,10 +157,10 @@ def replaced(tree: Any, change: Callable[[Any], Any]) -> Any:
 def signature_of(args: Any) -> Hashable:
     """The shapes and dtypes of the arrays in nested arguments, and the values of everything else."""
     if isinstance(args, dict):
-        return tuple((key, signature_of(args[key])) for key in sorted(args, key=str))
+        return tuple([(key, signature_of(args[key])) for key in sorted(args, key=str)])
     if isinstance(args, (tuple, list)):
-        return tuple(map(signature_of, args))
-    return (tuple(args.shape), str(args.dtype)) if is_array(args) else (type(args), args)
+        return tuple([signature_of(part) for part in args])
+    return (tuple(args.shape), args.dtype) if is_array(args) else (type(args), args)
 
 
 @dataclass(eq=False, repr=False)
@@ -276,13 +276,12 @@ class Program:
         Parameters
         ----------
         path : path
-            The file to write; its name ends in ``.svg``.
+            The file to write; its name ends in ``.svg``. An existing file is replaced in one step.
         """
         from .drawing import drawing
 
-        if Path(path).suffix != ".svg":
-            raise ValueError(f"draw: path must end in .svg, got {os.fspath(path)!r}")
-        Path(path).write_text(drawing(self), encoding="utf-8")
+        with replacing(check_output(path, ".svg")) as file:
+            file.write(drawing(self))
 
     def run(self, *args: Any) -> Any:
         """Call each operation as it was recorded."""
@@ -336,8 +335,8 @@ def _difference(names: list[str], one: Any, other: Any) -> tuple[str, str, str]:
 
 def _described(signature: Any) -> str:
     match signature:
-        case (tuple() as shape, str() as dtype) if all(isinstance(n, int) for n in shape):
-            return f"an array of {dtype.rpartition('.')[2]}, shape {shape}"
-        case (type(), value):
+        case (type() as kind, value) if isinstance(value, kind):
             return repr(value)
+        case (tuple() as shape, dtype) if all(isinstance(n, int) for n in shape) and not isinstance(dtype, tuple):
+            return f"an array of {str(dtype).rpartition('.')[2]}, shape {shape}"
     return f"({', '.join(map(_described, signature))})" if isinstance(signature, tuple) else repr(signature)

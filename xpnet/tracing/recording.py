@@ -155,7 +155,6 @@ for _name in ("bool", "float", "int", "complex", "index", "iter", "len", "contai
 TracedArray.__setitem__ = _refused("x[...] = y", "changes")  # type: ignore[index]
 
 
-@cache
 def traced_type(xp: Namespace, backend: Any) -> type[TracedArray]:
     """The type of the traced arrays of a library."""
     return type("TracedArray", (TracedArray,), {"__slots__": (), "xp": xp, "backend": backend})

@@ -273,7 +273,7 @@ class Loop:
         return [*self.earlier.tolist(), *new]
 
     def snapshot(self) -> Snapshot:
-        """The current state of the run, from which it can be resumed."""
+        """The current state of the run, from which it can be resumed; its arrays are valid until the next update."""
         whole, loss = self.whole, self.history.loss
         # With dropout, masks that were drawn for an incomplete update must be drawn again.
         return Snapshot(
@@ -284,7 +284,7 @@ class Loop:
             self.opening,
             self.done.draws if self.masks and not whole else self.rng.bit_generator.state,
             np.asarray([] if whole else self._losses()),
-            self.carry,
+            self.done.carry,
         )
 
     def _resume(self, snapshot: Snapshot) -> None:
