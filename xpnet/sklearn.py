@@ -95,7 +95,7 @@ class _Adam(Adam):
 
 
 class _SparseAffine(layers.Affine):
-    """The first layer for samples in a sparse matrix. The input of the layer is the numbers of the rows."""
+    """The first layer for samples in a sparse matrix. Its input is an array of row indices."""
 
     def __init__(self, X: Any, W: Array, b: Array) -> None:
         super().__init__(W, b)

@@ -76,9 +76,9 @@ def is_nan(x: Array) -> bool:
 def value_ranges(*sets: Iterable[Array], ignore: int | None = None) -> list[tuple[int, int]]:
     """The smallest and the largest number of each dataset, without the value `ignore`.
 
-    A dataset is given as an iterable of its parts. Values on a device are read in one transfer. The two numbers are
-    Python integers or floats, as the arrays are, and NaN if the dataset contains NaN. All datasets of a call contain
-    integers, or all contain floats.
+    A dataset is given as an iterable of its parts. Values on a device are read in one transfer. The numbers are
+    integers for integer arrays and floats for float arrays, and NaN if the dataset contains NaN. Do not
+    mix datasets of integers and of floats in a call.
     """
 
     def ends(t: Array) -> list[Any]:

@@ -178,7 +178,7 @@ class Backend:
         return nullcontext()
 
     def threads(self, largest: Callable[[], float]) -> AbstractContextManager[Any]:
-        """A context in which the library computes with as many threads as a step can use.
+        """A context that sets the number of CPU threads for training.
 
         ``largest()`` is the number of arithmetic operations of the largest matrix product of a step.
         """
@@ -230,8 +230,8 @@ class Backend:
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a pure function that is called many times, if the library has a compiler.
 
-        If the function has an attribute `known` that is True, it runs xpnet's own code only. Other code may do more
-        than compute its result, such as print or count its calls.
+        ``function.known = True`` says that the function runs xpnet's own code only, so it may be traced. Other code
+        may print, or count its calls.
         """
         return function
 
@@ -328,7 +328,8 @@ class Backend:
             mini-batch in the arrays of `data`. ``draw(batch)`` draws the dropout masks of one step, a dict of NumPy
             arrays. The masks are drawn in the order of the steps, for several steps in advance. JAX runs up to 100
             steps in one compiled loop and yields after each loop. The other libraries yield after each step. A carry
-            may be overwritten after the next one was yielded; the last carry of a run is not.
+            is valid during the next step; the step after that may overwrite it. The last carry of a run is never
+            overwritten.
         """
         compiled = self.compile(self.on_rows(step))
         keep_freed_memory()

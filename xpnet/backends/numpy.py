@@ -34,8 +34,7 @@ class Numpy(Backend):
     def threads(self, largest: Callable[[], float]) -> AbstractContextManager[Any]:
         """A context with one BLAS thread if the products are small, and the caller has not set the number of threads.
 
-        Threads wait for each other after each product. On a busy machine, this takes many times as long as a small
-        product.
+        Threads wait for each other after each product. On a busy machine, this takes longer than a small product.
         """
         from threadpoolctl import threadpool_info, threadpool_limits  # imported late: only `train` needs it
 

@@ -191,7 +191,7 @@ class NumpyCode:
         function, target = f"np.{REDUCTIONS[op.call.name]}.reduce", self._target(i, out)
         if op.call.name in ("sum", "prod") or len(x.shape) != 2 or axis not in (-1, 1) or not 1 < x.shape[1] <= 32:
             return f"{function}({source}, {axis!r}, None, {target}, {keep or False!r})"
-        # NumPy finds the largest numbers of a few long rows several times faster than those of many short rows.
+        # NumPy reduces short rows faster along the first axis, so the matrix is copied transposed.
         rows = self._array(Var(x.shape[::-1], x.dtype, (0, 1), False), Buffer(x.nbytes, i, i))
         self.setup.append(f"v{i}, w{i} = {rows}.T, {target}.T")
         return f"np.copyto(v{i}, {source}); {function}({rows}, 0, None, w{i}, {keep or False!r})"

@@ -182,7 +182,7 @@ _BY_OPERANDS: dict[str, Callable[[TracedArray], bool]] = {
     "getitem": lambda key: bool(key.dtype == key.xp.bool),  # a mask
     "repeat": lambda repeats: True,
 }
-"""The operations whose results have a shape that depends on values, if one of the further operands is such."""
+"""The operations whose shape depends on values if the function is True for an operand after the first."""
 _LIKE = ("empty_like", "full_like", "ones_like", "zeros_like")  # these depend on metadata only
 
 

@@ -13,7 +13,7 @@ __all__ = ["Replay"]
 
 
 WARM = 32
-"""The number of calls with the same shapes before a function is traced. A trace takes as long as dozens of calls."""
+"""The number of calls with the same shapes before a function is traced. A trace takes longer than a call."""
 
 
 class Replay:
@@ -40,9 +40,9 @@ class Replay:
         return self._functions(args, 1, lambda outputs: (), 1)[0](*args)
 
     def steps(self, calls: int, *args: Any) -> list[Callable[..., Any]]:
-        """Two forms of a step ``step(carry, ...) -> carry, loss``, to be called in turn.
+        """Return two forms of a step ``step(carry, ...) -> carry, loss``, which the caller uses in turn.
 
-        They will be called `calls` times with arguments like these.
+        `calls` is the number of calls to come with arguments of these shapes.
 
         Each form has its own arrays for the new carry. So an interrupted update changes nothing. A carry is valid
         during the next update; the update after that overwrites it.

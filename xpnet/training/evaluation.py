@@ -22,7 +22,7 @@ from .step import Transform, is_known
 __all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
 
 _BLOCK = 2_000
-"""The most samples evaluated at a time: a few megabytes, whatever the size of the dataset."""
+"""The largest number of samples that are evaluated at a time."""
 
 
 @dataclass(frozen=True)

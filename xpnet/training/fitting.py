@@ -535,16 +535,17 @@ def train(
             else:
                 net = network if isinstance(network, Network) else _network_of(network, sets, rng, like)
             if net is not network:
-                net.converts = True  # as the data were: `dtype` is of the run, not of the data
+                net.converts = True  # the training data was converted, so later samples are, too
     size = min(options.batch_size, shapes(sets.train)[0][0])
     with place.backend.threads(lambda: _largest_product(net, size)):
         return _run(net, sets, chosen, options, peers)
 
 
 def _largest_product(network: Network, batch_size: int) -> float:
-    """The arithmetic operations of the largest matrix product of a step, which is as large as in the forward pass.
+    """The arithmetic operations of the largest matrix product of a step.
 
-    Infinite if it is not known: layers of others are not called for this.
+    The products of the backward pass have the same size, so the forward pass is counted. The number is infinite if a
+    layer is not xpnet's: such a layer is not called for this.
     """
     if not is_known(network.stack):
         return math.inf
