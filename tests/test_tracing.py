@@ -1,4 +1,4 @@
-"""Tracing: a program gives what its function gives, on every library; training on NumPy replays its step."""
+"""Tracing: a program gives what its function gives, on every library; training on NumPy and PyTorch replays."""
 
 import math
 import os
@@ -30,6 +30,7 @@ from xpnet import (
     scale_images,
     trace,
 )
+from xpnet._array import namespace
 from xpnet.backends.numpy import Numpy
 from xpnet.tracing import replay
 from xpnet.tracing.program import leaves, replaced
@@ -37,13 +38,16 @@ from xpnet.training import step as step_module
 
 
 def same(lib, one, other):
-    """Whether two nested results have the same bits."""
+    """Whether two nested results are equal."""
     pairs = list(zip(leaves(one), leaves(other), strict=True))
     return all(np.array_equal(lib.numpy(a), lib.numpy(b), equal_nan=True) for a, b in pairs)
 
 
 def copy(tree):
-    return replaced(tree, lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf)
+    def copied(leaf):
+        return leaf.copy() if isinstance(leaf, np.ndarray) else leaf.clone() if hasattr(leaf, "clone") else leaf
+
+    return replaced(tree, copied)
 
 
 def executed(program, library="numpy"):
@@ -73,6 +77,31 @@ def test_a_program_gives_the_results_of_its_function(lib, name):
     expected, program = passes(name)(arguments, dout), trace(passes(name), arguments, dout)
     assert same(lib, program(arguments, dout), expected)
     assert same(lib, program(arguments, dout), expected)  # buffers are used again
+
+
+def replayed(lib, function, *args):
+    """The function in the form that is replayed from its first call on."""
+
+    def known(*args):
+        return function(*args)
+
+    known.known = True
+    run = lib.backend.compile(known)
+    run(*args)
+    assert None not in run.codes.values()
+    return run
+
+
+@pytest.mark.only("numpy", "torch")
+@layers
+def test_a_replayed_layer_gives_the_results_of_its_function(lib, name):
+    arguments = convert(lib, LAYERS[name][3], "float32")
+    dout = dout_for(lib, forward(name, arguments)[1], "float32")
+    before, expected = copy((arguments, dout)), passes(name)(arguments, dout)
+    run = replayed(lib, passes(name), arguments, dout)
+    for _ in range(2):  # buffers are used again
+        assert same(lib, run(arguments, dout), expected)
+    assert same(lib, (arguments, dout), before)
 
 
 @pytest.mark.only("numpy")
@@ -122,12 +151,14 @@ STACKS = {
 }
 
 
-def problem(name, dtype="float32", count=50):
+def problem(name, dtype="float32", count=50, lib=None):
     stack, shape = STACKS[name]
     rng = np.random.default_rng(3)
     x = rng.integers(0, 7, (count, *shape)) if name == "embedding" else rng.random((count, *shape)).astype(dtype)
     t = rng.random((count, 3)).astype(dtype) if name == "regression" else rng.integers(0, 3, count)
-    return Network(stack, shape, dtype=dtype), x, t
+    if lib is None:
+        return Network(stack, shape, dtype=dtype), x, t
+    return Network(stack, shape, like=lib.asarray([1.0], dtype)), lib.asarray(x), lib.asarray(t)
 
 
 def step_of(stack, optimizer):
@@ -189,7 +220,7 @@ SMALL, IDS = np.arange(6.0).reshape(2, 3), np.asarray([1, 0, 1])
 
 
 def xp_of(x):
-    return x.__array_namespace__()
+    return namespace(x=x)
 
 
 FUNCTIONS = {
@@ -216,6 +247,36 @@ def test_corners(lib, name):
     program = trace(function, SMALL)
     for found in (program(SMALL), program(SMALL), executed(program)(SMALL)):
         assert found.tobytes() == function(SMALL).tobytes()
+
+
+def of_an_operand_and_its_transpose(x):
+    y = x @ x.T
+    return (y + y.T) * (y - 1) - xp_of(x).maximum(y.T, 0.0)
+
+
+PAIRS = FUNCTIONS | {
+    "an operand and its transpose": of_an_operand_and_its_transpose,
+    "numbers first": lambda x: (2.0 + x) * 3.0 - (1.0 - x) / 4.0 - 2.0 * x,
+    "bounds": lambda x: xp_of(x).minimum(xp_of(x).maximum(-x, -0.0), 3.0) + xp_of(x).maximum(x, x - 2),
+    "comparisons": lambda x: xp_of(x).astype(x * 2 > 3, x.dtype) + xp_of(x).astype(x + 0.0 == 2.0, x.dtype),
+    "integers": lambda x: xp_of(x).sum(xp_of(x).astype(x * 1.7, xp_of(x).int32), axis=0) / 2,
+    "functions": lambda x: xp_of(x).sqrt(xp_of(x).abs(xp_of(x).floor(xp_of(x).exp(-x) * 9) - xp_of(x).log1p(x))),
+    "reductions": lambda x: xp_of(x).max(x * 2, axis=1, keepdims=True) - xp_of(x).min(x * 3) + xp_of(x).sum(x - 1),
+    "a copied shape": lambda x: xp_of(x).reshape((x * 2).T, (3, 2)) * 3,
+    "a slice of a result": lambda x: (x * 2)[:, 1:] * (x * 3)[:, :-1],
+}
+
+
+@pytest.mark.only("numpy", "torch")
+@pytest.mark.parametrize("name", PAIRS)
+def test_corners_of_replay(lib, name):
+    if lib.name == "torch" and ("reverse" in name or "positional" in name):
+        pytest.skip("PyTorch has no slices with a negative step, and takes the axis by name only")
+    x = lib.asarray(SMALL)
+    run, expected = replayed(lib, PAIRS[name], x), lib.numpy(PAIRS[name](x))
+    for _ in range(2):
+        assert lib.numpy(run(x)).tobytes() == expected.tobytes()
+    assert lib.numpy(x).tolist() == SMALL.tolist()
 
 
 def test_integers_as_indices():
@@ -381,24 +442,25 @@ def test_a_drawing_has_a_box_for_each_layer_and_pass(tmp_path):
     assert len(set(places)) == len(places)  # none covers another
 
 
-# Training on NumPy replays its step
+# Training on NumPy and on PyTorch replays its step
 
 
+@pytest.mark.only("numpy", "torch")
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.parametrize(
     "options",
     [{}, {"optimizer": Adam(0.01, clip_norm=1.0)}, {"accumulate": 3}, {"sampling": "replacement"}],
     ids=["sgd", "adam", "accumulate", "replacement"],
 )
-def test_training_is_the_same_bit_for_bit_with_and_without_replay(name, options, monkeypatch):
+def test_training_is_the_same_bit_for_bit_with_and_without_replay(lib, name, options, monkeypatch):
     found = []
     for _ in ("with", "without"):
-        net, x, t = problem(name)
+        net, x, t = problem(name, lib=lib)
         history = fit(net, (x, t), (x[:9], t[:9]), batch_size=8, epochs=3, progress=False, **options).history
         found.append((net.params, net.state, history.loss, history.test_loss, history.train_accuracy))
         for module in ("step", "evaluation"):
             monkeypatch.setattr(f"xpnet.training.{module}.is_known", lambda *things: False)
-    assert all(np.array_equal(a, b) for a, b in zip(*map(leaves, found), strict=True))
+    assert same(lib, *found)
 
 
 def updates_of(monkeypatch):
@@ -409,9 +471,10 @@ def updates_of(monkeypatch):
     return calls
 
 
-def test_the_step_is_traced_once_for_each_batch_size(monkeypatch):
+@pytest.mark.only("numpy", "torch")
+def test_the_step_is_traced_once_for_each_batch_size(lib, monkeypatch):
     calls = updates_of(monkeypatch)
-    net, x, t = problem("book")
+    net, x, t = problem("book", lib=lib)
     fit(net, (x, t), batch_size=8, epochs=4, progress=False)
     assert len(calls) == 2  # 50 samples: mini-batches of 8 and of 2
 
@@ -496,14 +559,15 @@ class Keep(Callback):
         self.copies.append(copy(params))
 
 
-def test_what_a_callback_keeps_is_not_overwritten():
-    net, x, t = problem("book")
+@pytest.mark.only("numpy", "torch")
+def test_what_a_callback_keeps_is_not_overwritten(lib):
+    net, x, t = problem("book", lib=lib)
     mine, keep = net.params, Keep()
     before = copy(mine)
     fit(net, (x, t), batch_size=8, epochs=3, progress=False, callbacks=[keep])
-    assert all(np.array_equal(a, b) for a, b in zip(leaves(keep.kept), leaves(keep.copies), strict=True))
-    assert all(np.array_equal(a, b) for a, b in zip(leaves(mine), leaves(before), strict=True))
-    assert len({params["W1"].tobytes() for params in keep.kept}) == 1 + 21  # each update changes them
+    assert same(lib, keep.kept, keep.copies)
+    assert same(lib, mine, before)
+    assert len({lib.numpy(params["W1"]).tobytes() for params in keep.kept}) == 1 + 21  # each update changes them
 
 
 def test_two_networks_do_not_share_arrays():

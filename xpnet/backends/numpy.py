@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
-from ..tracing import NumpyCode, Program, Replay, copied, trace
-from .base import Backend, Draw, HostArray, keep_freed_memory
-from .recording import Recording, type_of
+from ..tracing import NumpyCode, Program
+from .base import HostArray
+from .replaying import Replaying
 
 __all__ = ["Numpy"]
 
@@ -22,12 +22,13 @@ _THREADS = [f"{kind}_NUM_THREADS" for kind in ("OPENBLAS", "OMP", "MKL", "BLIS")
 """The environment variables with which callers set the number of BLAS threads."""
 
 
-class Numpy(Backend):
+class Numpy(Replaying):
     """NumPy. Its arrays have strides, and can be written to."""
 
     name = "numpy"
     module = "numpy"
     install = "pip install numpy"
+    code = NumpyCode
     gradcheck_elements: int | None = None
     block_size = 1 << 18  # a block fits into the cache of a core
 
@@ -58,43 +59,11 @@ class Numpy(Backend):
     def ready(self, program: Program) -> Callable[..., Any]:
         """The program as NumPy code, see `tracing.NumpyCode`."""
         code, lock = NumpyCode(program), Lock()
-        made = code.make(np.empty(code.nbytes, np.uint8))
+        made = code.make(code.empty(code.nbytes))
 
         def run(*args: Any) -> Any:
             with lock:  # calls share the memory
                 return made(*args)
-
-        return run
-
-    def _trace(self, function: Callable[..., Any], *args: Any) -> Program:
-        kind = type_of(self.namespace(), self)
-        return trace(function, *args, kind=lambda x: kind, shares_memory=self.shares_memory)
-
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, traced and then replayed if it is known."""
-        return Replay(function, self._trace) if getattr(function, "known", False) else function
-
-    def release(self, function: Callable[..., Any]) -> None:
-        """Free the memory that a compiled function keeps for its next call."""
-        if isinstance(function, Replay):
-            function.release()
-
-    def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
-        """Many steps, one after the other. A known step is traced and then replayed."""
-        if not getattr(step, "known", False):
-            return super().repeat(step)
-        replay = Replay(Recording(self).on_rows(step), self._trace)
-        keep_freed_memory()
-
-        def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
-            count, size = index.shape
-            for i, masks in enumerate(self.masks(draw, count, size, data[0])):
-                if i == 0:
-                    steps = replay.steps(count, carry, data, index[i], masks)
-                carry, loss = steps[i % 2](carry, data, index[i], masks)
-                if i == count - 1:
-                    carry = copied(carry)
-                yield carry, loss
 
         return run
 

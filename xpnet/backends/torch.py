@@ -4,17 +4,20 @@ import importlib
 from typing import Any
 
 from .._typing import Array
-from .base import Backend, Functions, HostArray
+from ..tracing import TorchCode
+from .base import Functions, HostArray
+from .replaying import Replaying
 
 __all__ = ["Torch"]
 
 
-class Torch(Backend):
+class Torch(Replaying):
     """PyTorch, on the CPU, on NVIDIA GPUs or on Apple GPUs."""
 
     name = "torch"
     module = "torch"
     install = "pip install 'xpnet[torch]'"
+    code = TorchCode
 
     def known_devices(self) -> dict[str, Any]:
         """The CPU and the accelerators of this machine, by name."""
@@ -43,6 +46,11 @@ class Torch(Backend):
         torch = importlib.import_module("torch")
         traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
         return not traced and type(x) in (torch.Tensor, torch.nn.Parameter) and not self.is_remote(x.device)
+
+    def shares_memory(self, x: Array, y: Array) -> bool:
+        """Whether `x` and `y` are views of the same memory."""
+        one, other = (a.untyped_storage() for a in (x, y))
+        return bool(one.nbytes() and one.data_ptr() == other.data_ptr())
 
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.

@@ -1,20 +1,23 @@
 """Tracing: record the operations of a pure function as a program, and run, print, draw and count them."""
 
+from .code import Code
 from .cost import Cost, OperationCost
 from .numpy_code import NumpyCode
 from .program import Program, TracingError
 from .recording import TracedArray, record, trace, traced_type
-from .replay import Replay, copied
+from .replay import Replay
+from .torch_code import TorchCode
 
 __all__ = [
+    "Code",
     "Cost",
     "NumpyCode",
     "OperationCost",
     "Program",
     "Replay",
+    "TorchCode",
     "TracedArray",
     "TracingError",
-    "copied",
     "record",
     "trace",
     "traced_type",

@@ -78,7 +78,10 @@ class Var:
 
 
 def _order(value: Array) -> tuple[int, ...] | None:
-    strides = getattr(value, "strides", None)
+    if hasattr(value, "stride"):  # a tensor of PyTorch, which counts elements
+        strides: Any = [int(value.dtype.itemsize) * n for n in value.stride()]
+    else:
+        strides = getattr(value, "strides", None)
     if strides is None:
         return None
     order = tuple(sorted(range(len(strides)), key=lambda i: (-abs(strides[i]), -value.shape[i])))

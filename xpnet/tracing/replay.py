@@ -1,13 +1,11 @@
-"""Run a function as NumPy code, which is generated from its trace."""
+"""Run a function as code, which is generated from its trace."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
-import numpy as np
-
-from .numpy_code import NumpyCode
-from .program import Program, Var, is_array, leaves, replaced, signature_of
+from .code import Code
+from .program import Program, Var, leaves, signature_of
 
 __all__ = ["Replay"]
 
@@ -17,7 +15,7 @@ WARM = 32
 
 
 class Replay:
-    """A pure function of NumPy arrays, traced for each combination of shapes and then replayed.
+    """A pure function of arrays, traced for each combination of shapes and then replayed.
 
     The function itself is called in the first calls, and where it cannot be traced.
 
@@ -26,13 +24,15 @@ class Replay:
     function : callable
     trace : callable
         ``trace(function, *args)`` returns the `Program`, or raises an error.
+    code : type
+        The subclass of `Code` for the library of the arrays.
     """
 
-    def __init__(self, function: Callable[..., Any], trace: Callable[..., Program]) -> None:
-        self.function, self.trace = function, trace
-        self.codes = dict[Hashable, NumpyCode | None]()
+    def __init__(self, function: Callable[..., Any], trace: Callable[..., Program], code: type[Code]) -> None:
+        self.function, self.trace, self.code = function, trace, code
+        self.codes = dict[Hashable, Code | None]()
         self.made = dict[Hashable, list[Callable[..., Any]]]()
-        self.memory = np.empty(0, np.uint8)
+        self.memory = code.empty(0)
         self.calls = Counter[Hashable]()
 
     def __call__(self, *args: Any) -> Any:
@@ -52,7 +52,7 @@ class Replay:
     def release(self) -> None:
         """Free the memory; the next call allocates it again."""
         self.made.clear()
-        self.memory = np.empty(0, np.uint8)
+        self.memory = self.code.empty(0)
 
     def _functions(self, args: Any, count: int, slots: Callable[[Any], Any], calls: int) -> list[Callable[..., Any]]:
         """Functions for these arguments, each with its own arrays for the results that ``slots(outputs)`` picks."""
@@ -66,21 +66,16 @@ class Replay:
             code = self.codes[key]
             if code is None:
                 return [self.function] * count
-            if code.nbytes > self.memory.nbytes:
+            if code.nbytes > self.memory.shape[0]:
                 self.made.clear()  # functions that use smaller memory
-                self.memory = np.empty(code.nbytes, np.uint8)
+                self.memory = self.code.empty(code.nbytes)
             self.made[key] = [code.make(self.memory, code.arrays()) for _ in range(count)]
         return self.made[key]
 
-    def _code(self, args: Any, slots: Callable[[Any], Any]) -> NumpyCode | None:
+    def _code(self, args: Any, slots: Callable[[Any], Any]) -> Code | None:
         """The code for these arguments; None if the function cannot be traced."""
         try:
             program = self.trace(self.function, *args)
         except Exception:  # calling the function shows its own errors
             return None
-        return NumpyCode(program, [leaf for leaf in leaves(slots(program.outputs)) if isinstance(leaf, Var)])
-
-
-def copied(tree: Any) -> Any:
-    """The same nested structure with copies of the arrays."""
-    return replaced(tree, lambda leaf: leaf.copy() if is_array(leaf) else leaf)
+        return self.code(program, [leaf for leaf in leaves(slots(program.outputs)) if isinstance(leaf, Var)])

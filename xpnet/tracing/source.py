@@ -299,6 +299,9 @@ class TorchSource(Source):
     def _asarray(self, x: Any, **options: Any) -> str:
         return f"{self._part(x, ATOM)}.clone()"
 
+    def _rows(self, x: Var, index: Var) -> str:
+        return self._take(x, index, axis=0)
+
     def _take(self, x: Var, index: Var, *, axis: int) -> str:
         return f"torch.index_select({self._value(x)}, {axis}, {self._value(index)})"
 

@@ -75,6 +75,8 @@ def is_known(*things: Any) -> bool:
 def _is_known(thing: Any) -> bool:
     if thing is None or isinstance(thing, (bool, int, float, str, np.dtype, np.generic)):
         return True
+    if type(thing).__name__.lower() == "dtype":  # of another library
+        return True
     if isinstance(thing, (tuple, list)):
         return is_known(*thing)
     if type(thing) is partial:
