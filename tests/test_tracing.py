@@ -344,6 +344,14 @@ def test_what_cannot_be_traced_is_named(function, word):
         trace(function, X)
 
 
+def test_a_program_as_text():
+    program = trace(lambda x, y: x[:, 0] + xp_of(x).arange(2) * y, X, 1.0)
+    assert str(program).splitlines() == [
+        "%0: float64[2] = getitem(x, slice(None, None, None), 0)",
+        "%1: float64[2] = add(%0, constant0)",
+    ]
+
+
 def test_a_program_is_for_the_shapes_of_its_trace():
     program = trace(lambda x, y: x + y, X, 1.0)
     assert str(program) == "%0: float64[2, 2] = add(x, 1.0)"

@@ -319,7 +319,8 @@ class Program:
                 lines.append(f"# {place}" if place else "")
                 before = place
             names |= {var: f"%{i}" + f".{k}" * op.many for k, var in enumerate(op.out)}
-            read = ", ".join(names.get(leaf) or str(leaf) for leaf in leaves((op.call.args, op.call.options)))
+            given = leaves((op.call.args, op.call.options))
+            read = ", ".join(names[leaf] if isinstance(leaf, Var) else str(leaf) for leaf in given)
             lines.append(f"{', '.join(f'{names[var]}: {var}' for var in op.out)} = {op.call.name}({read})")
         return "\n".join(lines)
 
