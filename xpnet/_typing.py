@@ -26,5 +26,5 @@ learning rate with array operations only.
 BackendName: TypeAlias = Literal["numpy", "cupy", "torch", "jax", "dask", "strict"]
 """A backend of xpnet's own. Other packages can add backends with other names."""
 
-DtypeName: TypeAlias = Literal["float32", "float64"]
-"""A dtype of parameters, by its name in the standard."""
+DtypeName: TypeAlias = Literal["float32", "float64", "bfloat16", "float16"]
+"""A dtype by its name; the last two mean matrix products in half precision."""

@@ -19,6 +19,7 @@ from .backends import BACKENDS, Backend, BackendUnavailable, get_backend
 from .checking import GradientError, check_gradients
 from .datasets import load_mnist, names
 from .datasets.images import read_digit
+from .layers.precision import HALF
 from .nn.activations import ACTIVATIONS
 from .nn.networks import TwoLayerNet
 from .training.callbacks import Callback
@@ -148,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run, parser=sub)
         return sub
 
-    def add_common(sub: argparse.ArgumentParser, dtype: str) -> None:
+    def add_common(sub: argparse.ArgumentParser, dtype: str, dtypes: Sequence[str] = DTYPES) -> None:
         _add(sub, "--backend", f"library: {', '.join(BACKENDS)}", default="numpy", choices=BACKENDS, metavar="NAME")
         _add(
             sub,
@@ -156,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
             "device, such as cuda:1; 'xpnet backends' lists the devices (default: the first)",
             metavar="NAME",
         )
-        _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=DTYPES)
+        _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=dtypes)
         _add(sub, "--hidden", "number of units in the hidden layer", default=50, **INTEGER)
         _add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
         _add(sub, "--seed", "random seed; the random numbers are the same on every backend", default=0, **INTEGER)
@@ -164,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("train", _train, "train the two-layer network on MNIST or another dataset")
     known = f"dataset: {', '.join(names())}, or a folder with the four files of MNIST's format"
     _add(sub, "--data", known, default="mnist", metavar="NAME")
-    add_common(sub, "float32")
+    add_common(sub, "float32", (*DTYPES, *HALF))
     _add_training(sub)
 
     sub = command("predict", _predict, "read digits from image files with a saved network")

@@ -254,6 +254,19 @@ class Backend:
 
     # Arrays
 
+    def half(self, name: str) -> Any:
+        """The dtype of half precision with this name, "bfloat16" or "float16", for matrix products.
+
+        Raises
+        ------
+        ValueError
+            If the library has no fast products of this dtype.
+        """
+        dtype = getattr(self.namespace(), name, None)
+        if dtype is None:
+            raise ValueError(f"precision: {self.name} has no {name}; use PyTorch, JAX or CuPy, or float32")
+        return dtype
+
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`, an array of its library that holds numbers from 0 to ``len(x) - 1``."""
         return namespace(x=x, index=index).take(x, index, axis=0)

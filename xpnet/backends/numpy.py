@@ -67,6 +67,11 @@ class Numpy(Replaying):
 
         return run
 
+    def half(self, name: str) -> Any:
+        """Raises ValueError: NumPy has no products of half precision."""
+        why = "has no bfloat16" if name == "bfloat16" else "multiplies float16 without BLAS, slower than float32"
+        raise ValueError(f"precision: NumPy {why}; use PyTorch, JAX or CuPy, or float32")
+
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.
 

@@ -27,6 +27,10 @@ class Recording(Backend):
         """Always False: a program does not depend on values."""
         return False
 
+    def half(self, name: str) -> Any:
+        """The dtype of half precision with this name."""
+        return self.backend.half(name)
+
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`."""
         return record(self.backend.rows, x, index)

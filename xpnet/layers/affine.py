@@ -1,10 +1,12 @@
 """The affine (fully connected) layer, and the layer that flattens samples."""
 
 import math
+from operator import matmul
 
 from .._array import check_floating, namespace
 from .._typing import Array
 from .base import Layer
+from .precision import Precision, check_precision, in_precision
 
 __all__ = ["Affine", "Flatten"]
 
@@ -18,6 +20,8 @@ class Affine(Layer):
         Weights.
     b : array, shape (M,), dtype of `W`
         Biases.
+    precision : {"bfloat16", "float16"}, optional
+        The dtype of the products, see `nn.Dense`. Default: the dtype of `W`.
 
     Attributes
     ----------
@@ -29,7 +33,8 @@ class Affine(Layer):
     TypeError
         If `x`, `W` and `b` do not have the same real floating dtype.
     ValueError
-        If `W` and `b` do not have shapes (D, M) and (M,), or if a sample of `x` does not have D elements.
+        If `W` and `b` do not have shapes (D, M) and (M,), if a sample of `x` does not have D elements, or if the
+        library has no products of `precision`.
 
     Notes
     -----
@@ -56,10 +61,10 @@ class Affine(Layer):
            [ 1., 10.]])
     """
 
-    def __init__(self, W: Array, b: Array) -> None:
+    def __init__(self, W: Array, b: Array, *, precision: Precision | None = None) -> None:
         if W.ndim != 2 or tuple(b.shape) != (W.shape[1],):
             raise ValueError(f"Affine: W has shape {tuple(W.shape)} and b {tuple(b.shape)}; expected (D, M) and (M,)")
-        self.W, self.b = W, b
+        self.W, self.b, self.precision = W, b, check_precision("Affine", precision)
 
     def forward(self, x: Array) -> Array:
         """``x W + b``.
@@ -82,20 +87,20 @@ class Affine(Layer):
             )
         self.shape = x.shape
         self.x = x if x.ndim == 2 else xp.reshape(x, (-1, features))
-        y = self.x @ self.W + self.b
+        y = in_precision(self.precision, matmul, self.x, self.W) + self.b
         return y if x.ndim > 1 else y[0, :]
 
     def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`, in the shape of `x`; sets `dW` and `db`, too."""
         self.backward_params(dout)
-        dx = dout @ self.W.T
+        dx = in_precision(self.precision, matmul, dout, self.W.T)
         return dx if dx.shape == self.shape else namespace(dx=dx).reshape(dx, self.shape)
 
     def backward_params(self, dout: Array) -> None:
         """Set `dW` and `db` only. The first layer of a network needs no derivative with respect to its input."""
         xp = namespace(dout=dout, x=self.x)
         dout = dout if dout.ndim == 2 else dout[None, :]
-        self.dW = self.x.T @ dout
+        self.dW = in_precision(self.precision, matmul, self.x.T, dout)
         self.db = xp.sum(dout, axis=0)
 
     def gradients(self) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from .._typing import Array
 from .._validation import check_integer, check_names
 from ..backends import Functions, backend_of
 from .base import Layer
+from .precision import Precision, check_precision, in_precision
 from .windows import Pair, check_images, output_size, pad, pair, spread, windows
 
 __all__ = ["Convolution"]
@@ -31,6 +32,8 @@ class Convolution(Layer):
     groups : int, default 1
         The number of groups into which channels and filters are divided. A filter uses only the channels of its
         group.
+    precision : {"bfloat16", "float16"}, optional
+        The dtype of the products, see `nn.Dense`. Default: the dtype of `W`.
 
     Attributes
     ----------
@@ -84,6 +87,7 @@ class Convolution(Layer):
         padding: int | Pair = 0,
         dilation: int | Pair = 1,
         groups: int = 1,
+        precision: Precision | None = None,
         **others: Never,
     ) -> None:
         check_names("Convolution", others, {"pad": "padding"})
@@ -95,7 +99,7 @@ class Convolution(Layer):
         groups = check_integer("Convolution: groups", groups, 1)
         if W.shape[0] % groups:
             raise ValueError(f"Convolution: {W.shape[0]} filters do not divide into {groups} groups")
-        self.W, self.b = W, b
+        self.W, self.b, self.precision = W, b, check_precision("Convolution", precision)
         self.options: dict[str, Any] = {
             "stride": pair("Convolution", "stride", stride, 1),
             "padding": pair("Convolution", "padding", padding, 0),
@@ -127,16 +131,31 @@ class Convolution(Layer):
             )
         output_size("Convolution", x.shape[2:], tuple(size), stride, padding, dilation)
         self.x = x
-        return self.functions.convolve(x, self.W, self.b, **self.options)
+        if self.precision is None:
+            return self.functions.convolve(x, self.W, self.b, **self.options)
+        nothing = xp.zeros_like(self.b)
+        y = in_precision(
+            self.precision,
+            lambda x, W: self.functions.convolve(x, W, xp.astype(nothing, x.dtype), **self.options),
+            x,
+            self.W,
+        )
+        return y + xp.reshape(self.b, (-1, 1, 1))
 
     def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`; sets `dW` and `db`, too."""
         self.backward_params(dout)
-        return self.functions.by_images(self.x.shape, self.W, dout, **self.options)
+        shape = self.x.shape
+        return in_precision(
+            self.precision, lambda W, dout: self.functions.by_images(shape, W, dout, **self.options), self.W, dout
+        )
 
     def backward_params(self, dout: Array) -> None:
         """Set `dW` and `db` only. The first layer of a network needs no derivative with respect to its input."""
-        self.dW = self.functions.by_filters(self.x, self.W.shape, dout, **self.options)
+        shape = self.W.shape
+        self.dW = in_precision(
+            self.precision, lambda x, dout: self.functions.by_filters(x, shape, dout, **self.options), self.x, dout
+        )
         self.db = namespace(dout=dout).sum(dout, axis=(0, 2, 3))
 
     def gradients(self) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from typing import Any
 from .. import layers
 from .._typing import Array
 from .._validation import check_integer
+from ..layers.precision import Precision, check_precision
 from .base import Arrays, Description, Initializer, Shape
 from .initializers import He, Zeros
 
@@ -26,6 +27,10 @@ class Dense(Description):
         A function that takes a `numpy.random.Generator` and a shape, and returns the initial weights. The default
         depends on the activation that follows: `Xavier` for Sigmoid, Tanh and Softmax, and `He` otherwise. The
         initial biases are 0.
+    precision : {"bfloat16", "float16"}, optional
+        The dtype of the matrix products, forward and backward. Parameters, sums and all other arithmetic keep the
+        dtype of the parameters. Default: the products, too. NumPy, Dask and array-api-strict have no products of
+        half precision.
 
     Examples
     --------
@@ -38,11 +43,13 @@ class Dense(Description):
 
     units: int
     weight_init: Initializer | None = None
+    precision: Precision | None = None
     kind = "Affine"
     params = ("W", "b")
 
     def __post_init__(self) -> None:
         self._set(units=check_integer("Dense: units", self.units, 1))
+        check_precision("Dense", self.precision)
 
     def output_shape(self, shape: Shape) -> Shape:
         return (self.units,)
@@ -55,7 +62,7 @@ class Dense(Description):
         return (self.weight_init or He())(rng, W), Zeros()(rng, b)
 
     def layer(self, arrays: Sequence[Array], training: bool) -> layers.Affine:
-        return layers.Affine(*arrays)
+        return layers.Affine(*arrays, precision=self.precision)
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 from .._typing import Array
 from .._validation import check_integer
 from ..layers.base import Layer, Loss
+from ..layers.precision import Precision
 from .initializers import He, generator
 
 __all__ = ["Description", "LossDescription"]
@@ -91,6 +92,10 @@ class Description(Options):
     state: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     suits: ClassVar[Any] = None
+
+    def with_precision(self, precision: Precision | None) -> "Description":
+        """The same layer with products in this precision; the layer itself if it has no products."""
+        return replace(self, precision=precision) if hasattr(self, "precision") else self  # type: ignore[type-var]
 
     def output_shape(self, shape: Shape) -> Shape:
         """The output shape for samples of `shape`, without the batch; ValueError if the layer cannot take `shape`."""

@@ -7,6 +7,7 @@ from typing import Any
 from .._typing import Array
 from .._validation import check_integer
 from ..layers import Convolution
+from ..layers.precision import Precision, check_precision
 from ..layers.windows import output_size, pair
 from .base import Arrays, Description, Initializer, Shape, check_image, check_sides
 from .initializers import He, Zeros
@@ -28,6 +29,8 @@ class Conv2d(Description):
         As in `Convolution`.
     weight_init : callable, optional
         As in `Dense`. The shape that it takes is (filters, C / groups, height, width).
+    precision : {"bfloat16", "float16"}, optional
+        As in `Dense`.
 
     Examples
     --------
@@ -43,6 +46,7 @@ class Conv2d(Description):
     dilation: int | tuple[int, int] = 1
     groups: int = 1
     weight_init: Initializer | None = None
+    precision: Precision | None = None
     kind = "Convolution"
     params = ("W", "b")
 
@@ -54,6 +58,7 @@ class Conv2d(Description):
             padding=check_sides("Conv2d: padding", self.padding, 0),
             dilation=check_sides("Conv2d: dilation", self.dilation, 1),
             groups=check_integer("Conv2d: groups", self.groups, 1),
+            precision=check_precision("Conv2d", self.precision),
         )
         if self.filters % self.groups:
             raise ValueError(f"Conv2d: {self.filters} filters do not divide into {self.groups} groups")
@@ -74,4 +79,5 @@ class Conv2d(Description):
 
     def layer(self, arrays: Sequence[Array], training: bool) -> Convolution:
         W, b = arrays
-        return Convolution(W, b, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups)
+        names = ("stride", "padding", "dilation", "groups", "precision")
+        return Convolution(W, b, **{name: getattr(self, name) for name in names})

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, Never
 from .._array import check_floating, device, dtype_name, from_host, is_floating, is_integral, namespace
 from .._typing import Array, Params
 from .._validation import check_flag, check_integer, check_names, check_number
-from ..backends import is_nan, on_arrays_device, value_ranges
+from ..backends import backend_of, is_nan, on_arrays_device, value_ranges
 from ..functions import check_labels, softmax_cross_entropy
 from ..layers.base import Layer, Loss
+from ..layers.precision import HALF
 from ..numerical import numerical_gradient
 from .activations import activation_of
 from .affine import Dense
@@ -36,7 +37,8 @@ class Network:
     like : array, optional
         The parameters get the library, device and floating dtype of this array. Default: NumPy, float32.
     dtype : str or dtype of `like`'s library, optional
-        The floating dtype of the parameters. Default: the dtype of `like`.
+        The floating dtype of the parameters. Default: the dtype of `like`. "bfloat16" and "float16" mean parameters
+        of float32, and matrix products in half precision, see `Sequential.with_precision`.
 
     Attributes
     ----------
@@ -74,6 +76,8 @@ class Network:
     ) -> None:
         if not isinstance(stack, Sequential):
             raise TypeError(f"Network: stack must be a Sequential, got {stack!r}")
+        if (half := dtype_name(dtype)) in HALF:
+            stack, dtype = stack.with_precision(half), "float32"  # type: ignore[arg-type]  # it is one of HALF
         self.stack, self.input_shape = stack, check_shape(input_shape)
         *_, self.output_shape = stack.shapes(self.input_shape)
 
@@ -90,6 +94,8 @@ class Network:
                     f"{name} must be a layer, but its description builds {layer!r}; make its class a subclass of "
                     "xpnet.layers.Layer"
                 )
+        if half in HALF:
+            backend_of(next(iter(self.params.values()))).half(half)  # or there is no product of this dtype
         self.converts = like is None and dtype is None
         self._pass: _Pass | None = None
 

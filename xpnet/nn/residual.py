@@ -6,6 +6,7 @@ from typing import Any
 
 from .._typing import Array
 from ..layers import Residual as ResidualLayer
+from ..layers.precision import Precision
 from .base import Arrays, Description, Shape, check_descriptions, choose_weights
 
 __all__ = ["Residual"]
@@ -52,6 +53,10 @@ class Residual(Description):
     def text(self, *without: str) -> str:
         way, short = (", ".join(d.text(*without) for d in way) for way in (self.layers, self.shortcut))
         return f"Residual({way}, shortcut=[{short}])" if self.shortcut else f"Residual({way})"
+
+    def with_precision(self, precision: Precision | None) -> "Residual":
+        layers, shortcut = ([d.with_precision(precision) for d in way] for way in (self.layers, self.shortcut))
+        return Residual(*layers, shortcut=shortcut)
 
     def _each(self, shape: Shape) -> Iterator[tuple[Description, Shape]]:
         """Each description with the shape of its input; the initializer of its weights is chosen."""

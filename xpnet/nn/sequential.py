@@ -14,6 +14,7 @@ from .._array import device, index_dtype, namespace
 from .._typing import Array
 from ..backends import on_arrays_device, trace
 from ..layers.base import Loss
+from ..layers.precision import Precision
 from ..tracing import Cost
 from .base import Description, LossDescription, Shape, check_descriptions, check_shape, choose_weights
 from .losses import AnyLoss, CrossEntropy, loss_of
@@ -116,6 +117,11 @@ class Sequential:
         loss = self.loss_description
         shown = repr(loss) if isinstance(loss, LossDescription) else loss.__name__
         return f"Sequential({', '.join([*map(repr, self.descriptions), f'loss={shown}'])})"
+
+    def with_precision(self, precision: Precision | None) -> "Sequential":
+        """The same layers and loss, with the matrix products of all layers in this precision, see `nn.Dense`."""
+        descriptions = [description.with_precision(precision) for description in self.descriptions]
+        return type(self)(*descriptions, loss=self.loss_description)
 
     def loss_layer(self, weight: Array | None = None) -> Loss:
         """A new loss object for one pass; `weight` is the weight of each sample."""

@@ -15,6 +15,7 @@ from .._typing import Array, BackendName, DtypeName, Namespace
 from .._validation import check_integer
 from ..backends import Backend, backend_of, get_backend, on_arrays_device, to_numpy, value_ranges
 from ..datasets import Shards, load, scale_images
+from ..layers.precision import HALF
 from ..nn.initializers import generator
 from ..nn.networks import Network, TwoLayerNet
 from ..nn.sequential import Sequential
@@ -228,7 +229,9 @@ def fit(
     return _run(net, sets, chosen, options, peers)
 
 
-def _network_of(network: Any, sets: Given, rng: np.random.Generator, like: Array | None = None) -> Network:
+def _network_of(
+    network: Any, sets: Given, rng: np.random.Generator, like: Array | None = None, precision: str | None = None
+) -> Network:
     """The network that was passed, or a new network from a `Sequential`, by default on the device of the samples."""
     if isinstance(network, Network):
         return network
@@ -243,7 +246,7 @@ def _network_of(network: Any, sets: Given, rng: np.random.Generator, like: Array
             where = _array.device(x)
             like = xp.empty(0, dtype=find_dtype(xp, "float32", where), device=where)
     shape, _ = shapes(sets.train)
-    return Network(network, shape[1:], seed=rng, like=like)
+    return Network(network, shape[1:], seed=rng, like=like, dtype=precision)
 
 
 def _no_network(network: Any) -> TypeError:
@@ -433,9 +436,10 @@ def train(
         The device, such as "cuda:1"; ``xpnet backends`` lists the devices. Default: the device of the arrays, or the
         backend's first device. With several processes on one machine, each process uses a different device of the
         default's kind, or of the kind given by a name without a number, such as "cuda".
-    dtype : {"float32", "float64"}, default "float32"
+    dtype : {"float32", "float64", "bfloat16", "float16"}, default "float32"
         The dtype of parameters and arithmetic. Samples of another floating dtype are converted, by the trained
-        network, too.
+        network, too. "bfloat16" and "float16" mean matrix products in half precision on PyTorch, JAX and CuPy;
+        parameters, optimizer state, sums and losses are float32.
     hidden_size, activation, weight_init_std : int, str and float, default 50, "relu" and 0.01
         Options of the two-layer network, see `TwoLayerNet`. Leave them out if you pass `network`.
     epochs : int, default 17
@@ -531,9 +535,10 @@ def train(
             sets = place.put(sets, floats, transformed=transform is not None)
             like = place.xp.empty(0, dtype=place.real, device=place.device)
             if network is None:
-                net: Network = _two_layer(sets.train, hidden_size, weight_init_std, activation, rng, like)
+                options_of_it = {"activation": activation, "seed": rng, "like": like, "dtype": place.precision}
+                net: Network = _two_layer(sets.train, hidden_size, weight_init_std, options_of_it)
             else:
-                net = network if isinstance(network, Network) else _network_of(network, sets, rng, like)
+                net = _network_of(network, sets, rng, like, place.precision)
             if net is not network:
                 net.converts = True  # the training data was converted, so later samples are, too
     size = min(options.batch_size, shapes(sets.train)[0][0])
@@ -585,6 +590,8 @@ class Place(NamedTuple):
     dtype: str
     stays: bool
     """Whether the arrays are already on this device."""
+    precision: str | None = None
+    """The dtype of the matrix products, if it is another one."""
 
     @property
     def real(self) -> Any:
@@ -615,7 +622,7 @@ def _place(
     sets: Given | None, network: Any, backend: str | None, device: str | None, dtype: str, peers: Processes
 ) -> Place:
     """Choose where to compute: on the device of the network, on the named backend, or on the device of the arrays."""
-    own = None if sets is None else namespace_of(sets)
+    own, precision = None if sets is None else namespace_of(sets), dtype if dtype in HALF else None
     array = next(iter(sets.arrays.values()), None) if sets else None
     if isinstance(network, Network):
         first = _first(network)
@@ -631,9 +638,10 @@ def _place(
     chosen = library if backend is None else get_backend(backend)
     xp = own if stays else chosen.namespace()
     where = _array.device(array) if stays else chosen.device(device, peers.local_rank)
+    dtype = "float32" if precision else dtype
     if not is_floating(xp, find_dtype(xp, dtype, where)):
         raise TypeError(f"dtype must be a real floating one, such as 'float32', got {dtype!r}")
-    return Place(chosen, xp, where, dtype, stays)
+    return Place(chosen, xp, where, dtype, stays, precision)
 
 
 def _loaded(dataset: Any, flat: bool) -> Given:
@@ -653,15 +661,11 @@ def _scaling(data: Dataset, dtype: str, floats: bool) -> Transform | None:
     return partial(scale_images, dtype=dtype) if floats and integers else None
 
 
-def _two_layer(
-    data: Dataset, hidden_size: int, weight_init_std: float, activation: str, rng: np.random.Generator, like: Array
-) -> TwoLayerNet:
+def _two_layer(data: Dataset, hidden_size: int, weight_init_std: float, options: dict[str, Any]) -> TwoLayerNet:
     """The book's network for the samples and targets of a dataset."""
     shape, target_shape = shapes(data)
     outputs = target_shape[-1]
     if len(target_shape) == 1:
         ((_, most),) = value_ranges(data.targets() if isinstance(data, Shards) else [data[1]])
         outputs = max(most + 1, 1)
-    return TwoLayerNet(
-        math.prod(shape[1:]), hidden_size, outputs, weight_init_std, activation=activation, seed=rng, like=like
-    )
+    return TwoLayerNet(math.prod(shape[1:]), hidden_size, outputs, weight_init_std, **options)

@@ -1,0 +1,179 @@
+"""Products in half precision: close to float32, for tiny and huge numbers, too; refused where there are none."""
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import Adam, Network, Sequential, fit, nn
+from xpnet.cli import main
+from xpnet.layers.precision import HALF, in_precision
+
+HALVES = pytest.mark.only("torch", "jax", "cupy")
+TOLERANCE = {"bfloat16": 2**-7, "float16": 2**-9}
+RNG = np.random.default_rng(0)
+
+
+def halves(lib):
+    """The precisions that can be tried here."""
+    return ["float16"] if lib.backend.name == "cupy" else HALF  # the emulated CUDA machine has no bfloat16
+
+
+def close(lib, found, expected, precision):
+    found, expected = lib.numpy(found), lib.numpy(expected)
+    np.testing.assert_allclose(found, expected, atol=2 * TOLERANCE[precision] * abs(expected).max())
+
+
+@HALVES
+@pytest.mark.parametrize("factor", [1.0, 1e-20, 1e15])
+def test_a_product_is_close_to_that_of_float32_and_has_its_dtype(lib, factor):
+    a, b = RNG.normal(size=(5, 300)), RNG.normal(size=(300, 4)) * factor
+    a, b = lib.asarray(a, "float32"), lib.asarray(b, "float32")
+    with lib.here:
+        expected = a @ b
+    for precision in halves(lib):
+        found = in_precision(precision, lib.xp.matmul, a, b)
+        assert found.dtype == a.dtype and lib.holds(found)
+        close(lib, found, expected, precision)
+        assert not np.array_equal(lib.numpy(found), lib.numpy(expected))  # it was rounded
+
+
+@HALVES
+def test_zeros_infinity_and_nan(lib):
+    one = lib.asarray([[1.0]], "float32")
+    for precision in halves(lib):
+        for value, expected in ((0.0, 0.0), (np.nan, np.nan)):
+            x = lib.asarray([[value]], "float32")
+            assert np.array_equal(
+                lib.numpy(in_precision(precision, lib.xp.matmul, x, one)), [[expected]], equal_nan=True
+            )
+        x = lib.asarray([[np.inf]], "float32")
+        assert not np.isfinite(lib.numpy(in_precision(precision, lib.xp.matmul, x, one))).any()
+
+
+STACK = Sequential(
+    nn.Conv2d(4, 3, padding=1),
+    nn.BatchNorm(),
+    nn.Relu(),
+    nn.Residual(nn.Conv2d(6, 3, padding=1), shortcut=[nn.Conv2d(6, 1)]),
+    nn.MaxPool2d(2),
+    nn.Dense(8),
+    nn.Relu(),
+    nn.Dense(3),
+)
+
+
+def problem(lib, dtype):
+    like = lib.asarray([1.0], "float32")
+    x, t = RNG.random((12, 1, 6, 6)).astype("float32"), RNG.integers(0, 3, 12)
+    return Network(STACK, (1, 6, 6), like=like, dtype=dtype), lib.asarray(x), lib.asarray(t)
+
+
+@HALVES
+def test_layers_are_close_to_those_of_float32(lib):
+    convolution = RNG.random((3, 2, 5, 5)), RNG.normal(size=(4, 2, 3, 3)), RNG.normal(size=4)
+    affine = RNG.random((6, 50)), RNG.normal(size=(50, 4)), RNG.normal(size=4)
+    for kind, arrays in ((xpnet.Convolution, convolution), (xpnet.Affine, affine)):
+        x, W, b = (lib.asarray(a, "float32") for a in arrays)
+        for precision in halves(lib):
+            half, full = kind(W, b, precision=precision), kind(W, b)
+            pairs = [(half.forward(x), full.forward(x))]
+            dout = lib.asarray(RNG.normal(size=pairs[0][1].shape) * 1e-10, "float32")
+            pairs += [
+                (half.backward(dout), full.backward(dout)),
+                *zip(half.gradients(), full.gradients(), strict=True),
+            ]
+            for found, expected in pairs:
+                assert found.dtype == x.dtype and lib.holds(found)
+                close(lib, found, expected, precision)
+
+
+@HALVES
+def test_losses_and_gradients_of_a_network_are_close_to_those_of_float32(lib):
+    for precision in halves(lib):
+        half, x, t = problem(lib, precision)
+        full = Network(STACK, (1, 6, 6), like=lib.asarray([1.0], "float32"))
+        assert {str(p.dtype) for p in half.params.values()} == {str(p.dtype) for p in full.params.values()}
+        (one, found, _), (other, expected, _) = (
+            lib.backend.compile(n.stack.loss_and_gradient)(n.params, x, t) for n in (half, full)
+        )
+        assert abs(float(one) - float(other)) < 10 * TOLERANCE[precision]
+        for name in expected:
+            got, wanted = lib.numpy(found[name]).ravel(), lib.numpy(expected[name]).ravel()
+            size = np.linalg.norm(wanted)
+            assert size < 1e-3 or got @ wanted > 0.95 * size * np.linalg.norm(got), name  # nearly the same direction
+
+
+@HALVES
+def test_training_reaches_the_accuracy_of_float32(lib):
+    x = RNG.normal(size=(600, 20))
+    t = np.argmax(x @ RNG.normal(size=(20, 4)), axis=1)
+    data, reached = (lib.asarray(x, "float32"), lib.asarray(t)), {}
+    for dtype in ("float32", *halves(lib)):
+        net = Network(Sequential(nn.Dense(16), nn.Relu(), nn.Dense(4)), (20,), like=data[0][:0, ...], dtype=dtype)
+        fit(net, data, Adam(0.01), batch_size=50, epochs=20, progress=False)
+        reached[dtype] = net.accuracy(*data)
+        assert {str(p.dtype).rpartition(".")[2] for p in net.params.values()} == {"float32"}
+    assert reached["float32"] > 0.9
+    assert all(abs(found - reached["float32"]) < 0.04 for found in reached.values()), reached
+
+
+@HALVES
+def test_a_compiled_step_gives_the_same(lib):
+    net, x, t = problem(lib, halves(lib)[0])
+
+    def step(params, x, t):
+        return net.stack.loss_and_gradient(params, x, t)[0]
+
+    step.known = True
+    with lib.here:
+        close(lib, lib.backend.compile(step)(net.params, x, t), step(net.params, x, t), "bfloat16")
+
+
+@pytest.mark.only("numpy", "strict", "dask")
+@pytest.mark.parametrize("precision", HALF)
+def test_libraries_without_products_of_half_precision_refuse(lib, precision):
+    with pytest.raises(ValueError, match=r"^precision: .*; use PyTorch, JAX or CuPy, or float32$"):
+        problem(lib, precision)
+    layer = xpnet.Affine(lib.asarray([[1.0]]), lib.asarray([1.0]), precision=precision)
+    with pytest.raises(ValueError, match="precision: "):
+        layer.forward(lib.asarray([[1.0]]))
+
+
+def test_unknown_precisions():
+    for build in (
+        lambda: nn.Dense(3, precision="float8"),
+        lambda: nn.Conv2d(3, 3, precision="half"),
+        lambda: xpnet.Affine(np.ones((1, 1)), np.ones(1), precision=16),
+    ):
+        with pytest.raises(ValueError, match=r'precision must be "bfloat16", "float16" or None, got '):
+            build()
+
+
+def test_the_command_line_refuses_half_precision_on_numpy(capsys):
+    assert main(["train", "--dtype", "bfloat16", "--epochs", "0"]) != 0
+    assert "NumPy has no bfloat16; use PyTorch, JAX or CuPy" in capsys.readouterr().err
+
+
+def test_a_description_tells_its_precision():
+    stack = STACK.with_precision("bfloat16")
+    assert repr(stack).count("precision='bfloat16'") == 5
+    assert repr(stack.with_precision(None)) == repr(STACK)
+
+
+@pytest.mark.only("torch")
+def test_a_dtype_of_the_library_is_known_too(lib):
+    net = xpnet.TwoLayerNet(4, 3, 2, like=lib.asarray([1.0], "float32"), dtype=lib.xp.bfloat16)
+    assert net.stack.descriptions[0].precision == "bfloat16"
+    assert net.params["W1"].dtype == lib.xp.float32
+
+
+@pytest.mark.only("torch", "jax")
+def test_train_takes_half_precision_by_name(lib):
+    x, t = RNG.random((60, 5)).astype("float32"), RNG.integers(0, 3, 60)
+    for network in (None, Sequential(nn.Dense(3))):
+        result = xpnet.train(
+            (x, t), network=network, backend=lib.backend.name, dtype="bfloat16", epochs=1, progress=False
+        )
+        assert "precision='bfloat16'" in repr(result.network.stack)
+    with pytest.raises(ValueError, match="a Network is given"):
+        xpnet.train((x, t), network=result.network, dtype="float16", epochs=1)
