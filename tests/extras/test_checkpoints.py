@@ -545,3 +545,23 @@ def test_the_command_line_saves_and_goes_on(tmp_path):
     accuracy = json.loads(history.read_text())["test_accuracy"]
     assert len(accuracy) == 3
     assert accuracy[2] > 0.9
+
+
+def test_a_run_in_half_precision_is_resumed_and_loaded_with_its_precision(tmp_path):
+    torch = pytest.importorskip("torch")
+    x, t = torch.asarray(X, dtype=torch.float32), torch.asarray(T)
+    path, options = tmp_path / "run.safetensors", {"batch_size": 4, "progress": False}
+
+    def network():
+        return TwoLayerNet(X.shape[1], 6, 3, like=x, dtype="bfloat16")
+
+    whole = fit(network(), (x, t), epochs=2, **options).network
+    fit(network(), (x, t), epochs=1, checkpoint=path, **options)
+    resumed = fit(network(), (x, t), epochs=2, checkpoint=path, resume=True, **options).network
+    again = load_network(path, like=x)
+    for net in (resumed, again):
+        assert net.stack.precisions == {"bfloat16"}
+        assert all(torch.equal(net.params[name], p) and p.dtype == torch.float32 for name, p in whole.params.items())
+    on_numpy = load_network(path)
+    assert not on_numpy.stack.precisions
+    np.testing.assert_allclose(on_numpy.predict(X.astype("float32")), whole.predict(x).numpy(), atol=0.05)

@@ -11,7 +11,7 @@ __all__ = ["HALF", "Precision", "check_precision", "in_precision"]
 
 Precision: TypeAlias = Literal["bfloat16", "float16"]
 """The dtypes of half precision: 16 bits for each number."""
-HALF = get_args(Precision)
+HALF: tuple[Precision, ...] = get_args(Precision)
 
 
 def check_precision(where: str, precision: Any) -> Precision | None:

@@ -93,6 +93,12 @@ class Description(Options):
     masks: tuple[str, ...] = ()
     suits: ClassVar[Any] = None
 
+    @property
+    def precisions(self) -> set[Precision]:
+        """The dtypes of half precision in which products are computed."""
+        precision: Precision | None = getattr(self, "precision", None)
+        return {precision} if precision else set()
+
     def with_precision(self, precision: Precision | None) -> "Description":
         """The same layer with products in this precision; the layer itself if it has no products."""
         return replace(self, precision=precision) if hasattr(self, "precision") else self  # type: ignore[type-var]

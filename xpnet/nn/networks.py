@@ -76,8 +76,9 @@ class Network:
     ) -> None:
         if not isinstance(stack, Sequential):
             raise TypeError(f"Network: stack must be a Sequential, got {stack!r}")
-        if (half := dtype_name(dtype)) in HALF:
-            stack, dtype = stack.with_precision(half), "float32"  # type: ignore[arg-type]  # it is one of HALF
+        for precision in HALF:
+            if dtype_name(dtype) == precision:
+                stack, dtype = stack.with_precision(precision), "float32"
         self.stack, self.input_shape = stack, check_shape(input_shape)
         *_, self.output_shape = stack.shapes(self.input_shape)
 
@@ -94,8 +95,10 @@ class Network:
                     f"{name} must be a layer, but its description builds {layer!r}; make its class a subclass of "
                     "xpnet.layers.Layer"
                 )
-        if half in HALF:
-            backend_of(next(iter(self.params.values()))).half(half)  # or there is no product of this dtype
+        for precision in stack.precisions:
+            backend_of(next(iter(self.params.values()))).half(
+                precision
+            )  # an error if the library has no such products
         self.converts = like is None and dtype is None
         self._pass: _Pass | None = None
 

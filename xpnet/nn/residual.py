@@ -54,6 +54,10 @@ class Residual(Description):
         way, short = (", ".join(d.text(*without) for d in way) for way in (self.layers, self.shortcut))
         return f"Residual({way}, shortcut=[{short}])" if self.shortcut else f"Residual({way})"
 
+    @property
+    def precisions(self) -> set[Precision]:
+        return {name for way in (self.layers, self.shortcut) for d in way for name in d.precisions}
+
     def with_precision(self, precision: Precision | None) -> "Residual":
         layers, shortcut = ([d.with_precision(precision) for d in way] for way in (self.layers, self.shortcut))
         return Residual(*layers, shortcut=shortcut)

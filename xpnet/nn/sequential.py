@@ -118,6 +118,11 @@ class Sequential:
         shown = repr(loss) if isinstance(loss, LossDescription) else loss.__name__
         return f"Sequential({', '.join([*map(repr, self.descriptions), f'loss={shown}'])})"
 
+    @property
+    def precisions(self) -> set[Precision]:
+        """The dtypes of half precision in which matrix products are computed; empty in most networks."""
+        return {name for description in self.descriptions for name in description.precisions}
+
     def with_precision(self, precision: Precision | None) -> "Sequential":
         """The same layers and loss, with the matrix products of all layers in this precision, see `nn.Dense`."""
         descriptions = [description.with_precision(precision) for description in self.descriptions]

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 from .._array import device, dtype_name, from_host, index_dtype, namespace
 from .._files import check_input, check_output, clear_parts, replacing
 from .._typing import Array
-from ..backends import not_installed, to_numpy
+from ..backends import backend_of, not_installed, to_numpy
 from ..nn.networks import Network
 from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
@@ -80,6 +80,8 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
         The file.
     like : array, optional
         The parameters get the library and device of this array. Default: NumPy. The dtype is the dtype in the file.
+        On a library without products in half precision, the network computes all products in the dtype of the
+        parameters.
 
     Returns
     -------
@@ -114,8 +116,12 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
         dtype = next((name for a in params.values() if "float" in (name := a.dtype.name)), "float32")
         # Compare the shapes before the network is made: a small file could describe a huge network.
         _check("params", params, {name: f"{dtype} {found}" for name, found in stack.param_shapes(shape).items()})
-        network = Network(stack, shape)
+        network = Network(stack.with_precision(None), shape)
         _check("state", state, {name: f"{dtype} {tuple(a.shape)}" for name, a in network.state.items()})
+    with suppress(ValueError):  # a library without products of half precision
+        for precision in stack.precisions:
+            backend_of(like).half(precision)
+        network.stack = stack
     network.params = {name: _placed(params[name], like) for name in network.params}
     network.state = {name: _placed(state[name], like) for name in network.state}
     return network
