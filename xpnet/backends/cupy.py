@@ -115,12 +115,10 @@ class Cupy(Numpy):
         return super().rows(x, index)
 
     def half(self, name: str) -> Any:
-        """CuPy's float16, or the bfloat16 of the package ml_dtypes."""
-        if name == "float16":
-            return importlib.import_module("cupy").float16
-        if importlib.util.find_spec("ml_dtypes") is None:
-            raise ValueError("precision: bfloat16 on CuPy needs ml_dtypes; get it with: pip install ml_dtypes")
-        return importlib.import_module("ml_dtypes").bfloat16
+        """CuPy's float16. Raises ValueError for bfloat16, which CuPy has only in part."""
+        if name != "float16":
+            raise ValueError(f"precision: {name} on CuPy has not been tried with xpnet; use float16, or float32")
+        return importlib.import_module("cupy").float16
 
     def times_each(self, matrix: Array, matrices: Array) -> Array:
         """The product of a matrix with each of several matrices.

@@ -6,7 +6,7 @@ round off.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -46,6 +46,13 @@ class Case:
     arrays: tuple[Host, ...]
     params: int | None = None
     power: float = 1.0
+
+    def in_half(self, precision: str) -> "Case | None":
+        """The case with products in half precision; None for what has no products."""
+        kind = self.call.func if isinstance(self.call, partial) else self.call
+        if kind not in (layers.Affine, layers.Convolution):
+            return None
+        return replace(self, call=partial(self.call, precision=precision))
 
 
 RNG = np.random.default_rng(0)

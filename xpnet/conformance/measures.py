@@ -12,13 +12,16 @@ from ..nn.passes import pass_of
 from ..nn.sequential import Sequential
 from .cases import Case, Host
 
-__all__ = ["LIMIT", "ORDER", "Cell", "measure"]
+__all__ = ["HALF_EPS", "LIMIT", "ORDER", "Cell", "measure"]
 
 LIMIT = 64.0
 """How large an error may be, as a multiple of the rounding of the dtype, eps."""
 
 ORDER = 1.8
 """The least order of the Taylor remainder: it is 2 for a right gradient, and 1 for a wrong one."""
+
+HALF_EPS = {"bfloat16": 2.0**-7, "float16": 2.0**-10}
+"""The rounding of the dtypes of half precision."""
 
 STEPS = 2.0 ** -np.arange(3, 9)
 
@@ -35,7 +38,8 @@ class Cell:
         The error of the derivative in a direction drawn at random, relative to the sum of its terms without their
         signs, in eps; None where nothing is differentiated.
     order : float or None
-        The order of the Taylor remainder; infinite where there is none, as for a function that is linear.
+        The order of the Taylor remainder; infinite where there is none, as for a function that is linear. None where
+        it is not measured: in half precision, rounding hides it.
     problem : str
         What is wrong, or "".
     """
@@ -46,16 +50,19 @@ class Cell:
     problem: str = ""
 
 
-def measure(case: Case, xp: Namespace, dtype: Any, device: Any) -> Cell:
-    """Measure a case on a library's arrays of a dtype on a device."""
+def measure(case: Case, xp: Namespace, dtype: Any, device: Any, eps: float | None = None) -> Cell:
+    """Measure a case on a library's arrays of a dtype on a device.
+
+    `eps` is the rounding error of products in half precision, if the case has such products.
+    """
     try:
-        return _measure(case, xp, dtype, device)
+        return _measure(case, xp, dtype, device, eps)
     except Exception as error:  # whatever a library raises is what there is to tell of it
         return Cell(problem=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _measure(case: Case, xp: Namespace, dtype: Any, device: Any) -> Cell:
-    eps = float(xp.finfo(dtype).eps)
+def _measure(case: Case, xp: Namespace, dtype: Any, device: Any, half: float | None) -> Cell:
+    eps = half or float(xp.finfo(dtype).eps)
 
     def given(host: Host) -> Array:
         kinds = {"f": dtype, "i": index_dtype(xp, device), "b": "bool"}
@@ -101,8 +108,10 @@ def _measure(case: Case, xp: Namespace, dtype: Any, device: Any) -> Cell:
         return float(abs(rise - linear))
 
     y_here = taken(y, "the result")
-    order = _order([remainder(h) for h in STEPS], 16 * eps * float(abs(weights * y_here).sum()))
     problems = [_too_large("error", value, LIMIT), _too_large("error of the gradient", gradient, LIMIT)]
+    if half:
+        return Cell(value, gradient, problem="; ".join(filter(None, problems)))
+    order = _order([remainder(h) for h in STEPS], 16 * eps * float(abs(weights * y_here).sum()))
     if not order >= ORDER:
         problems.append(f"the Taylor remainder is of order {order:.2f}, expected at least {ORDER}")
     return Cell(value, gradient, order, "; ".join(filter(None, problems)))

@@ -97,7 +97,7 @@ class Report:
             row = [
                 _number(max((cell.value for cell in layers), default=None)),
                 _number(max((cell.gradient or 0.0 for cell in layers), default=None)),
-                _order(min((cell.order or 0.0 for cell in layers), default=None)),
+                _order(min((cell.order for cell in layers if cell.order is not None), default=None)),
             ]
             rows.append([c.place, c.version, c.dtype, f"{right} of {len(cells)}", *row])
         head = ["", "version", "dtype", "right", "layers' error", "gradients' error", "least order"]
@@ -110,14 +110,22 @@ class Report:
     def _tables(self) -> Iterator[str]:
         for place in dict.fromkeys(column.place for column in self.columns):
             columns = [column for column in self.columns if column.place == place]
-            head = [f"{title} {c.dtype.replace('float', 'f')}" for title in _MEASURES for c in columns]
+            head = [
+                f"{title} {c.dtype.replace('bfloat', 'bf').replace('float', 'f')}"
+                for title in _MEASURES
+                for c in columns
+            ]
             cases = dict.fromkeys(case for case, _ in self.cells)
             rows = [
-                [case, *(text(self.cells[case, c]) for text in _MEASURES.values() for c in columns)] for case in cases
+                [case, *(self._text(text, case, c) for text in _MEASURES.values() for c in columns)] for case in cases
             ]
             yield from (f"## {place} {columns[0].version}", "", *_table(["", *head], rows), "")
         if self.operators:
             yield from self._vectors()
+
+    def _text(self, text: Callable[[Cell], str], case: str, column: Column) -> str:
+        cell = self.cells.get((case, column))
+        return text(cell) if cell else ""
 
     def _vectors(self) -> Iterator[str]:
         yield from ("## ONNX's test vectors", "", "Right answers, of the vectors that xpnet can compute:", "")
@@ -157,12 +165,13 @@ _EXPLAINED = f"""\
 
 This page has the measured errors of every function and layer of xpnet on each array library. The command
 `xpnet conformance --page FILE` measured them and wrote this page. It measures on small arrays, on the first device of
-each kind, in each floating dtype (f32 is float32).
+each kind, in each floating dtype (f32 is float32). Layers with matrix products are measured with products in half
+precision, too (bf16 is bfloat16, f16 is float16).
 
 - *error* is the largest difference from the definition, which is written a second time in NumPy and float64. It is
-  relative to the largest number, in units of eps, the rounding error of the dtype (1.2e-7 in float32, 2.2e-16 in
-  float64). An error below 1 is as small as the dtype allows. The limit is {LIMIT:g}, and {LIMIT:g} eps^(-1/3) for
-  numerical derivatives.
+  relative to the largest number, in units of eps, the rounding error of the dtype (2.2e-16 in float64, 1.2e-7 in
+  float32, 0.001 in float16, 0.008 in bfloat16). An error below 1 is as small as the dtype allows. The limit is
+  {LIMIT:g}, and {LIMIT:g} eps^(-1/3) for numerical derivatives.
 - *gradient* is the error of the gradient in a random direction, in eps. It is compared with the derivative of the
   definition, computed by a complex step, which has no rounding error from subtraction. The limit is {LIMIT:g}.
 - *order* says how fast the Taylor remainder f(x + h v) - f(x) - h ⟨gradient, v⟩ decreases with h. It decreases like

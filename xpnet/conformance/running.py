@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +11,10 @@ from .. import __version__, layers
 from .._array import dtype_name, from_host, index_dtype
 from .._typing import Array
 from ..backends import BACKENDS, Backend, get_backend
+from ..layers.precision import HALF
 from ..training.progress import Progress
 from .cases import CASES, Host
-from .measures import Cell, measure
+from .measures import HALF_EPS, Cell, measure
 from .report import Column, Report
 from .vectors import Outside, Vector, check, load
 
@@ -27,7 +28,8 @@ def run(backends: Sequence[str] | None = None, *, device: str | None = None, pro
     ----------
     backends : sequence of str, optional
         The names of backends in `BACKENDS`. Default: all usable backends. Each backend is measured on the first
-        device of each kind, in float32 and float64. A dtype that is missing on a device is left out. JAX has float64
+        device of each kind, in float32 and float64. Layers with products are measured in half precision, too, where
+        the library has it. A dtype that is missing on a device is left out. JAX has float64
         after ``jax.config.update("jax_enable_x64", True)``.
     device : str, optional
         The only device to measure on, such as "cuda" or "cuda:1", see `xpnet backends`.
@@ -89,11 +91,14 @@ def run(backends: Sequence[str] | None = None, *, device: str | None = None, pro
         for column in columns:
             start = time.perf_counter()
             with _at(column) as (xp, device):
-                dtype = xp.__array_namespace_info__().dtypes(device=device)[column.dtype]
+                eps = HALF_EPS.get(column.dtype)
+                dtype = xp.__array_namespace_info__().dtypes(device=device)["float32" if eps else column.dtype]
                 for case in CASES:
-                    cells[case.name, column] = measure(case, xp, dtype, device)
+                    if measured := case.in_half(column.dtype) if eps else case:
+                        cells[case.name, column] = measure(measured, xp, dtype, device, eps)
                     bar.advance()
-            told(f"{column.place} {column.dtype}", [cells[case.name, column].problem for case in CASES], start)
+            problems = [cell.problem for (_, where), cell in cells.items() if where == column]
+            told(f"{column.place} {column.dtype}", problems, start)
         for place, column in reversed(places.items()):
             start = time.perf_counter()
             with _at(column) as (xp, device):
@@ -129,6 +134,10 @@ def _columns(backend: Backend, device: str | None = None) -> Iterator[Column]:
     for name in backend.kinds() if device is None else [backend.device_name(device)]:
         for dtype in sorted(info.dtypes(device=backend.device(name), kind="real floating")):
             yield Column(backend.name, backend.version, name, dtype)
+        for precision in HALF:
+            with suppress(ValueError):  # the library has no such products
+                backend.half(precision)
+                yield Column(backend.name, backend.version, name, precision)
 
 
 @contextmanager
