@@ -254,7 +254,20 @@ def of_an_operand_and_its_transpose(x):
     return (y + y.T) * (y - 1) - xp_of(x).maximum(y.T, 0.0)
 
 
+def joined(x):
+    """Some parts can be computed in their places: not a row, a reversed row, an argument, or what is used later."""
+    xp = xp_of(x)
+    square, row, late = x @ x.T, x[0, :] * 3, x * 5
+    parts = [square, late, x, xp.flip(row), row, xp.astype(xp.sum(x * 2, axis=0), x.dtype)]
+    return xp.concat([xp.reshape(part, (-1,)) for part in parts]), late * 2
+
+
 PAIRS = FUNCTIONS | {
+    "parts of a concatenation": lambda x: joined(x)[0],
+    "a part that is used later": lambda x: joined(x)[1],
+    "a concatenation that is changed": lambda x: -joined(x)[0],
+    "a result in place of a temporary array": lambda x: x - (x + 1) * 0.3,
+    "a result of its own transpose": lambda x: (x @ x.T) * 2 - ((x @ x.T) * 2).T,
     "an operand and its transpose": of_an_operand_and_its_transpose,
     "numbers first": lambda x: (2.0 + x) * 3.0 - (1.0 - x) / 4.0 - 2.0 * x,
     "bounds": lambda x: xp_of(x).minimum(xp_of(x).maximum(-x, -0.0), 3.0) + xp_of(x).maximum(x, x - 2),

@@ -3,7 +3,7 @@
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from .._typing import Array
@@ -42,11 +42,13 @@ class Code(ABC):
 
     library: str
     prefix: str
+    elementwise: Container[str]
+    """The operations of each element that have a rule."""
 
     def __init__(self, program: Program, slots: Sequence[Var] = ()) -> None:
         self.program = program
-        computed = {var for op in program.ops for var in op.out}
-        self.slots = [var for var in dict.fromkeys(slots) if var in computed and self._is_buffered(var)]
+        self.computed = {var for op in program.ops for var in op.out}
+        self.slots = [var for var in dict.fromkeys(slots) if var in self.computed and self._is_buffered(var)]
         self.new = {var.root for var in program.results} - set(self.slots)
         self.values = dict[str, Any]()  # constants and arrays in buffers, by name
         self.buffers = dict[Var, Buffer]()  # the buffer of each array
@@ -57,10 +59,15 @@ class Code(ABC):
             self.names[var] = self.fixed[var] = self._value(array)
         self.setup, self.body = list[str](), list[str]()
         self.last = program.last_uses()
+        self.taken = {op.out[0]: x for i, op in enumerate(program.ops) if (x := self._operand_to_take(i, op))}
+        self.new |= set(self.taken.values())
         for i, (path, var) in enumerate(program.inputs.items()):
             self.names[var] = f"a{i}"
             if var in self.last or var in program.results:
                 self.body.append(f"a{i} = args{''.join(f'[{key!r}]' for key in path)}")
+        self.parts = dict[Var, str]()  # the arrays that are computed as a part of a concatenation
+        for i, op in enumerate(program.ops):
+            self._plan_parts(i, op)
         for i, op in enumerate(program.ops):
             self._write(i, op)
         self.nbytes = place([buffer for *_, buffer in self.arrays_in])
@@ -157,10 +164,12 @@ class Code(ABC):
 
     def _write(self, i: int, op: Op) -> None:
         (out, *others) = op.out
-        if op.is_view and all(var in self.fixed and var.root not in self.slots for var in op.reads):
+        if out in self.names and op.call.name == "concat":
+            self.body += self._missing_parts(op)
+        elif op.is_view and all(var in self.fixed and var.root not in self.slots for var in op.reads):
             self.names[out] = self.fixed[out] = f"v{i}"  # made once
             self.setup.append(f"v{i} = {self._call(op)}")
-        elif not others and self._is_buffered(out) and out not in self.new and (line := self._rule(i, op)):
+        elif not others and self._has_target(out) and (line := self._rule(i, op)):
             self.body.append(line)
         else:
             names = [f"v{i}" if not others else f"v{i}_{k}" for k in range(len(op.out))]
@@ -174,6 +183,53 @@ class Code(ABC):
     def _is_buffered(var: Var) -> bool:
         """Whether an array owns its memory and is stored in one block."""
         return not var.scalar and var.root is var and var.order is not None and var.shape != ()
+
+    def _has_target(self, out: Var) -> bool:
+        """Whether a result can be written into a buffer, a slot or an operand."""
+        return out in self.taken or (self._is_buffered(out) and out not in self.new)
+
+    def _operand_to_take(self, i: int, op: Op) -> Var | None:
+        """The operand into which a new result is written: a temporary array, which is then a new array itself."""
+        (out, *others) = op.out
+        if others or out not in self.new or op.call.name not in self.elementwise:
+            return None
+        for x in op.reads:
+            temporary = x in self.computed and self._is_buffered(x) and x not in self.new and self.last[x] == i
+            if (
+                temporary
+                and x.is_like(out)
+                and x not in self.slots
+                and not any(v.root is x is not v for v in op.reads)
+            ):
+                return x
+        return None
+
+    def _plan_parts(self, i: int, op: Op) -> None:
+        """Make a new concatenation before its parts, so that they can be computed in their places."""
+        (out, *others), (name, _, args, options) = op.out, op.call
+        if others or out not in self.new or name != "concat" or len(out.shape) != 1 or options.get("axis", 0) != 0:
+            return
+        made = {var: o for o in self.program.ops[:i] for var in o.out}
+        for part, start in zip(args[0], _starts(args[0]), strict=True):
+            x = part.root
+            whole = part is x or (made[part].call.name == "reshape" and made[part].call.args[0] is x)
+            plain = x in made and self._has_target(x) and x not in (*self.slots, *self.parts) and self.last[x] <= i
+            if whole and plain and x.dtype == out.dtype and x.order == tuple(range(len(x.shape))):
+                self.parts[x] = f"v{i}_{start}"
+                self.body.append(f"{self.parts[x]} = v{i}[{start}:{start + x.size}].reshape({x.shape!r})")
+        if any(part.root in self.parts for part in args[0]):
+            self.names[out] = f"v{i}"
+            kind = f"dtype={self._value(out.dtype)}"
+            self.body.insert(0, f"v{i} = {self.prefix}.empty({out.size}, {kind})")
+
+    def _missing_parts(self, op: Op) -> list[str]:
+        """The lines that copy those parts of a concatenation that are not in their places."""
+        parts, name = op.call.args[0], self.names[op.out[0]]
+        return [
+            self._copy(f"{name}[{start}:{start + part.size}]", self._expression(part))
+            for part, start in zip(parts, _starts(parts), strict=True)
+            if not self.parts.get(part.root) == self.names[part.root] == f"{name}_{start}"
+        ]
 
     def _reshape(self, i: int, op: Op, source: str) -> str:
         """The line that copies an array into a buffer of another shape; "" if the result is not stored by rows."""
@@ -192,6 +248,12 @@ class Code(ABC):
         """
         if out in self.slots:
             return self.fixed[out]
+        if out in self.parts:
+            self.names[out] = self.parts[out]
+            return self.names[out]
+        if out in self.taken:
+            self.names[out] = self.names[self.taken[out]]
+            return self.names[out]
         for source in sources:
             if isinstance(source, Var) and source in self.buffers and self.last[source] == i and source.is_like(out):
                 self.buffers[out] = buffer = self.buffers[source]
@@ -207,3 +269,8 @@ class Code(ABC):
         name = self._value(None)  # it is made when the buffers have their places
         self.arrays_in.append((name, var, buffer))
         return name
+
+
+def _starts(parts: Sequence[Var]) -> list[int]:
+    """The first elements of the parts of a concatenation."""
+    return [sum(part.size for part in parts[:i]) for i in range(len(parts))]

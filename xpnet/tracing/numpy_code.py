@@ -28,6 +28,7 @@ class NumpyCode(Code):
     """The code of a program for NumPy."""
 
     library, prefix = "numpy", "np"
+    elementwise = UFUNCS.keys() - {"matmul"}
 
     @staticmethod
     def empty(nbytes: int) -> Array:

@@ -27,6 +27,7 @@ class TorchCode(Code):
     """The code of a program for PyTorch on the CPU. It computes without recording for PyTorch's differentiation."""
 
     library = prefix = "torch"
+    elementwise = {*FUNCTIONS, *BOUNDS}
 
     def make(self, memory: Array, slots: Sequence[Array] = ()) -> Callable[..., Any]:
         """The program as a function, as for every library."""
