@@ -89,7 +89,7 @@ def run(backends: Sequence[str] | None = None, *, device: str | None = None, pro
         for column in columns:
             start = time.perf_counter()
             with _at(column) as (xp, device):
-                dtype = xp.__array_namespace_info__().dtypes(device=device)[column.dtype]
+                dtype = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")[column.dtype]
                 for case in CASES:
                     cells[case.name, column] = measure(case, xp, dtype, device)
                     bar.advance()
