@@ -75,20 +75,35 @@ def _find(name: str, array: Array) -> Namespace:
             xp = array_namespace(array)
     except TypeError:
         xp = None
+    kind = _kind(array)
     if xp is not None:
         if (version := getattr(xp, "__array_api_version__", _OLDEST)) < _OLDEST:
             raise TypeError(
                 f"{name} is an array of {xp.__name__}, which follows version {version} of the array API standard; "
                 f"xpnet needs version {_OLDEST} or newer, so install a newer {xp.__name__.partition('.')[0]}"
             )
-        _NAMESPACES[type(array)] = _completed(xp)
-        return _NAMESPACES[type(array)]
+        if not (other := _other_kind(xp, array)):
+            _NAMESPACES[type(array)] = _completed(xp)
+            return _NAMESPACES[type(array)]
+        kind += f", whose operations return another type, {other}"
     to = "" if name[:1] == "t" else ", dtype='float32'"
     way = (way or f"numpy.asarray({{name}}{to})").format(name=name)
     raise TypeError(
         f"{name} must be an array of an array-API library (NumPy, CuPy, PyTorch, JAX, ...), "
-        f"got {_kind(array)}; convert it first, such as {way}"
+        f"got {kind}; convert it first, such as {way}"
     )
+
+
+def _other_kind(xp: Namespace, array: Array) -> str:
+    """The type that operations on an array return, if it is another type; "" if not.
+
+    Only an array without DLPack is tried, and only if array_api_compat does not adapt its library. The result may be
+    an expression in place of an array, as in blosc2, which computes some expressions wrongly.
+    """
+    if hasattr(array, "__dlpack__") or xp is not getattr(array, "__array_namespace__", lambda: None)():
+        return ""
+    result = array == array
+    return "" if type(result) is type(array) else _kind(result)
 
 
 _OPTIONS = {

@@ -126,12 +126,14 @@ class Backend:
     def known_devices(self) -> dict[str, Any]:
         """The library's objects for the devices of this machine, by name; the first device is the default.
 
-        If the arrays of the library have no device, the only device is the CPU, and its object is None.
+        The objects are those that the arrays have as their device. If the arrays of the library have no device, the
+        only device is the CPU, and its object is None.
         """
         xp = self.namespace()
-        if device(xp.asarray(0.0)) is None:
+        if device(xp.empty(0)) is None:
             return {"cpu": None}
-        return {str(found): found for found in xp.__array_namespace_info__().devices()}
+        places = (device(xp.empty(0, device=d)) for d in xp.__array_namespace_info__().devices())
+        return {str(found): found for found in places}
 
     def devices(self) -> list[str]:
         """The names of the devices of this machine; the first device is the default."""

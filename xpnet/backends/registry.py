@@ -139,7 +139,10 @@ def _find(kind: type, x: Array) -> Backend:
         return (*own, Backend(package))[0]
     if added := [backend for backend in _added().values() if backend.owns(kind)]:
         return added[0]
-    xp = namespace(x=x)
+    try:
+        xp = namespace(x=x)
+    except TypeError:  # such as of an older standard; its arrays can be converted to NumPy
+        return Backend(package)
     return (Lazy if is_lazy(xp, kind) else Backend)(package, xp.__name__)
 
 
