@@ -380,8 +380,7 @@ def others(session, library):
         ask = [f"{here}/test_others.py", library]
         if why := others_environment.run(session, *ask, env=env, silent=True, log=False).strip():
             skip(session, row, "", why.partition("NOT RUN: ")[2])
-        command = ["-m", "pytest", "--backends=numpy", here, "-k", f"{library} or page", *session.posargs]
-        others_environment.run(session, *command, env=env)
+        others_environment.run(session, *pytest("numpy", here, "-k", f"{library} or page", *session.posargs), env=env)
 
 
 @nox.session(python=False, default=False)

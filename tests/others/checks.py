@@ -135,7 +135,7 @@ def gradient_of_a_network(lib):
     for name, gradient in expected.items():
         lib.equal(found[name], gradient, 1e-4)
     x, t = X[:4, :2], T[:4]
-    small = xpnet.TwoLayerNet(2, 2, 3, weight_init_std=0.5, like=lib.put(x))
+    small = xpnet.TwoLayerNet(2, 1, 3, weight_init_std=0.5, like=lib.put(x))
     gradients, slopes = (f(lib.put(x), lib.put(t)) for f in (small.gradient, small.numerical_gradient))
     for name, gradient in gradients.items():
         np.testing.assert_allclose(lib.read(slopes[name]), lib.read(gradient), rtol=1e-2, atol=1e-2)
@@ -150,8 +150,8 @@ def fifty_updates_of_fit(lib):
 
 
 def momentum_and_adam(lib):
-    lib.fit(xpnet.Momentum(0.05), 3)
-    lib.fit(xpnet.Adam(0.01), 3)
+    lib.fit(xpnet.Momentum(0.05), 2)
+    lib.fit(xpnet.Adam(0.01), 2)
 
 
 def fit_with_convolution_and_dropout(lib):
@@ -160,7 +160,7 @@ def fit_with_convolution_and_dropout(lib):
     )
 
     def run(put):
-        return xpnet.fit(stack, (put(IMAGES), put(T[:3])), epochs=3, batch_size=3, progress=False).history.loss
+        return xpnet.fit(stack, (put(IMAGES), put(T[:3])), epochs=2, batch_size=3, progress=False).history.loss
 
     np.testing.assert_allclose(run(lib.put), run(np.asarray), rtol=1e-3)
 
@@ -174,7 +174,9 @@ def evaluate(lib):
 
 def train(lib):
     def run(put):
-        return xpnet.train((put(X), put(T)), epochs=2, batch_size=5, hidden_size=4, weight_init_std=0.5, progress=False)
+        return xpnet.train(
+            (put(X), put(T)), epochs=2, batch_size=5, hidden_size=4, weight_init_std=0.5, progress=False
+        )
 
     result = run(lib.put)
     np.testing.assert_allclose(result.history.loss, run(np.asarray).history.loss, rtol=1e-3)

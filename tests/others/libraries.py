@@ -72,35 +72,50 @@ LIBRARIES = [
     Library("strict", "2025.12", _strict("2025.12")),
     Library("strict", "2024.12", _strict("2024.12")),
     Library(
-        "strict", "2023.12", _strict("2023.12"), {name: _OLD for name in CHECKS if name != "to_numpy"},
+        "strict",
+        "2023.12",
+        _strict("2023.12"),
+        {name: _OLD for name in CHECKS if name != "to_numpy"},
         "the error says that xpnet needs version 2024.12 or newer. A library without Python numbers in `where` and "
-        "`maximum`, which came with version 2024.12, would need an array for each of them. No other library here is as old.",
+        "`maximum`, which came with version 2024.12, would need an array for each of "
+        "them. No other library here is as old.",
     ),
     Library("dpnp", "0.20.0", _dpnp),
     Library(
-        "mlx", "0.32.4", _module("mlx.core"),
+        "mlx",
+        "0.32.4",
+        _module("mlx.core"),
         dict.fromkeys(("accuracy, confusion_matrix", "evaluate"), "[matmul] Only inexact types are supported"),
-        "the error names `matmul`. MLX has no product of integer matrices, with which the confusion matrix is counted.",
+        "the error names `matmul`: MLX has no product of integer matrices, by which the confusion matrix is counted.",
     ),
     Library(
-        "cubed", "0.27.0", _module("cubed"),
+        "cubed",
+        "0.27.0",
+        _module("cubed"),
         dict.fromkeys(("Convolution", "MaxPooling, AveragePooling"), "Array must have regular chunks")
         | {"fit with convolution and dropout": "Not equal to tolerance"},
-        "cubed cannot concatenate chunks of different sizes, which a convolution with padding needs. The wrong result "
+        "cubed cannot concatenate chunks of different sizes, as a convolution with padding does. The wrong result "
         "is a defect of cubed: `take` with as many indices as there are rows returns the rows in their old order. So "
         "use mini-batches that are smaller than the dataset.",
     ),
     Library(
-        "marray", "0.0.12", _marray, dict.fromkeys(_READ, "to_numpy: marray has neither DLPack to the CPU"),
+        "marray",
+        "0.0.12",
+        _marray,
+        dict.fromkeys(_READ, "to_numpy: marray has neither DLPack to the CPU"),
         "marray has no way to NumPy: `__dlpack__` does not take `dl_device`, and there is no `__array__`.",
     ),
     Library(
-        "ndonnx", "0.23.0", _module("ndonnx", lambda a: a.unwrap_numpy()),
+        "ndonnx",
+        "0.23.0",
+        _module("ndonnx", lambda a: a.unwrap_numpy()),
         dict.fromkeys(_READ, "to_numpy: ndonnx has neither DLPack to the CPU"),
         "ndonnx has no way to NumPy that other libraries know. It is for exporting, see [ONNX](onnx.md).",
     ),
     Library(
-        "sparse", "0.19.3", _module("sparse", lambda a: a.todense() if hasattr(a, "todense") else a),
+        "sparse",
+        "0.19.3",
+        _module("sparse", lambda a: a.todense() if hasattr(a, "todense") else a),
         {
             **{name: "consistent fill-values" for name in _READ},
             **dict.fromkeys(
@@ -114,8 +129,14 @@ LIBRARIES = [
         "whose fill values are different.",
     ),
     Library(
-        "blosc2", "4.14.1", _module("blosc2", lambda a: a[:]),
-        {name: "whose operations return another type, blosc2.lazyexpr.LazyExpr" for name in CHECKS if name != "to_numpy"},
+        "blosc2",
+        "4.14.1",
+        _module("blosc2", lambda a: a[:]),
+        {
+            name: "whose operations return another type, blosc2.lazyexpr.LazyExpr"
+            for name in CHECKS
+            if name != "to_numpy"
+        },
         "its arrays are refused: operations on them return expressions, which are no arrays.",
     ),
 ]
@@ -133,10 +154,11 @@ def page():
     notes = "\n".join(f"- **{library.title}**: {library.note}" for library in LIBRARIES if library.note)
     return f"""{HEADING}
 
-Arrays of any library that follows version 2024.12 of the array API standard, or a newer one, work. xpnet has no code of
-its own for the libraries in this table. *strict* is array-api-strict, which follows one version of the standard exactly.
-dpnp ran on its OpenCL runtime for the CPU, MLX on the CPU. Each check does what a user would try first, and compares the
-result with that of NumPy. `nox -s others` runs the checks, and fails if an outcome becomes worse or better than here.
+Arrays of any library that follows version 2024.12 of the array API standard, or a newer version, work. xpnet has no
+code of its own for the arrays of the libraries in this table. *strict* is array-api-strict, which follows one version
+of the standard exactly. dpnp ran on its OpenCL runtime for the CPU, MLX on the CPU. Each check does what a user would
+try first, and compares the result with that of NumPy. `nox -s others` runs the checks. It fails if an outcome becomes
+worse or better than here.
 
 {table}
 
