@@ -7,6 +7,7 @@ never values. So they work under tracing, and never wait for a GPU.
 import inspect
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -70,12 +71,10 @@ def namespace(**arrays: Array) -> Namespace:
 
 def _find(name: str, array: Array) -> Namespace:
     way = next((way for attribute, way in _WAYS.items() if hasattr(type(array), attribute)), None)
-    try:
-        if way is None or (hasattr(array, "__array_namespace__") and not hasattr(array, "__array_finalize__")):
+    kind, xp = _kind(array), None
+    if way is None or (hasattr(array, "__array_namespace__") and not hasattr(array, "__array_finalize__")):
+        with suppress(TypeError):
             xp = array_namespace(array)
-    except TypeError:
-        xp = None
-    kind = _kind(array)
     if xp is not None:
         if (version := getattr(xp, "__array_api_version__", _OLDEST)) < _OLDEST:
             raise TypeError(
@@ -85,7 +84,7 @@ def _find(name: str, array: Array) -> Namespace:
         if not (other := _other_kind(xp, array)):
             _NAMESPACES[type(array)] = _completed(xp)
             return _NAMESPACES[type(array)]
-        kind += f", whose operations return another type, {other}"
+        kind = f"{kind}, whose operations return another type, {other}"
     to = "" if name[:1] == "t" else ", dtype='float32'"
     way = (way or f"numpy.asarray({{name}}{to})").format(name=name)
     raise TypeError(

@@ -16,12 +16,12 @@ class Lazy(Backend):
     """A lazy library. Its arrays are graphs of operations, which are computed when a value is read.
 
     The results of a compiled function, such as an update, are computed after each call. Otherwise, the graph would
-    grow with every update. A lazy library computes several arrays together, in one of three ways, which are tried in
-    this order:
+    grow with every update. A lazy library is recognized by the function with which it computes several arrays
+    together. The first of these functions that the library has is used:
 
-    - its package has a function ``persist(*arrays)``, which returns arrays of the library, as in Dask;
-    - its package has a function ``compute(*arrays)``, which returns NumPy arrays, as in cubed;
-    - its namespace has a function ``eval(*arrays)``, which computes the arrays in place, as in MLX.
+    - ``persist(*arrays)`` of its package returns arrays of the library, as in Dask. The arrays have this method, too.
+    - ``compute(*arrays)`` of its package returns NumPy arrays, as in cubed. The arrays have this method, too.
+    - ``eval(*arrays)`` of its namespace computes the arrays in place, as in MLX.
     """
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,15 +37,12 @@ class Lazy(Backend):
     def _computed(self, arrays: list[Array]) -> list[Array]:
         if not arrays:
             return arrays
-        package = importlib.import_module(self._package)
         xp = namespace(x=arrays[0])
-        if hasattr(package, "persist"):
-            return list(package.persist(*arrays))
-        if hasattr(package, "compute"):
-            hosts = package.compute(*arrays)
-            return [xp.asarray(h, dtype=a.dtype, device=device(a)) for h, a in zip(hosts, arrays, strict=True)]
-        xp.eval(*arrays)
-        return arrays
+        way, function = _way(xp, type(arrays[0]))
+        found = function(*arrays)
+        if way == "compute":
+            return [xp.asarray(h, dtype=a.dtype, device=device(a)) for h, a in zip(found, arrays, strict=True)]
+        return arrays if way == "eval" else list(found)
 
     def can_read(self, x: Array) -> bool:
         """Always False: to read a value is to compute its graph."""
@@ -53,5 +50,14 @@ class Lazy(Backend):
 
 
 def is_lazy(xp: Namespace, kind: type) -> bool:
-    """Whether a library is lazy: its arrays have a method `compute` or `persist`, or it has a function `eval`."""
-    return hasattr(kind, "compute") or hasattr(kind, "persist") or hasattr(xp, "eval")
+    """Whether a library is lazy, see `Lazy`."""
+    return _way(xp, kind)[1] is not None
+
+
+def _way(xp: Namespace, kind: type) -> tuple[str, Any]:
+    """The name of the function that computes several arrays, and the function itself; None if there is none."""
+    package = importlib.import_module(kind.__module__.partition(".")[0])
+    for name in ("persist", "compute"):
+        if hasattr(kind, name) and hasattr(package, name):
+            return name, getattr(package, name)
+    return "eval", getattr(xp, "eval", None)
