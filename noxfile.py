@@ -97,16 +97,28 @@ BACKENDS_OF = {
     "training.distributed": "numpy,cupy",
     "sklearn": "numpy,cupy",
 }
+# Libraries that xpnet has no code for, in the versions for which tests/others/libraries.py lists the outcomes.
+OTHERS = {
+    "strict": INSTALL["strict"],
+    "dpnp": ["dpnp==0.20.0", "intel-opencl-rt>=2025.0"],
+    "mlx": ["mlx[cpu]==0.32.4"],
+    "cubed": ["cubed==0.27.0"],
+    "marray": ["marray==0.0.12"],
+    "ndonnx": ["ndonnx==0.23.0", "onnxruntime>=1.20"],
+    "sparse": ["sparse==0.19.3"],
+    "blosc2": ["blosc2==4.14.1"],
+}
 VARIANTS = {
     "numpy": "numpy,numpy-readonly",
     "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64",
 }
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
+ON_EVERY_OTHER = nox.parametrize("library", list(OTHERS), ids=list(OTHERS))
 ON_EVERY_BRIDGE = nox.parametrize("module", list(BRIDGES), ids=list(BRIDGES))
 COLUMNS = ("tests", "gradcheck", "train")
 # What the emulated CUDA machine can do that hides on most GPUs: its options, and what is tested with them.
 ELSEWHERE = "cupy-elsewhere"  # the tests on one device while another one is current
-SUITE = ("tests", "--ignore=tests/extras")
+SUITE = ("tests", "--ignore=tests/extras", "--ignore=tests/others")
 CORNERS = {
     "two-devices": ({"FAKE_CUDA_DEVICES": "2", "FAKE_CUDA_PEER": "1"}, ELSEWHERE, SUITE),
     "late": ({"FAKE_CUDA_LAZY": "1"}, "cupy", SUITE),
@@ -121,6 +133,7 @@ CORNERS = {
 CHECKS = (
     "emulator",
     *(f"xpnet.{module}" for module in BRIDGES),
+    *(f"others, {library}" for library in OTHERS),
     "conformance",
     "fuzz",
     "lowest versions",
@@ -273,6 +286,7 @@ class Environment:
 
 
 matrix = Environment("matrix")
+others_environment = Environment("others")  # of their own: one of them needs 3 GB
 
 
 def path_of(module):
@@ -281,7 +295,7 @@ def path_of(module):
     return next(path for path in (f"{path}.py", path) if Path(path).exists())
 
 
-WITHOUT_BRIDGES = [f"--ignore={path}" for path in ("tests/extras", *map(path_of, BRIDGES))]
+WITHOUT_BRIDGES = [f"--ignore={path}" for path in ("tests/extras", "tests/others", *map(path_of, BRIDGES))]
 
 
 def pytest(backends, *args):
@@ -353,6 +367,20 @@ def bridges(session, module):
             return pytest(",".join(backends), "--doctest-modules", *where, *session.posargs)
 
         matrix.run_on(session, backends, command, BRIDGES[module])
+
+
+@nox.session(python=False, default=False)
+@ON_EVERY_OTHER
+def others(session, library):
+    """Twenty checks on a library that xpnet has no code for, whose outcomes are a table of docs/conformance.md; downloads 3 GB."""
+    with outcome(session, row := f"others, {library}"):
+        env, here = {"OCL_ICD_FILENAMES": str(others_environment.path / "lib" / "libintelocl.so")}, "tests/others"
+        with contextlib.suppress(nox.command.CommandFailed):  # what is missing is asked for below
+            others_environment.install(session, *OTHERS[library])
+        ask = [f"{here}/test_others.py", library]
+        if why := others_environment.run(session, *ask, env=env, silent=True, log=False).strip():
+            skip(session, row, "", why.partition("NOT RUN: ")[2])
+        others_environment.run(session, *pytest("numpy", here, "-k", f"{library} or page", *session.posargs), env=env)
 
 
 @nox.session(python=False, default=False)

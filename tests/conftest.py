@@ -114,7 +114,7 @@ def _library(variant: str) -> Library:
     if variant == "cupy-elsewhere":
         backend.device("cuda:1").use()
     real = tuple(xp.__array_namespace_info__().dtypes(device=device, kind="real floating"))
-    return Library(variant, backend, xp, None if name == "dask" else device, real, variant == "numpy-readonly")
+    return Library(variant, backend, xp, device, real, variant == "numpy-readonly")
 
 
 def pytest_addoption(parser):

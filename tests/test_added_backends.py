@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,28 @@ import xpnet
 
 strict = pytest.importorskip("array_api_strict")
 
-ENTRY_POINTS = """
-[xpnet.backends]
-lookalike = lookalike_backend:Lookalike
-ready = lookalike_backend:ready
-absent = no_such_module:Backend
-misnamed = lookalike_backend:misnamed
-number = math:pi
-torch = lookalike_backend:Lookalike
-"""
+PACKAGE = Path(__file__).with_name("example_backend")
+UNUSUAL = {
+    "ready": "unusual_backends:ready",
+    "absent": "no_such_module:Backend",
+    "misnamed": "unusual_backends:misnamed",
+    "number": "math:pi",
+    "torch": "lookalike_backend:Lookalike",
+}
+
+
+def installed(site):
+    """Install the package as pip would, which needs a network for the build; with unusual entry points, too."""
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for module in PACKAGE.glob("*.py"):
+        (site / module.name).write_text(module.read_text(encoding="utf-8"), encoding="utf-8")
+    info = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    points = project["entry-points"]["xpnet.backends"] | UNUSUAL
+    lines = ["[xpnet.backends]", *(f"{name} = {value}" for name, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +43,7 @@ def run(tmp_path_factory):
     for path in Path(strict.__file__).parent.glob("*.py"):
         text = path.read_text(encoding="utf-8").replace("array_api_strict", "lookalike")
         (site / "lookalike" / path.name).write_text(text, encoding="utf-8")
-    module = Path(__file__).with_name("example_backend") / "lookalike_backend.py"
-    (site / module.name).write_text(module.read_text(encoding="utf-8"), encoding="utf-8")
-    info = site / "lookalike_backend-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lookalike-backend\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS, encoding="utf-8")
+    installed(site)
     start = f"import sys; sys.path[:0] = [{str(site)!r}, {str(Path(xpnet.__file__).parent.parent)!r}]\n"
 
     def run(code):
@@ -58,7 +67,7 @@ def train(backend):
 def test_it_trains_as_numpy_does(run):
     run(
         f"""{TRAIN}
-import lookalike, lookalike_backend
+import lookalike, lookalike_backend, unusual_backends
 from xpnet.backends import backend_of
 ours, theirs = train("numpy"), train("lookalike")
 np.testing.assert_allclose(theirs.history.loss, ours.history.loss, rtol=1e-5)
@@ -68,7 +77,7 @@ for name, p in theirs.network.params.items():
 backend = xpnet.get_backend("lookalike")
 assert type(backend) is lookalike_backend.Lookalike and backend.steps >= 12
 assert xpnet.BACKENDS["lookalike"] is backend is backend_of(lookalike.asarray(1.0))
-assert xpnet.get_backend("ready") is lookalike_backend.ready
+assert xpnet.get_backend("ready") is unusual_backends.ready
 """
     )
 
@@ -106,7 +115,7 @@ def test_the_table_of_backends_lists_it_and_tells_which_are_broken(run):
     assert rows["numpy"][1] == "yes"
     for name, reason in (
         ("absent", "no_such_module:Backend, which cannot be loaded: No module named 'no_such_module'"),
-        ("misnamed", "lookalike_backend:misnamed, which cannot be loaded: expected a subclass of Backend, or a "),
+        ("misnamed", "unusual_backends:misnamed, which cannot be loaded: expected a subclass of Backend, or a "),
         ("number", "math:pi, which cannot be loaded: expected a subclass of Backend, or a Backend of the name "),
     ):
         assert rows[name] == ["-", "no", "-"]

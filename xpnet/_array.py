@@ -4,7 +4,10 @@ This is the only module that imports `array_api_compat`. Its functions read meta
 never values. So they work under tracing, and never wait for a GPU.
 """
 
+import inspect
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -15,6 +18,10 @@ from ._typing import Array, Namespace
 _NAMESPACES: dict[type, Namespace] = {}
 """The namespace for each array type. This look-up takes a tenth of the time of `array_api_compat`'s search, and a
 training step needs about a dozen look-ups."""
+
+_OLDEST = "2024.12"
+"""The oldest version of the standard that xpnet works with. The versions before it have no Python numbers in `where`
+and `maximum`."""
 
 _REQUIRED = {"x", "t", "y", "ids", "dout"}
 """The names of arguments that are never optional, so None is an error."""
@@ -64,18 +71,91 @@ def namespace(**arrays: Array) -> Namespace:
 
 def _find(name: str, array: Array) -> Namespace:
     way = next((way for attribute, way in _WAYS.items() if hasattr(type(array), attribute)), None)
-    try:
-        if way is None or (hasattr(array, "__array_namespace__") and not hasattr(array, "__array_finalize__")):
-            xp = _NAMESPACES[type(array)] = array_namespace(array)
-            return xp
-    except TypeError:
-        pass
+    kind, xp = _kind(array), None
+    if way is None or (hasattr(array, "__array_namespace__") and not hasattr(array, "__array_finalize__")):
+        with suppress(TypeError):
+            xp = array_namespace(array)
+    if xp is not None:
+        if (version := getattr(xp, "__array_api_version__", _OLDEST)) < _OLDEST:
+            raise TypeError(
+                f"{name} is an array of {xp.__name__}, which follows version {version} of the array API standard; "
+                f"xpnet needs version {_OLDEST} or newer, so install a newer {xp.__name__.partition('.')[0]}"
+            )
+        if not (other := _other_kind(xp, array)):
+            _NAMESPACES[type(array)] = _completed(xp)
+            return _NAMESPACES[type(array)]
+        kind = f"{kind}, whose operations return another type, {other}"
     to = "" if name[:1] == "t" else ", dtype='float32'"
     way = (way or f"numpy.asarray({{name}}{to})").format(name=name)
     raise TypeError(
         f"{name} must be an array of an array-API library (NumPy, CuPy, PyTorch, JAX, ...), "
-        f"got {_kind(array)}; convert it first, such as {way}"
+        f"got {kind}; convert it first, such as {way}"
     )
+
+
+def _other_kind(xp: Namespace, array: Array) -> str:
+    """The type that operations on an array return, if it is another type; "" if not.
+
+    Only an array without DLPack is tried, and only if array_api_compat does not adapt its library. The result may be
+    an expression in place of an array, as in blosc2, which computes some expressions wrongly.
+    """
+    if hasattr(array, "__dlpack__") or xp is not getattr(array, "__array_namespace__", lambda: None)():
+        return ""
+    result = array == array
+    return "" if type(result) is type(array) else _kind(result)
+
+
+_OPTIONS = {
+    **dict.fromkeys(("arange", "empty", "ones", "zeros"), ("device",)),
+    "asarray": ("device", "copy"),
+    "astype": ("copy",),
+}
+"""The arguments that not every library has, by function of the standard."""
+
+
+@cache
+def _completed(xp: Namespace) -> Namespace:
+    """The namespace itself, or for a library that lacks `_OPTIONS` a namespace with functions that have them."""
+    return _Completed(xp) if any(_missing(xp, name) for name in _OPTIONS if hasattr(xp, name)) else xp
+
+
+def _missing(xp: Namespace, name: str) -> list[str]:
+    """The arguments that a function lacks. All of them if its signature is not known, as for functions in C++."""
+    options = _OPTIONS.get(name, ())
+    try:
+        known = inspect.signature(getattr(xp, name)).parameters
+    except (TypeError, ValueError):
+        return list(options)
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return []
+    return [option for option in options if option not in known]
+
+
+class _Completed:
+    """The namespace of a library whose functions lack ``device=`` or ``copy=``."""
+
+    def __init__(self, xp: Namespace) -> None:
+        self._xp, self.__name__ = xp, xp.__name__
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._xp, name)
+        if missing := _missing(self._xp, name):
+            found = _without(self._xp, found, missing)
+        setattr(self, name, found)
+        return found
+
+
+def _without(xp: Namespace, function: Callable[..., Any], missing: list[str]) -> Callable[..., Any]:
+    """The function, which is not passed a device of None, and makes the copy itself if one is asked for."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        if "device" in missing and options.get("device") is None:
+            options.pop("device", None)
+        if "copy" in missing and options.pop("copy", False):
+            args = xp.stack(args[:1])[0, ...], *args[1:]
+        return function(*args, **options)
+
+    return call
 
 
 _WAYS = {
@@ -201,7 +281,7 @@ def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:
         If `xp` does not have this dtype on `device`, or has it only with another setting.
     """
     name = dtype_name(dtype)
-    known = xp.__array_namespace_info__().dtypes(device=device)
+    known = xp.__array_namespace_info__().dtypes(device=device, kind=("bool", "integral", "real floating"))
     if name in known:
         return known[name]
     if isinstance(dtype, str) or name == "float64":

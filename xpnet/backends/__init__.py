@@ -7,6 +7,7 @@ faster.
 from .arrays import as_array, elementwise, is_nan, read_all, to_numpy, trace, value_ranges
 from .base import Backend, Draw, Functions
 from .cupy import on_arrays_device
+from .lazy import Lazy
 from .registry import BACKENDS, BackendUnavailable, backend_of, get_backend, not_installed
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "BackendUnavailable",
     "Draw",
     "Functions",
+    "Lazy",
     "as_array",
     "backend_of",
     "elementwise",

@@ -30,9 +30,9 @@ class Functions(NamedTuple):
 class Backend:
     """A backend: an array library, its devices, and the fastest way to run functions on it.
 
-    This class works with any library that follows the array API standard. A subclass overrides the methods for which
-    its library has a faster way. A package can add a subclass to `BACKENDS` by an entry point in the group
-    ``xpnet.backends``.
+    This class works with any library that follows version 2024.12 of the array API standard. A subclass overrides
+    the methods for which its library has a faster way. A package can add a subclass to `BACKENDS` by an entry point
+    in the group ``xpnet.backends``.
 
     Parameters
     ----------
@@ -106,7 +106,8 @@ class Backend:
         """The version of the library; "" if it is not installed."""
         if importlib.util.find_spec(self._package) is None:
             return ""
-        return str(importlib.import_module(self._package).__version__)
+        modules = map(importlib.import_module, (self._package, self.module))
+        return next((str(m.__version__) for m in modules if hasattr(m, "__version__")), "")
 
     @property
     def _package(self) -> str:
@@ -123,8 +124,16 @@ class Backend:
     # Devices
 
     def known_devices(self) -> dict[str, Any]:
-        """The library's objects for the devices of this machine, by name; the first device is the default."""
-        return {str(found): found for found in self.namespace().__array_namespace_info__().devices()}
+        """The library's objects for the devices of this machine, by name; the first device is the default.
+
+        The objects are those that the arrays have as their device. If the arrays of the library have no device, the
+        only device is the CPU, and its object is None.
+        """
+        xp = self.namespace()
+        if device(xp.empty(0)) is None:
+            return {"cpu": None}
+        places = (device(xp.empty(0, device=d)) for d in xp.__array_namespace_info__().devices())
+        return {str(found): found for found in places}
 
     def devices(self) -> list[str]:
         """The names of the devices of this machine; the first device is the default."""
@@ -214,8 +223,22 @@ class Backend:
         return isinstance(error, MemoryError)
 
     def to_numpy(self, x: Array) -> HostArray:
-        """An array of the library as a NumPy array, see `xpnet.to_numpy`."""
-        return np.from_dlpack(x, device="cpu")
+        """An array of the library as a NumPy array, see `xpnet.to_numpy`.
+
+        Raises
+        ------
+        TypeError
+            If the library has neither DLPack to the CPU nor ``__array__``.
+        """
+        try:
+            return np.from_dlpack(x, device="cpu")
+        except Exception as error:  # whatever a library without DLPack, or without DLPack for `x`, raises
+            if hasattr(x, "__array__") or hasattr(x, "__array_interface__"):
+                return np.asarray(x)
+            raise TypeError(
+                f"to_numpy: {self.name} has neither DLPack to the CPU ({one_line(error)}) nor __array__; add a "
+                "subclass of xpnet.Backend whose to_numpy converts its arrays"
+            ) from error
 
     def can_read(self, x: Array) -> bool:
         """Whether the values of `x` are on the host and known, so that reading them does not wait for a device."""

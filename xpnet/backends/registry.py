@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .._array import namespace
 from .._typing import Array, BackendName
 from ..tracing import TracedArray
 from .base import Backend, one_line
 from .cupy import Cupy
 from .dask import Dask
 from .jax import Jax
+from .lazy import Lazy, is_lazy
 from .numpy import Numpy
 from .strict import Strict
 from .torch import Torch
@@ -115,20 +117,33 @@ def get_backend(name: BackendName | str) -> Backend:
     return backend
 
 
+_OF_TYPES: dict[type, Backend] = {}
+"""The backend for each array type found so far."""
+
+
 def backend_of(x: Array) -> Backend:
-    """The backend of an array. For an unknown library, it is an object of the base class `Backend`."""
-    return _backend_of(x.__class__)
+    """The backend of an array. For an unknown library, it is an object of the base class `Backend`, or of `Lazy`."""
+    kind = x.__class__
+    if kind not in _OF_TYPES:
+        _OF_TYPES[kind] = _find(kind, x)
+    return _OF_TYPES[kind]
 
 
-@cache
-def _backend_of(kind: type) -> Backend:
+def _find(kind: type, x: Array) -> Backend:
     if issubclass(kind, TracedArray):
         traced: Backend = kind.backend
         return traced
+    package = kind.__module__.partition(".")[0]
     own = [backend for backend in _OWN.values() if backend.owns(kind)]
-    search = not own and hasattr(kind, "__array_namespace__")  # not for an object that holds arrays
-    added = [backend for backend in _added().values() if backend.owns(kind)] if search else []
-    return (*own, *added, Backend(kind.__module__.partition(".")[0]))[0]
+    if own or not hasattr(kind, "__array_namespace__"):  # an object that holds arrays
+        return (*own, Backend(package))[0]
+    if added := [backend for backend in _added().values() if backend.owns(kind)]:
+        return added[0]
+    try:
+        xp = namespace(x=x)
+    except TypeError:  # such as of an older standard; its arrays can be converted to NumPy
+        return Backend(package)
+    return (Lazy if is_lazy(xp, kind) else Backend)(package, xp.__name__)
 
 
 def not_installed(module: str, error: ModuleNotFoundError) -> ImportError:

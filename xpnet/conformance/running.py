@@ -92,7 +92,8 @@ def run(backends: Sequence[str] | None = None, *, device: str | None = None, pro
             start = time.perf_counter()
             with _at(column) as (xp, device):
                 eps = HALF_EPS.get(column.dtype)
-                dtype = xp.__array_namespace_info__().dtypes(device=device)["float32" if eps else column.dtype]
+                found = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
+                dtype = found["float32" if eps else column.dtype]
                 for case in CASES:
                     if measured := case.in_half(column.dtype) if eps else case:
                         cells[case.name, column] = measure(measured, xp, dtype, device, eps)
