@@ -372,7 +372,7 @@ def bridges(session, module):
 @nox.session(python=False, default=False)
 @ON_EVERY_OTHER
 def others(session, library):
-    """Twenty checks on a library that xpnet has no code for, whose outcomes are a table of docs/conformance.md; downloads 3 GB."""
+    """Twenty checks on a library that xpnet has no code for, against docs/conformance.md; it downloads 3 GB."""
     with outcome(session, row := f"others, {library}"):
         env, here = {"OCL_ICD_FILENAMES": str(others_environment.path / "lib" / "libintelocl.so")}, "tests/others"
         with contextlib.suppress(nox.command.CommandFailed):  # what is missing is asked for below
