@@ -17,6 +17,7 @@ from test_losses import CASES, both, given_to
 
 import xpnet
 from xpnet import SGD, Adam, Network, Sequential, evaluate, fit, nn, train
+from xpnet.training.distributed import Processes
 
 FLAG = "--xla_force_host_platform_device_count=8"
 DEVICES = np.asarray(jax.devices("cpu"))
@@ -220,6 +221,7 @@ def test_an_update_by_hand_keeps_the_shardings(rule):
     close(params, expected)
     assert specs_of(params) == specs_of(net.params)
     assert specs_of(after) == specs_of(state)
+    assert set(specs_of(state)) == {f"{kind}.{name}" for kind in rule.state_names for name in SPECS}
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -309,6 +311,13 @@ def test_arrays_on_different_devices_are_named():
         fit(net, (x, t), progress=False)
 
 
+def test_processes_and_sharded_arrays_are_not_combined():
+    peers = Processes()
+    peers.size = 2
+    with pytest.raises(ValueError, match=r"distributed='mpi' .*sharded over 8 devices; use one or the other"):
+        fit(network(put(X)), (put(X), put(T)), distributed=peers, progress=False)
+
+
 def test_a_mesh_with_explicit_axes_is_refused():
     mesh = Mesh(DEVICES.reshape(4, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
     x, t = put(X, mesh, "data"), put(T, mesh, "data")
@@ -371,7 +380,7 @@ def test_in_shard_map_each_device_has_its_samples():
 
     params, x, t = network(put(X, LINE)).params, put(X, LINE, "data"), put(T, LINE, "data")
     over = {"mesh": LINE, "in_specs": (P(), P("data"), P("data")), "out_specs": P()}
-    close(jax.jit(jax.shard_map(mean, **over, check_vma=False))(params, x, t), gradient_of(*alone()))
+    close(jax.jit(jax.shard_map(mean, **over))(params, x, t), gradient_of(*alone()))
 
 
 def test_in_pmap_each_device_has_its_samples():

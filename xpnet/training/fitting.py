@@ -302,6 +302,11 @@ def _samples(network: Network, sets: Given, options: Options, peers: Processes, 
     """Check the samples of a run, and draw the validation samples."""
     namespace_of(sets, params=_first(network))
     namespace(**network.params, **network.state)
+    if peers.size > 1 and len(places := _array.devices(_first(network))) > 1:
+        raise ValueError(
+            f"distributed='mpi' divides mini-batches among processes, but the arrays are sharded over {len(places)} "
+            "devices; use one or the other"
+        )
     if options.sampling == "replacement" and isinstance(sets.train, Shards):
         raise ValueError("sampling='replacement' needs the samples in memory; Shards are shuffled")
     transformed = options.transform is not None
