@@ -113,6 +113,12 @@ def test_fit_agrees_with_one_device_and_keeps_the_shardings(place, on_one_device
     assert all(len(p.devices()) == 8 for p in net.params.values())
 
 
+def test_a_mesh_may_have_one_device(on_one_device):
+    mesh = Mesh(DEVICES[:1], ("data",))
+    x, t = put(X, mesh), put(T, mesh, "data")
+    same_run(fit(network(x), (x, t), Adam(0.01), **OPTIONS), on_one_device)
+
+
 def seen_in(run):
     """The numbers of samples of a mini-batch that the devices compute with, in a call with a `transform`."""
     counts = []
@@ -319,8 +325,10 @@ def test_processes_and_sharded_arrays_are_not_combined():
         fit(network(put(X)), (put(X), put(T)), distributed=peers, progress=False)
 
 
-def test_a_mesh_with_explicit_axes_is_refused():
-    mesh = Mesh(DEVICES.reshape(4, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
+@pytest.mark.parametrize("shape", [(4, 2), (1, 1)])
+def test_a_mesh_with_explicit_axes_is_refused(shape):
+    devices = DEVICES[: np.prod(shape)].reshape(shape)
+    mesh = Mesh(devices, ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
     x, t = put(X, mesh, "data"), put(T, mesh, "data")
     for call in (partial(fit, STACK, (x, t)), partial(evaluate, network(x), x, t)):
         with pytest.raises(ValueError, match=r"explicit axes, data, model; .*jax.make_mesh\(.*AxisType.Auto,\) \* 2"):

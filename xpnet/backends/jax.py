@@ -125,7 +125,7 @@ class Jax(Backend):
 
 
 def _layout(jax: Any, carry: Any, data: tuple[Array, ...]) -> Layout | None:
-    """How to shard a step; None if the arrays are on one device.
+    """How to shard a step; None if the arrays are not on a mesh.
 
     The samples of a mini-batch are divided along those axes of the mesh along which `data` is. If `data` is not
     divided, they are the axes along which no array of the carry is.
@@ -135,10 +135,10 @@ def _layout(jax: Any, carry: Any, data: tuple[Array, ...]) -> Layout | None:
     ValueError
         If the mesh has explicit axes. xpnet's functions leave the shardings of their results to JAX.
     """
-    if data[0].sharding.num_devices == 1:
+    where = data[0].sharding
+    if not isinstance(where, jax.sharding.NamedSharding):
         return None
-    mesh, spec = data[0].sharding.mesh, data[0].sharding.spec
-    names = mesh.axis_names
+    mesh, spec, names = where.mesh, where.spec, where.mesh.axis_names
     if mesh.axis_types != (jax.sharding.AxisType.Auto,) * len(names):
         raise ValueError(
             f"the arrays are sharded over a mesh with explicit axes, {', '.join(names)}; xpnet needs automatic axes: "
@@ -147,7 +147,7 @@ def _layout(jax: Any, carry: Any, data: tuple[Array, ...]) -> Layout | None:
     kept = tuple(a.sharding for a in jax.tree.leaves(carry))
     axes = spec[0] if spec else None
     if axes is None:
-        used = {name for sharding in kept for part in sharding.spec for name in _names(part)}
+        used = {name for sharding in kept for part in getattr(sharding, "spec", ()) for name in _names(part)}
         axes = tuple(name for name in names if name not in used)
     free = jax.sharding.PartitionSpec.UNCONSTRAINED
     rows = (jax.sharding.PartitionSpec(axes, *[free] * (x.ndim - 1)) for x in data)

@@ -187,6 +187,9 @@ def fit(
     and early stopping: `validation`, `patience`. Calls and progress: `callbacks`, `progress`. Checkpoints:
     `checkpoint`, `resume`. Several processes: `distributed`.
 
+    If the arrays are sharded over a mesh of devices, with JAX, each mini-batch is divided among the devices. The
+    parameters keep their shardings.
+
     Examples
     --------
     >>> from xpnet import SGD
