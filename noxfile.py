@@ -133,6 +133,7 @@ CORNERS = {
 CHECKS = (
     "emulator",
     *(f"xpnet.{module}" for module in BRIDGES),
+    "sharded",
     *(f"others, {library}" for library in OTHERS),
     "conformance",
     "fuzz",
@@ -367,6 +368,17 @@ def bridges(session, module):
             return pytest(",".join(backends), "--doctest-modules", *where, *session.posargs)
 
         matrix.run_on(session, backends, command, BRIDGES[module])
+
+
+@nox.session(python=False)
+def sharded(session):
+    """JAX over many devices: arrays sharded over a mesh of 8 simulated CPU devices."""
+    with outcome(session, "sharded"):
+        matrix.install(session, *INSTALL["jax"], *EXTRAS["checkpoints"])
+        command = pytest("numpy", "tests/extras/test_sharded.py", *session.posargs)
+        # A simulated device that waits longer than this for the others, on a busy machine, would end the process.
+        flags = "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=600"
+        matrix.run(session, *command, env={"XLA_FLAGS": flags})
 
 
 @nox.session(python=False, default=False)

@@ -653,13 +653,13 @@ def test_ctrl_c_hands_back_the_last_whole_update(lib, monkeypatch, where, k):
         return run
 
     def compile_(backend: Any, function: Any) -> Any:
-        compiled = plain["compile"](backend, function)
+        compiled = plain["compile_on_rows"](backend, function)
         return (lambda *args: (at("score"), compiled(*args))[1]) if function.__name__ == "score" else compiled
 
     kind = type(lib.backend)
-    plain = {"repeat": kind.repeat, "compile": kind.compile}
+    plain = {"repeat": kind.repeat, "compile_on_rows": kind.compile_on_rows}
     monkeypatch.setattr(kind, "repeat", repeat)
-    monkeypatch.setattr(kind, "compile", compile_)
+    monkeypatch.setattr(kind, "compile_on_rows", compile_)
     for name in ("advance", "line"):
         method = getattr(callbacks.Progress, name)
         monkeypatch.setattr(callbacks.Progress, name, lambda self, *a, _n=name, _m=method: (at(_n), _m(self, *a))[1])

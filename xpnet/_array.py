@@ -64,8 +64,7 @@ def namespace(**arrays: Array) -> Namespace:
                 "(xpnet.to_numpy converts any array to NumPy)"
             )
         elif here != where and not same_device(here, where):
-            places = ", ".join(f"{n} on {device(a)}" for n, a in arrays.items() if a is not None)
-            raise ValueError(f"arrays on different devices: {places}; move them to one device first")
+            raise ValueError(f"arrays on different devices: {_places(arrays)}; move them to one device first")
     return xp
 
 
@@ -179,17 +178,46 @@ def _kinds(arrays: dict[str, Array]) -> str:
 def device(x: Array) -> Any:
     """The device of `x`, for the argument ``device=`` of a creation function; None if `x` has no device.
 
-    A traced JAX array and a Dask array have no device. For both, creation on the default device is right.
+    A traced JAX array and a Dask array have no device. For both, creation on the default device is right. For a JAX
+    array that is sharded over a mesh of devices, the result is the sharding with a copy on each device of the mesh,
+    which fits arrays of every shape.
     """
+    where = layout(x)
+    return type(where)(where.mesh, type(where.spec)()) if hasattr(where, "mesh") else where
+
+
+def layout(x: Array) -> Any:
+    """As `device`, for an array of the same shape as `x`. A new array is then sharded as `x` is."""
     return getattr(x, "device", None)
 
 
-def same_device(one: Any, other: Any) -> bool:
-    """Whether two results of `device` are the same device. None matches every device.
+def devices(x: Array) -> list[Any]:
+    """The devices of `x`: several for a sharded JAX array, otherwise one, or none if `x` has no device."""
+    return _devices(layout(x))
 
-    For a JAX array on several devices, the result of `device` is its sharding, which includes the layout.
+
+def _devices(where: Any) -> list[Any]:
+    if hasattr(where, "mesh"):
+        return list(where.mesh.devices.flat)
+    return [] if where is None else [where]
+
+
+def same_device(one: Any, other: Any) -> bool:
+    """Whether two results of `device` or `layout` are the same device, or the same devices in the same order.
+
+    None matches every device. Meshes may differ in shape: JAX computes with arrays of both.
     """
-    return one is None or other is None or bool(one == other)
+    return one is None or other is None or _devices(one) == _devices(other)
+
+
+def _places(arrays: dict[str, Array]) -> str:
+    """Where the arrays are, with the first array of each place."""
+    names = dict[str, str]()
+    for name, array in arrays.items():
+        if found := devices(array):
+            several = f"the {len(found)} devices {found[0]} to {found[-1]}"
+            names.setdefault(str(found[0]) if len(found) == 1 else several, name)
+    return ", ".join(f"{name} on {place}" for place, name in names.items())
 
 
 @cache

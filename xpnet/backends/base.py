@@ -367,7 +367,7 @@ class Backend:
             is valid during the next step; the step after that may overwrite it. The last carry of a run is never
             overwritten.
         """
-        compiled = self.compile(self.on_rows(step))
+        compiled = self.compile_on_rows(step)
         keep_freed_memory()
 
         def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
@@ -378,14 +378,17 @@ class Backend:
 
         return run
 
-    def on_rows(self, step: Callable[..., Any]) -> Callable[..., tuple[Any, Array]]:
-        """The step of `repeat` as a function of all samples and an index: ``(carry, data, index, masks)``."""
+    def on_rows(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The function ``step(carry, batch, masks)`` as ``run(carry, data, index, masks)``, which takes the rows."""
 
-        def run(carry: Any, data: tuple[Array, ...], index: Array, masks: Any) -> tuple[Any, Array]:
-            result: tuple[Any, Array] = step(carry, tuple(self.rows(x, index) for x in data), masks)
-            return result
+        def run(carry: Any, data: tuple[Array, ...], index: Array, masks: Any) -> Any:
+            return step(carry, tuple(self.rows(x, index) for x in data), masks)
 
         return run
+
+    def compile_on_rows(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The function of `on_rows`, compiled. `step` can have an attribute `known`, as in `compile`."""
+        return self.compile(self.on_rows(step))
 
     def adder(self, processes: Any) -> Callable[[Array], tuple[Array, HostArray | None]]:
         """A function that sums arrays of several processes.

@@ -102,7 +102,8 @@ class Cupy(Numpy):
         return host
 
     # A replay would lose the fused kernels.
-    compile, repeat, ready = Backend.compile, Backend.repeat, Backend.ready
+    compile, compile_on_rows = Backend.compile, Backend.compile_on_rows
+    repeat, ready = Backend.repeat, Backend.ready
     shares_memory, threads = Backend.shares_memory, Backend.threads
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:

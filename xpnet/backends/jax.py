@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,21 @@ from .base import Backend, Draw, Functions, HostArray
 __all__ = ["Jax"]
 
 
+class Layout(NamedTuple):
+    """How the arrays of a step are sharded over several devices."""
+
+    rows: tuple[Any, ...]
+    """The shardings of a mini-batch of each array of the data. Its samples are divided among devices."""
+    carry: tuple[Any, ...]
+    """The shardings of the arrays of the carry, which are kept."""
+
+
 class Jax(Backend):
-    """JAX. It compiles functions, and runs many steps in one compiled loop."""
+    """JAX. It compiles functions, and runs many steps in one compiled loop.
+
+    Arrays can be sharded over a mesh of devices. The mini-batch of a step is then divided among the devices. JAX adds
+    the communication between them.
+    """
 
     name = "jax"
     module = "jax.numpy"
@@ -69,14 +82,19 @@ class Jax(Backend):
 
     def repeat(self, step: Callable[..., Any]) -> Callable[..., Iterator[tuple[Any, Array]]]:
         """Many steps, one after the other: up to 100 in one compiled loop."""
-        jax, on_rows = importlib.import_module("jax"), self.on_rows(step)
+        jax = importlib.import_module("jax")
 
-        def scan(carry: Any, data: Any, index: Array, masks: Any) -> Any:
-            return jax.lax.scan(lambda carry, row: on_rows(carry, data, *row), carry, (index, masks))
+        @cache
+        def loop_of(layout: Layout | None, form: Any) -> Any:
+            on_rows, kept = self._divided(step, layout), layout and (jax.tree.unflatten(form, layout.carry), None)
 
-        loop = jax.jit(scan)
+            def scan(carry: Any, data: Any, index: Array, masks: Any) -> Any:
+                return jax.lax.scan(lambda carry, row: on_rows(carry, data, *row), carry, (index, masks))
+
+            return jax.jit(scan, out_shardings=kept)
 
         def run(carry: Any, data: Any, index: HostArray, draw: Draw | None = None) -> Iterator[tuple[Any, Array]]:
+            loop = loop_of(_layout(jax, carry, data), jax.tree.structure(carry))
             for part in np.array_split(index, -(-len(index) // 100)):
                 drawn = [draw(part.shape[1]) for _ in part] if draw else [{}]
                 masks = {name: np.stack([of_step[name] for of_step in drawn]) for name in drawn[0]}
@@ -84,6 +102,61 @@ class Jax(Backend):
                 yield carry, losses
 
         return run
+
+    def compile_on_rows(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The function of `on_rows`, compiled by `jax.jit`, with its mini-batch divided as in `repeat`."""
+        jax = importlib.import_module("jax")
+
+        @cache
+        def compiled(layout: Layout | None) -> Any:
+            return jax.jit(self._divided(step, layout))
+
+        def run(carry: Any, data: Any, index: Array, masks: Any) -> Any:
+            return compiled(_layout(jax, carry, data))(carry, data, index, masks)
+
+        return run
+
+    def _divided(self, step: Callable[..., Any], layout: Layout | None) -> Callable[..., Any]:
+        """The function of `on_rows`, with its mini-batch sharded as in `layout`."""
+        if layout is None:
+            return self.on_rows(step)
+        shard = importlib.import_module("jax").lax.with_sharding_constraint
+        return self.on_rows(lambda carry, batch, masks: step(carry, shard(batch, layout.rows), masks))
+
+
+def _layout(jax: Any, carry: Any, data: tuple[Array, ...]) -> Layout | None:
+    """How to shard a step; None if the arrays are not on a mesh.
+
+    The samples of a mini-batch are divided along those axes of the mesh along which `data` is. If `data` is not
+    divided, they are the axes along which no array of the carry is.
+
+    Raises
+    ------
+    ValueError
+        If the mesh has explicit axes. xpnet's functions leave the shardings of their results to JAX.
+    """
+    where = data[0].sharding
+    if not isinstance(where, jax.sharding.NamedSharding):
+        return None
+    mesh, spec, names = where.mesh, where.spec, where.mesh.axis_names
+    if mesh.axis_types != (jax.sharding.AxisType.Auto,) * len(names):
+        raise ValueError(
+            f"the arrays are sharded over a mesh with explicit axes, {', '.join(names)}; xpnet needs automatic axes: "
+            f"jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * {len(names)})"
+        )
+    kept = tuple(a.sharding for a in jax.tree.leaves(carry))
+    axes = spec[0] if spec else None
+    if axes is None:
+        used = {name for sharding in kept for part in getattr(sharding, "spec", ()) for name in _names(part)}
+        axes = tuple(name for name in names if name not in used)
+    free = jax.sharding.PartitionSpec.UNCONSTRAINED
+    rows = (jax.sharding.PartitionSpec(axes, *[free] * (x.ndim - 1)) for x in data)
+    return Layout(tuple(jax.sharding.NamedSharding(mesh, each) for each in rows), kept)
+
+
+def _names(part: Any) -> tuple[str, ...]:
+    """The names of the axes in one part of a PartitionSpec."""
+    return (part,) if isinstance(part, str) else part or ()
 
 
 @cache

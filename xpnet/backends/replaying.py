@@ -27,6 +27,11 @@ class Replaying(Backend):
         """The function, traced and then replayed if it is known."""
         return Replay(function, self._trace, self.code) if getattr(function, "known", False) else function
 
+    def compile_on_rows(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The function of `on_rows`, traced and then replayed if the step is known."""
+        known = getattr(step, "known", False)
+        return Replay(Recording(self).on_rows(step), self._trace, self.code) if known else self.on_rows(step)
+
     def release(self, function: Callable[..., Any]) -> None:
         """Free the memory that a compiled function keeps for its next call."""
         if isinstance(function, Replay):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .._array import device, from_host, namespace
+from .._array import from_host, layout, namespace
 from .._typing import Array
 from ..backends import to_numpy
 from ..nn.base import Description
@@ -121,7 +121,7 @@ def load_state_dict(network: Network, state_dict: Any) -> None:
                     f"state_dict: {prefix}.{key} has shape {tuple(values[key].shape)}, which does not fit {name} of "
                     f"{layer}, shape {shape}"
                 )
-            new[name] = from_host(value.double().numpy(), namespace(p=old), old.dtype, device(old))
+            new[name] = from_host(value.double().numpy(), namespace(p=old), old.dtype, layout(old))
     network.params = {name: new[name] for name in network.params}
     network.state = {name: new[name] for name in network.state}
 

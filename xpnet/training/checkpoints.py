@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._array import device, dtype_name, from_host, index_dtype, namespace
+from .._array import device, dtype_name, from_host, index_dtype, layout, namespace
 from .._files import check_input, check_output, clear_parts, replacing
 from .._typing import Array
 from ..backends import backend_of, not_installed, to_numpy
@@ -122,8 +122,8 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
         for precision in stack.precisions:
             backend_of(like).half(precision)
         network.stack = stack
-    network.params = {name: _placed(params[name], like) for name in network.params}
-    network.state = {name: _placed(state[name], like) for name in network.state}
+    network.params = {name: _placed(params[name], like, device(like)) for name in network.params}
+    network.state = {name: _placed(state[name], like, device(like)) for name in network.state}
     return network
 
 
@@ -214,7 +214,13 @@ class Saver:
             rows = {name.removeprefix("rows."): a for name, a in arrays.items() if name.startswith("rows.")}
             _check_run(snapshot, rows)
         first = next(iter(network.params.values()))
-        placed = {kind: {name: _placed(a, first) for name, a in group.items()} for kind, group in groups.items()}
+        placed = {
+            kind: {
+                name: _placed(a, first, layout(expected[kind.removeprefix("best_")][name]))
+                for name, a in group.items()
+            }
+            for kind, group in groups.items()
+        }
         carry = Carry(placed["params"], placed["memory"], placed["state"])
         best = Best(placed["best_params"], placed["best_state"]) if "best_params" in groups else None
         network.params, network.state = carry.params, carry.state
@@ -303,9 +309,9 @@ def _check_run(run: Snapshot, rows_of_samples: HostArrays) -> None:
         kind(0).state = state
 
 
-def _placed(host: np.ndarray[Any, Any], like: Array) -> Array:
-    """An array of a file in the library and on the device of `like`; integers get the library's index dtype."""
-    xp, where = namespace(like=like), device(like)
+def _placed(host: np.ndarray[Any, Any], like: Array, where: Any) -> Array:
+    """An array of a file in the library of `like`, on the device `where`; integers get the library's index dtype."""
+    xp = namespace(like=like)
     return from_host(host, xp, index_dtype(xp, where) if host.dtype.kind in "iu" else host.dtype.name, where)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _array
 from .._array import namespace
-from .._typing import Array
+from .._typing import Array, Params
 from ..backends import backend_of, on_arrays_device, read_all, to_numpy
 from ..datasets import Shards
 from ..functions import confusion_matrix
@@ -80,25 +80,25 @@ class Blocks:
         self.network, self.processes = network, processes or Processes()
         self._backend = backend = backend_of(next(iter(network.params.values())))
 
-        def score(params: Any, state: Any, x: Array, t: Array, index: Array) -> dict[str, Array]:
-            x, t = backend_of(x).rows(x, index), backend_of(t).rows(t, index)
+        def score(carry: tuple[Params, Params], batch: tuple[Array, Array], masks: Params) -> dict[str, Array]:
+            (params, state), (x, t) = carry, batch
             return measure(network.stack.predict(params, transform(x) if transform else x, state=state), t)
 
         sample = math.prod(network.input_shape)
         self.block = max(1, min(_BLOCK, backend.block_size // max(1, sample)))  # on NumPy, samples fit into the cache
         score.known = is_known(network.stack, transform)  # type: ignore[attr-defined]  # see `Backend.compile`
-        self._score = backend.compile(score)
+        self._score = backend.compile_on_rows(score)
 
     def __call__(self, samples: Samples, units: Host | None = None) -> Measured:
         """The results on all samples, or on those that `units` names. They are arrays; no value is read yet."""
         units = samples.units if units is None else units
         units = units[self.processes.share(len(units))]
         net, measured = self.network, Measured()
-        for (x, t), part in samples.blocks(units, self.block):
+        for data, part in samples.blocks(units, self.block):
             count, size = part.shape
-            scores = (self._score(net.params, net.state, x, t, part[i, ...]) for i in range(count))
+            scores = (self._score((net.params, net.state), data, part[i, ...], {}) for i in range(count))
             measured += [Block(size, found) for found in scores]
-            del x, t  # for samples on disk, the next block needs the memory
+            del data  # for samples on disk, the next block needs the memory
         self._backend.release(self._score)
         return measured
 

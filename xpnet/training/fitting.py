@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .. import _array
-from .._array import dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace
+from .._array import dtype_name, find_dtype, from_host, index_dtype, is_floating, namespace, same_device
 from .._typing import Array, BackendName, DtypeName, Namespace
 from .._validation import check_integer
 from ..backends import Backend, backend_of, get_backend, on_arrays_device, to_numpy, value_ranges
@@ -72,12 +72,11 @@ class Result:
 
     @property
     def device(self) -> str:
-        """The device that the network was trained on, such as "cpu" or "cuda:0"."""
-        backend, where = backend_of(_first(self.network)), _array.device(_first(self.network))
-        names = backend.devices()
-        if where is None:  # Dask's arrays have no device
-            return names[0]
-        return next((name for name in names if backend.device(name) == where), str(where))
+        """The device that the network was trained on, such as "cpu" or "cuda:0"; several with commas between them."""
+        known, where = backend_of(_first(self.network)).known_devices(), _array.devices(_first(self.network))
+        if not where:  # Dask's arrays have no device
+            return next(iter(known))
+        return ", ".join(name for name, place in known.items() if place in where) or str(where[0])
 
     def __repr__(self) -> str:
         return f"Result on {self.backend}, {self.device}\n  {self.network}\n  {self.history}"
@@ -188,6 +187,9 @@ def fit(
     The options in groups. Updates: `epochs`, `batch_size`, `sampling`, `seed`, `transform`, `accumulate`. Validation
     and early stopping: `validation`, `patience`. Calls and progress: `callbacks`, `progress`. Checkpoints:
     `checkpoint`, `resume`. Several processes: `distributed`.
+
+    If the arrays are sharded over a mesh of devices, with JAX, each mini-batch is divided among the devices. The
+    parameters keep their shardings.
 
     Examples
     --------
@@ -305,6 +307,12 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
 def _samples(network: Network, sets: Given, options: Options, peers: Processes, rng: np.random.Generator) -> Sets:
     """Check the samples of a run, and draw the validation samples."""
     namespace_of(sets, params=_first(network))
+    namespace(**network.params, **network.state)
+    if peers.size > 1 and len(places := _array.devices(_first(network))) > 1:
+        raise ValueError(
+            f"distributed='mpi' divides mini-batches among processes, but the arrays are sharded over {len(places)} "
+            "devices; use one or the other"
+        )
     if options.sampling == "replacement" and isinstance(sets.train, Shards):
         raise ValueError("sampling='replacement' needs the samples in memory; Shards are shuffled")
     transformed = options.transform is not None
@@ -632,7 +640,7 @@ def _place(
                 "backend, device and dtype are for a network that train makes, but a Network is given, which has "
                 "its own; leave them out"
             )
-        return Place(backend_of(first), xp, where, made, own is xp and _array.device(array) == where)
+        return Place(backend_of(first), xp, where, made, own is xp and same_device(_array.device(array), where))
     library = get_backend(backend or "numpy") if array is None else backend_of(array)
     stays = array is not None and device is None and backend in (None, library.name)
     chosen = library if backend is None else get_backend(backend)
