@@ -24,6 +24,7 @@ import xpnet
 from xpnet import SGD, Adam, Diverged, Network, Sequential, TwoLayerNet, fit, nn, train
 from xpnet.backends import BACKENDS, BackendUnavailable
 from xpnet.cli import DTYPES
+from xpnet.layers.precision import HALF
 from xpnet.training import callbacks, evaluation, fitting as module, history, loop
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(xpnet.__file__).parents[1])}
@@ -492,7 +493,7 @@ def test_editors_are_told_the_names_of_backends_and_dtypes():
     backends, *_ = get_args(hints["backend"])
     assert get_args(backends) == tuple(BACKENDS)
     dtypes, *_ = get_args(hints["dtype"])
-    assert get_args(dtypes) == DTYPES
+    assert get_args(dtypes) == (*DTYPES, *HALF)
 
 
 @pytest.mark.parametrize("name", ["fashion", "/nowhere/mnist"])
