@@ -239,6 +239,8 @@ def softmax(x: Array, *, axis: int = -1) -> Array:
     array([0.018, 0.245, 0.737])
     """
     xp, x = as_floating("softmax", x)
+    if 0 in x.shape:  # nothing has no maximum
+        return x
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
@@ -266,6 +268,8 @@ def log_softmax(x: Array, *, axis: int = -1) -> Array:
     array([    0., -1000.])
     """
     xp, x = as_floating("log_softmax", x)
+    if 0 in x.shape:
+        return x
     shifted = x - xp.max(x, axis=axis, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
@@ -693,4 +697,4 @@ def softmax_cross_entropy(x: Array, t: Array) -> Array:
     check_floating(xp, "softmax_cross_entropy", x=x)
     check_batch("softmax_cross_entropy", "x", x)
     targets, log_y = as_targets(xp, "softmax_cross_entropy", x, t), log_softmax(x)
-    return -xp.sum(xp.where(targets == 0, 0.0, targets * log_y)) / batch_size(x)
+    return -xp.sum(targets * xp.where(targets == 0, 0.0, log_y)) / batch_size(x)

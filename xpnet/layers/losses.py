@@ -204,8 +204,8 @@ def _factors(t: Array, share: Array) -> tuple[Array, Array]:
 
 @elementwise
 def _softmax_with_losses(e: Array, shifted: Array, total: Array, chosen: Array, factor: Array) -> tuple[Array, Array]:
-    xp = namespace(e=e)  # of a class that is ruled out, the score is minus infinity, and 0 times infinity is NaN
-    return e / total, xp.where(chosen, (xp.log(total) - shifted) * factor, 0.0)
+    xp = namespace(e=e)  # the score of a class that is ruled out is minus infinity, and 0 times infinity is NaN
+    return e / total, xp.where(chosen, xp.log(total) - shifted, 0.0) * factor
 
 
 @elementwise
@@ -320,7 +320,7 @@ def _binary_losses(x: Array, yes: Array, no: Array, both: Array, share: Array) -
     xp = namespace(x=x)
     positive = x > 0
     slope = xp.where(positive, no, -yes)
-    linear = xp.where(slope == 0, 0.0, slope * x)  # x may be infinite, and 0 times infinity is NaN
+    linear = slope * xp.where(slope == 0, 0.0, x)  # x may be infinite, and 0 times infinity is NaN
     return (linear + both * xp.log1p(xp.exp(xp.where(positive, -x, x)))) * share
 
 

@@ -15,7 +15,7 @@ UFUNCS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "matmul": "matmul", "neg": "negative",
     "subtract": "subtract", "multiply": "multiply", "divide": "divide", "negative": "negative", "abs": "absolute",
     "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "sqrt": "sqrt", "tanh": "tanh", "sign": "sign",
-    "square": "square", "maximum": "maximum", "minimum": "minimum", "floor": "floor",
+    "square": "square", "isfinite": "isfinite", "maximum": "maximum", "minimum": "minimum", "floor": "floor",
     "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
     "equal": "equal", "not_equal": "not_equal", "less": "less", "less_equal": "less_equal", "greater": "greater",
     "greater_equal": "greater_equal", "and": "bitwise_and", "or": "bitwise_or", "invert": "invert",
