@@ -409,3 +409,16 @@ def test_the_device_is_current_for_its_arrays(lib):
 
 def test_public_names():
     assert {"BACKENDS", "Backend", "BackendUnavailable", "get_backend", "to_numpy"} <= set(xpnet.__all__)
+
+
+@pytest.mark.only("torch")
+def test_torch_names_every_kind_of_gpu(lib, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert lib.backend.devices() == ["cpu", "cuda:0", "cuda:1", "xpu:0", "mps"]
+    assert lib.backend.device("xpu") == torch.device("xpu:0")
+    assert lib.backend.kinds() == ["cpu", "cuda:0", "xpu:0", "mps"]
+    assert all(lib.backend.is_remote(lib.backend.device(name)) for name in ("xpu:0", "mps"))

@@ -408,3 +408,28 @@ def test_mixed_devices_are_refused_and_named(function):
     there = strict.asarray([[0.0, 1.0]], device=strict.Device("device1"))
     with pytest.raises(ValueError, match=r"different devices: . on .*CPU_DEVICE.*, t on .*device1.*; move them"):
         function(here, there)
+
+
+# A class that is ruled out by a score of minus infinity
+
+
+def test_a_class_that_is_ruled_out_has_probability_0_and_adds_nothing_to_the_loss(lib):
+    inf = math.inf
+    for dtype in lib.dtypes:
+        x = lib.asarray([[1.0, -inf, 2.0], [-inf, -inf, -3.0]], dtype)
+        e = math.exp(-1)
+        check(lib, xpnet.softmax(x), [[e / (1 + e), 0.0, 1 / (1 + e)], [0.0, 0.0, 1.0]], dtype)
+        expected = math.log(1 + e) / 2
+        for t in ([2, 2], [[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]):
+            check(lib, xpnet.softmax_cross_entropy(x, lib.asarray(t)), expected, dtype)
+        check(lib, xpnet.softmax_cross_entropy(x, lib.asarray([1, 2])), inf, dtype)
+        check(lib, xpnet.softmax_cross_entropy(x, lib.asarray([5, 2])), math.nan, dtype)  # no class
+        unknown = lib.asarray([[math.nan, 0.0]], dtype)
+        check(lib, xpnet.softmax_cross_entropy(unknown, lib.asarray([1])), math.nan, dtype)
+        check(lib, xpnet.cross_entropy_error(xpnet.softmax(x), lib.asarray([2, 2])), expected, dtype, atol=2e-7)
+
+
+@pytest.mark.parametrize("function", ACTIVATIONS, ids=id_of)
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0,)])
+def test_activations_of_nothing_are_nothing(lib, function, shape):
+    check(lib, function(lib.asarray(np.zeros(shape))), np.zeros(shape), max(lib.dtypes))

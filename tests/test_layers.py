@@ -576,3 +576,75 @@ def test_residual_refuses_what_cannot_be_added(lib):
     for layers, shortcut in [([Affine(w, b)], []), ([], [Affine(w, b)])]:
         with pytest.raises(ValueError, match=r"Residual: the layers made \(5, .\) of \(5, 6\), and the shortcut"):
             Residual(layers, shortcut).forward(x)
+
+
+# Infinite numbers, NaN, and no numbers at all
+
+
+@pytest.mark.only("jax", "torch")
+def test_the_librarys_own_derivative_of_relu_is_ours_at_zero_too(lib):
+    x = lib.asarray([-1.0, -0.0, 0.0, 1e-30, 2.0])
+    if lib.backend.name == "jax":
+        from jax import grad
+    else:
+        from torch.func import grad
+    layer = Relu()
+    layer.forward(x)
+    ours = lib.numpy(layer.backward(lib.xp.ones_like(x)))
+    np.testing.assert_array_equal(ours, [0.0, 0.0, 0.0, 1.0, 1.0])
+    np.testing.assert_array_equal(lib.numpy(grad(lambda x: Relu().forward(x).sum())(x)), ours)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_bad_number_stays_in_the_row_of_its_id(lib, bad):
+    layer = Embedding(lib.asarray(np.ones((5, 2))))
+    layer.forward(lib.asarray([[3, 0], [3, 7]]))  # 7 is no id
+    layer.backward(lib.asarray([[[1.0, 2.0], [3.0, bad]], [[10.0, 20.0], [bad, bad]]]))
+    nan, nothing = [math.nan] * 2, [0.0] * 2
+    np.testing.assert_array_equal(lib.numpy(layer.dW), [nan, nothing, nothing, [11.0, 22.0], nothing])
+
+
+def test_a_window_of_minus_infinity_passes_its_gradient_to_its_first_pixel(lib):
+    x = np.full((1, 2, 4, 4), -math.inf)
+    x[0, 1, 1, 1] = 5.0
+    for dtype in lib.dtypes:
+        layer = MaxPooling(3, stride=2, padding=1)
+        y = layer.forward(lib.asarray(x, dtype))
+        inf = -math.inf
+        check(lib, y, [[[[inf, inf], [inf, inf]], [[5.0, 5.0], [5.0, 5.0]]]], dtype)
+        dx = layer.backward(lib.asarray([[[[1.0, 2.0], [4.0, 8.0]], [[1.0, 2.0], [4.0, 8.0]]]], dtype))
+        expected = np.zeros((1, 2, 4, 4))
+        expected[0, 0, [0, 0, 1, 1], [0, 1, 0, 1]] = [1.0, 2.0, 4.0, 8.0]
+        expected[0, 1, 1, 1] = 15.0
+        check(lib, dx, expected, dtype)
+
+
+# A batch without samples is given to a layer as its input, or refused by the statistics and losses.
+REFUSES_NOTHING = ("batch_norm", "softmax", "identity")
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if "one-sample" not in n and n != "embedding-one-id"])
+def test_an_empty_batch_passes_through_or_is_refused(lib, name):
+    _, count, attributes, arrays, differentiable = LAYERS[name]
+    empty = [a if i < count and not name.startswith("dropout") else a[:0] for i, a in enumerate(arrays)]
+    dtype = max(lib.dtypes)
+    if name.startswith(REFUSES_NOTHING) and "inference" not in name:
+        empty = [a[:0] if a is WEIGHT else a for a in empty]
+        with pytest.raises(ValueError, match=r"\(0, .*pass (more samples|at least one sample)"):
+            forward(name, convert(lib, empty, dtype))
+        return
+    layer, y = forward(name, convert(lib, empty, dtype))
+    assert tuple(y.shape) == (0, *forward(name, arrays)[1].shape[1:])
+    moved = [*range(len(attributes)), *range(count, count + differentiable)]
+    for i, g in zip(moved, backward(name, layer, y), strict=True):
+        check(lib, g, np.zeros(empty[i].shape), dtype)
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3), (0,), (0, 0), (2, 0, 3)])
+def test_an_embedding_of_no_ids(lib, shape):
+    dtype = max(lib.dtypes)
+    layer = Embedding(lib.asarray(W, dtype))
+    y = layer.forward(lib.asarray(np.zeros(shape, dtype="int32"), "int32"))
+    check(lib, y, np.zeros((*shape, 4)), dtype)
+    layer.backward(y)
+    check(lib, layer.dW, np.zeros(W.shape), dtype)

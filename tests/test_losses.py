@@ -745,3 +745,95 @@ def test_an_ignored_label_needs_labels_that_can_hold_it(lib):
             SoftmaxWithLoss(ignore=label).forward(x, lib.asarray(LABELS, dtype))
     with pytest.raises(ValueError, match=r"ignore=2 is a label, but t is one-hot, shape \(5, 4\); pass labels"):
         SoftmaxWithLoss(ignore=2).forward(x, lib.asarray(ONE_HOT))
+
+
+# Scores of minus infinity: a class is ruled out
+
+OTHERS = np.asarray([0, 2, 3])  # the class 1 is ruled out
+RULED_OUT = np.where(np.arange(4) == 1, -math.inf, SCORES)
+SPREAD = np.where(np.arange(4) == 1, 0.0, P)
+MASKED = {
+    "labels": ({}, {}, np.asarray([3, 0, 3, 0, 2])),
+    "labels-checked": ({}, {}, np.asarray([3, 0, 3, 0, 2])),
+    "probabilities": ({}, {}, SPREAD),
+    "weighted": ({}, {"weight": WEIGHT}, np.asarray([3, 0, 3, 0, 2])),
+    "weighted-checked": ({}, {"weight": WEIGHT}, np.asarray([3, 0, 3, 0, 2])),
+    "classes": ({}, {"class_weight": C}, np.asarray([3, 0, 3, 0, 2])),
+    "ignore": ({"ignore": 2}, {"class_weight": C}, np.asarray([3, 0, 3, 0, 2])),
+}
+
+
+def masked(name, arrays, x, t):
+    """The loss of a case of `MASKED`, and its value."""
+    numbers, options, _ = MASKED[name]
+    named = numbers | dict(zip(options, arrays, strict=True))
+    layer = SoftmaxWithLoss(named.pop("weight", None), **named)
+    layer.checked = name.endswith("checked")
+    return layer, layer.forward(x, t)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_a_class_that_is_ruled_out_is_as_if_it_did_not_exist(lib, name):
+    numbers, options, t = MASKED[name]
+    if t.ndim == 2:
+        fewer_t = t[:, OTHERS]
+    else:
+        fewer_t = np.searchsorted(OTHERS, t)
+        numbers = numbers | ({"ignore": 1} if numbers else {})
+    fewer = {key: a[OTHERS] if key == "class_weight" else a for key, a in options.items()}
+    alone = SoftmaxWithLoss(fewer.pop("weight", None), **numbers, **fewer)
+    loss = alone.forward(SCORES[:, OTHERS], fewer_t)
+    expected = np.zeros((5, 4))
+    expected[:, OTHERS] = alone.backward()
+    for dtype in lib.dtypes:
+        *arrays, x, targets = convert(lib, [*options.values(), RULED_OUT, t], dtype)
+        layer, found = masked(name, arrays, x, targets)
+        check(lib, found, loss, dtype)
+        check(lib, layer.backward(), expected, dtype, atol=atol_of(dtype))
+    if lib.backend.name in ("jax", "torch"):
+        (theirs,) = gradients_of(lib, lambda x: masked(name, arrays, x, targets)[1], [x], [0])
+        check(lib, theirs, expected, dtype, atol=atol_of(dtype))
+
+
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_target_that_is_ruled_out_has_an_infinite_loss_unless_its_sample_counts_nothing(lib, checked):
+    x, t = lib.asarray(RULED_OUT), lib.asarray([3, 1, 3, 0, 2])
+    no_weight = lib.asarray([1.0, 0.0, 1.0, 1.0, 1.0])
+    for options, finite in (((), False), ((no_weight,), True)):
+        layer = SoftmaxWithLoss(*options)
+        layer.checked = checked
+        assert math.isfinite(float(layer.forward(x, t))) is finite
+        assert np.isfinite(lib.numpy(layer.backward())).all()
+    layer = SoftmaxWithLoss(ignore=0)
+    first = lib.asarray(np.where(np.arange(4) == 0, -math.inf, SCORES))
+    assert math.isfinite(float(layer.forward(first, lib.asarray([3, 0, 3, 1, 2]))))
+
+
+def test_a_binary_score_that_is_certain_and_right_adds_nothing(lib):
+    inf = math.inf
+    x, t = np.asarray([[-inf, 1.0, inf]]), np.asarray([[0.0, 1.0, 1.0]])
+    for dtype in lib.dtypes:
+        for options in ({}, {"positive_weight": lib.asarray([2.0, 2.0, 2.0], dtype)}):
+            p = 2 if options else 1
+            layer = SigmoidWithLoss(**options)
+            scores, targets = lib.asarray(x, dtype), lib.asarray(t, dtype)
+            check(lib, layer.forward(scores, targets), p * math.log1p(math.exp(-1)), dtype)
+            dx = [[0.0, -p / (1 + math.e), 0.0]]
+            check(lib, layer.backward(), dx, dtype)
+            if lib.backend.name in ("jax", "torch"):
+                theirs = gradients_of(
+                    lib, lambda x, o=options, t=targets: SigmoidWithLoss(**o).forward(x, t), [scores], [0]
+                )
+                check(lib, theirs[0], dx, dtype)
+        assert float(SigmoidWithLoss().forward(scores, 1 - targets)) == inf  # certain and wrong
+        assert math.isnan(float(SigmoidWithLoss().forward(scores * math.nan, targets)))
+
+
+@pytest.mark.only("jax", "torch")
+def test_the_librarys_own_derivative_of_the_binary_loss_is_ours_at_zero(lib):
+    x, t = lib.asarray([[0.0, 0.0, -0.0]]), lib.asarray([[0.0, 1.0, 0.25]])
+    layer = SigmoidWithLoss()
+    layer.forward(x, t)
+    (theirs,) = gradients_of(lib, lambda x: SigmoidWithLoss().forward(x, t), [x], [0])
+    np.testing.assert_allclose(lib.numpy(theirs), [[0.5, -0.5, 0.25]], rtol=1e-6)
+    np.testing.assert_allclose(lib.numpy(layer.backward()), [[0.5, -0.5, 0.25]], rtol=1e-6)

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import test_layers
 import test_losses
-from test_core_rules import close
+from test_core_rules import CASES as PURE, close, listed
 from test_layers import LAYERS, convert
 from test_losses import CASES
+from test_sequential import IMAGES, LABELS, everything, prepared
 
 import xpnet.layers
+from xpnet.optim import optimizers
 
 
 def layer_pass(name, *arrays):
@@ -127,3 +129,134 @@ def test_the_librarys_own_way_back_is_ours(lib, name):
         found = torch.autograd.grad(y, moved, dout)
         close(lib, [dx.detach() for dx in back(dout)], expected, "float64", name)  # of the pass that is watched
     close(lib, list(found), expected, "float64", name)
+
+
+# torch.compile
+
+# PyTorch says that it looks behind `functools.cache`, at each place.
+of_dynamo = pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+
+
+@pytest.fixture
+def whole(monkeypatch):
+    """`torch.compile` with an error for a graph break, from a fresh start on both sides."""
+    import torch
+
+    def compiled(function, backend="eager"):
+        torch._dynamo.reset()
+        monkeypatch.setattr(xpnet._array, "_INDEX_DTYPES", {})
+        return torch.compile(function, fullgraph=True, backend=backend)
+
+    yield compiled
+    torch._dynamo.reset()
+
+
+@of_dynamo
+@pytest.mark.only("torch")
+@problems
+def test_torch_compile_takes_a_layer_or_loss_as_one_graph(lib, whole, name):
+    one_pass, arrays, _, _ = PROBLEMS[name]
+    function = both_ways(one_pass)
+    given = convert(lib, [dout_of(name), *arrays], "float64")
+    close(lib, whole(function)(*given), list(map(lib.numpy, function(*given))), "float64", name)
+
+
+FUNCTIONS = {name: case for name, case in PURE.items() if name not in LAYERS} | {
+    "one_hot": (partial(xpnet.one_hot, num_classes=4), [LABELS]),
+    "confusion_matrix": (xpnet.confusion_matrix, [PURE["accuracy-labels"][1][0], LABELS]),
+    "accuracy-ignore": (partial(xpnet.accuracy, ignore=2), [PURE["accuracy-labels"][1][0], LABELS]),
+}
+
+
+@of_dynamo
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_torch_compile_takes_a_function_as_one_graph(lib, whole, name):
+    function, arrays = FUNCTIONS[name]
+    given = convert(lib, arrays, "float64")
+    found, expected = listed(whole(function)(*given)), listed(function(*given))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(lib.numpy(a), lib.numpy(b), rtol=1e-12)
+
+
+@of_dynamo
+@pytest.mark.only("torch")
+def test_torch_compile_takes_the_gradient_of_a_whole_network_as_one_graph(lib, whole):
+    import torch
+
+    stack = everything()
+    params, state, masks = prepared(lib, stack, IMAGES)
+    given = params, lib.asarray(IMAGES), lib.asarray(LABELS)
+    function = partial(stack.loss_and_gradient, state=state, masks=masks)
+    torch.testing.assert_close(whole(function, "aot_eager")(*given), function(*given))
+
+
+@of_dynamo
+@pytest.mark.only("torch")
+@pytest.mark.parametrize("name", [name for name in optimizers.__all__ if name != "Optimizer"])
+def test_torch_compile_takes_an_update_as_one_graph(lib, whole, name):
+    import torch
+
+    params = {"W": lib.asarray([[1.0, 2.0]]), "b": lib.asarray([3.0])}
+    optimizer = getattr(optimizers, name)(0.01)
+    given = params, {key: 0.5 * p for key, p in params.items()}, optimizer.init(params)
+    torch.testing.assert_close(whole(optimizer.update)(*given), optimizer.update(*given))
+
+
+@of_dynamo
+@pytest.mark.only("torch")
+def test_torch_compile_takes_the_methods_of_a_network_as_one_graph(lib, whole):
+    import torch
+
+    x, t = lib.asarray(IMAGES[:, 0, 0, :]), lib.asarray(LABELS)
+    net = xpnet.TwoLayerNet(6, 5, 3, like=x, dtype="float64")
+    for method in (net.loss, net.accuracy, net.gradient):
+        torch.testing.assert_close(whole(method)(x, t), method(x, t))
+    torch.testing.assert_close(whole(net.predict_proba)(x), net.predict_proba(x))
+
+
+# Gradients of each sample
+
+
+@pytest.mark.only("jax", "torch")
+@pytest.mark.parametrize("name", [name for name, (_, arrays) in PURE.items() if name not in LAYERS])
+def test_grad_of_functions_is_the_difference_quotient(lib, name):
+    function, arrays = PURE[name]
+    if lib.backend.name == "jax":
+        from jax import grad
+    else:
+        from torch.func import grad
+    direction = np.random.default_rng(3).normal(size=arrays[0].shape)
+
+    def total(x, *others):
+        return sum(part.sum() for part in listed(function(x, *others)))
+
+    x, *others = convert(lib, arrays, "float64")
+    found = np.sum(lib.numpy(grad(total)(x, *others)) * direction)
+    h = 1e-6
+    there = [total(arrays[0] + sign * h * direction, *arrays[1:]) for sign in (1, -1)]
+    np.testing.assert_allclose(found, (there[0] - there[1]) / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.only("jax", "torch")
+def test_gradients_of_each_sample_are_those_of_batches_of_one(lib):
+    if lib.backend.name == "jax":
+        from jax import grad, vmap
+    else:
+        from torch.func import grad, vmap
+    x, t = lib.asarray(IMAGES[:, 0, 0, :]), lib.asarray(LABELS)
+    stack = xpnet.MultiLayerNet(6, [5, 4], 3, like=x, dtype="float64").stack
+    params, _, _ = prepared(lib, stack, IMAGES[:, 0, 0, :])
+
+    def ours(x, t):
+        return stack.loss_and_gradient(params, x, t)[1]
+
+    def theirs(x, t):
+        return grad(lambda params: stack.loss(params, x, t))(params)
+
+    for function in (ours, theirs):
+        found = vmap(function)(x, t)
+        for i in range(4):
+            single = stack.loss_and_gradient(params, x[i : i + 1, ...], t[i : i + 1])[1]
+            for name, g in single.items():
+                np.testing.assert_allclose(lib.numpy(found[name][i, ...]), lib.numpy(g), rtol=1e-12, atol=1e-14)

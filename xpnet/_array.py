@@ -238,13 +238,14 @@ def is_real(xp: Namespace, dtype: Any) -> bool:
     return bool(xp.isdtype(dtype, ("bool", "integral", "real floating")))
 
 
-_INDEX_DTYPES: dict[tuple[Namespace, str], Any] = {}
-"""The index dtypes found so far, by namespace and name of the device: a CuPy device cannot be hashed."""
+_INDEX_DTYPES: dict[tuple[str, str], Any] = {}
+"""The index dtypes found so far, by the names of namespace and device: a CuPy device cannot be hashed, and
+`torch.compile` cannot compare modules."""
 
 
 def index_dtype(xp: Namespace, device: Any = None) -> Any:
     """The default index dtype of `xp` on `device`: int64 nearly everywhere, int32 on JAX without 64-bit dtypes."""
-    key = xp, str(device)
+    key = xp.__name__, str(device)
     if key not in _INDEX_DTYPES:
         _INDEX_DTYPES[key] = xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
     return _INDEX_DTYPES[key]

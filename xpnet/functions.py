@@ -239,6 +239,8 @@ def softmax(x: Array, *, axis: int = -1) -> Array:
     array([0.018, 0.245, 0.737])
     """
     xp, x = as_floating("softmax", x)
+    if 0 in x.shape:  # nothing has no maximum
+        return x
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
@@ -266,6 +268,8 @@ def log_softmax(x: Array, *, axis: int = -1) -> Array:
     array([    0., -1000.])
     """
     xp, x = as_floating("log_softmax", x)
+    if 0 in x.shape:
+        return x
     shifted = x - xp.max(x, axis=axis, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
@@ -343,8 +347,9 @@ def have_class(labels: Array, num_classes: int) -> Array:
 
 
 @elementwise
-def _equal(labels: Array, classes: Array, like: Array) -> Array:
-    return namespace(labels=labels).astype(labels == classes, like.dtype)
+def _equal(labels: Array, classes: Array, like: Array) -> tuple[Array, Array]:
+    equal = labels == classes
+    return namespace(labels=labels).astype(equal, like.dtype), equal
 
 
 @elementwise
@@ -375,15 +380,19 @@ def are_labels(xp: Namespace, where: str, x: Array, t: Array) -> bool:
     return True
 
 
-def as_targets(xp: Namespace, where: str, x: Array, t: Array, *, checked: bool = False) -> Array:
-    """Targets in the shape and dtype of the scores `x`: labels become one-hot rows, one-hot rows are only cast.
-
-    `checked` labels are known to have a class, which saves the operations for NaN.
-    """
+def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
+    """Targets in the shape and dtype of the scores `x`: labels become one-hot rows, one-hot rows are only cast."""
     if are_labels(xp, where, x, t):
         labels, classes = comparable(xp, t, x.shape[-1])
-        return _equal(labels, classes, x) if checked else _rows_like(labels, classes, x.shape[-1], x)
+        return _rows_like(labels, classes, x.shape[-1], x)
     return as_numbers(xp, where, t, x.dtype)
+
+
+def one_hot_rows(xp: Namespace, x: Array, t: Array) -> tuple[Array, Array]:
+    """The one-hot rows of labels in the shape and dtype of the scores `x`, and as bool. Each label has a class."""
+    labels, classes = comparable(xp, t, x.shape[-1])
+    rows: tuple[Array, Array] = _equal(labels, classes, x)
+    return rows
 
 
 def as_numbers(xp: Namespace, where: str, t: Array, dtype: object) -> Array:
@@ -659,7 +668,8 @@ def softmax_cross_entropy(x: Array, t: Array) -> Array:
     Parameters
     ----------
     x : array of real floating dtype, shape (N, K) or (K,)
-        Scores (logits). All of them must be finite.
+        Scores (logits). A score of minus infinity rules out a class: its probability is 0. The loss is then infinite
+        for samples of this class. Each sample needs a finite score.
     t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
 
     Returns
@@ -686,5 +696,5 @@ def softmax_cross_entropy(x: Array, t: Array) -> Array:
     xp = namespace(x=x, t=t)
     check_floating(xp, "softmax_cross_entropy", x=x)
     check_batch("softmax_cross_entropy", "x", x)
-    log_y = log_softmax(x)
-    return -xp.sum(as_targets(xp, "softmax_cross_entropy", x, t) * log_y) / batch_size(x)
+    targets, log_y = as_targets(xp, "softmax_cross_entropy", x, t), log_softmax(x)
+    return -xp.sum(targets * xp.where(targets == 0, 0.0, log_y)) / batch_size(x)

@@ -15,6 +15,7 @@ from test_losses import CASES
 from test_sequential import IMAGES, LABELS, everything
 from torch.autograd import gradcheck
 
+import xpnet
 from xpnet import MultiLayerNet, Network, Sequential, nn
 from xpnet.layers import Affine, Sigmoid, Tanh
 from xpnet.torch import Module, as_function, load_state_dict, state_dict
@@ -292,3 +293,60 @@ def test_a_state_dict_that_does_not_fit_is_refused_and_changes_nothing():
     with pytest.raises(ValueError, match=r"prefixes: expected 2, one for each layer with parameters \(Affine1, Aff"):
         state_dict(net, prefixes=["0"])
     assert list(state_dict(net)) == ["Affine1.weight", "Affine1.bias", "Affine2.weight", "Affine2.bias"]
+
+
+# Training with tensors that PyTorch differentiates
+
+
+class Watch(xpnet.Callback):
+    """Keeps weak references to the parameters after each update, and looks for graphs."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_update(self, loop):
+        for a in (*loop.done.carry.params.values(), *loop.done.carry.memory.values(), loop.loss):
+            assert a.is_leaf and a.grad_fn is None and not a.requires_grad
+        self.seen.append([weakref.ref(p) for p in loop.done.carry.params.values()])
+
+
+@pytest.mark.parametrize("transform", [None, torch.nn.Linear(6, 6)], ids=["plain", "transform"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_fit_keeps_no_graph_of_earlier_updates(optimizer, transform):
+    rng = np.random.default_rng(0)
+    x = torch.tensor(rng.normal(size=(40, 6)).astype("float32"), requires_grad=True)
+    t = torch.tensor(rng.integers(0, 3, size=40))
+    net = MultiLayerNet(6, [5], 3, like=x.detach(), batch_norm=True)
+    plain = copy.deepcopy(net)
+    given = net.params = {name: torch.nn.Parameter(p) for name, p in net.params.items()}
+    net.state = {name: s.clone().requires_grad_() for name, s in net.state.items()}
+    watch, options = Watch(), {"epochs": 1, "batch_size": 4, "transform": transform, "progress": False}
+    gc.disable()
+    try:
+        xpnet.fit(net, ((x, t), (x, t)), optimizer, callbacks=[watch], **options)
+        assert [any(ref() is not None for ref in refs) for refs in watch.seen] == [False] * 9 + [True]
+    finally:
+        gc.enable()
+    for p in (*net.params.values(), *net.state.values()):
+        assert type(p) is torch.Tensor and p.is_leaf and not p.requires_grad
+    for p in given.values():
+        assert p.requires_grad and p.grad is None  # as they were
+    with torch.no_grad():
+        xpnet.fit(plain, ((x.detach(), t), (x.detach(), t)), optimizer, **options)
+    for name, p in plain.params.items():
+        torch.testing.assert_close(net.params[name], p, rtol=0, atol=0)
+
+
+def test_a_block_of_an_evaluation_keeps_no_graph():
+    x, t = torch.ones((3, 4), requires_grad=True), torch.tensor([0, 1, 1])
+    net = MultiLayerNet(4, [5], 2, like=x.detach())
+    net.params = {name: torch.nn.Parameter(p) for name, p in net.params.items()}
+    seen = []
+
+    def look(x):
+        seen.append(x.requires_grad)
+        return x
+
+    xpnet.evaluate(net, x, t, transform=look)
+    assert seen == [False]
+    assert all(p.requires_grad for p in net.params.values())

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from types import MethodType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -250,6 +251,10 @@ class Backend:
 
     # Functions
 
+    def detach(self, x: Array) -> Array:
+        """`x`, without the graph that the library keeps of the operations behind it for its own differentiation."""
+        return x
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compile a pure function that is called many times, if the library has a compiler.
 
@@ -272,7 +277,7 @@ class Backend:
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function or bound method that `elementwise` may mark, in the form that runs fastest: without the mark."""
         if isinstance(function, MethodType) and hasattr(function, "elementwise"):
-            return MethodType(vars(function.__func__)["__wrapped__"], function.__self__)
+            return partial(vars(function.__func__)["__wrapped__"], function.__self__)  # `torch.compile` can trace it
         return function
 
     # Arrays
@@ -313,6 +318,15 @@ class Backend:
     def pad(self, x: Array, before: Any, after: Any, value: float) -> Array | None:
         """Add rows and columns of `value` around `x`; None if the library's arrays cannot be written to."""
         return None
+
+    def relu(self, x: Array) -> Array:
+        """The larger of `x` and 0. Where `x` is 0, the library's own differentiation gives the derivative 0."""
+        return namespace(x=x).maximum(x, 0.0)
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        """`x`, limited to the range from `low` to `high`; NaN stays NaN."""
+        xp = namespace(x=x)
+        return xp.minimum(xp.maximum(x, low), high)
 
     def convolution(self) -> Functions | None:
         """The library's own convolution; None if it has none. xpnet then uses the convolution in `layers`."""

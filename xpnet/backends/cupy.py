@@ -47,9 +47,14 @@ def on_arrays_device(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-@cache
 def _device_count(cupy: ModuleType) -> int:
-    """The number of CUDA devices; 0 without a driver."""
+    """The number of CUDA devices; 0 without a driver, and inside `torch.compile`, which cannot call CuPy."""
+    torch = sys.modules.get("torch")
+    return 0 if torch and torch.compiler.is_compiling() else _devices_of(cupy)
+
+
+@cache
+def _devices_of(cupy: ModuleType) -> int:
     try:
         return int(cupy.cuda.runtime.getDeviceCount())
     except Exception:

@@ -76,6 +76,10 @@ class Jax(Backend):
         """The indices, unchanged: the compiled loop of `repeat` moves them to the device."""
         return numbers
 
+    def relu(self, x: Array) -> Array:
+        """The larger of `x` and 0; the derivative of JAX's `maximum` at 0 would be 1/2."""
+        return importlib.import_module("jax").nn.relu(x)
+
     def convolution(self) -> Functions:
         """JAX's convolution."""
         return _convolution(importlib.import_module("jax"))

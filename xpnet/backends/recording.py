@@ -51,6 +51,14 @@ class Recording(Backend):
         """Add rows and columns around images; None if the library's arrays cannot be written to."""
         return record(self.backend.pad, *args)
 
+    def relu(self, x: Array) -> Array:
+        """The larger of `x` and 0."""
+        return record(self.backend.relu, x)
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        """`x`, limited to the range from `low` to `high`."""
+        return record(self.backend.clip, x, low, high)
+
     def convolution(self) -> Functions | None:
         """The library's own convolution; None if it has none."""
         found = self.backend.convolution()

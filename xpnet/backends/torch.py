@@ -12,7 +12,7 @@ __all__ = ["Torch"]
 
 
 class Torch(Replaying):
-    """PyTorch, on the CPU, on NVIDIA GPUs or on Apple GPUs."""
+    """PyTorch, on the CPU, on NVIDIA GPUs (cuda), on Intel GPUs (xpu) or on Apple GPUs (mps)."""
 
     name = "torch"
     module = "torch"
@@ -22,7 +22,9 @@ class Torch(Replaying):
     def known_devices(self) -> dict[str, Any]:
         """The CPU and the accelerators of this machine, by name."""
         torch = importlib.import_module("torch")
-        names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        names = ["cpu"]
+        for kind, module in (("cuda", torch.cuda), ("xpu", torch.xpu)):
+            names += [f"{kind}:{i}" for i in range(module.device_count())]
         if torch.backends.mps.is_available():
             names.append("mps")
         return {name: torch.device(name) for name in names}
@@ -43,7 +45,8 @@ class Torch(Replaying):
 
     def can_read(self, x: Array) -> bool:
         """Whether `x` is on the CPU, and neither compiled nor in a transform such as `torch.vmap`."""
-        torch = importlib.import_module("torch")
+        import torch
+
         traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
         return not traced and type(x) in (torch.Tensor, torch.nn.Parameter) and not self.is_remote(x.device)
 
@@ -51,6 +54,16 @@ class Torch(Replaying):
         """Whether `x` and `y` are views of the same memory."""
         one, other = (a.untyped_storage() for a in (x, y))
         return bool(one.nbytes() and one.data_ptr() == other.data_ptr())
+
+    def detach(self, x: Array) -> Array:
+        """`x`, without its graph; a plain tensor for a `torch.nn.Parameter`."""
+        return x.detach() if x.requires_grad else x
+
+    def half(self, name: str) -> Any:
+        """The dtype of half precision with this name."""
+        import torch  # a statement, because `torch.compile` cannot trace `import_module`
+
+        return getattr(torch, name)
 
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.
@@ -62,6 +75,14 @@ class Torch(Replaying):
 
     def convolution(self) -> Functions:
         """PyTorch's convolution."""
-        torch = importlib.import_module("torch")
-        grad = torch.nn.grad
-        return Functions(torch.nn.functional.conv2d, grad.conv2d_input, grad.conv2d_weight)
+        from torch.nn import functional, grad
+
+        return Functions(functional.conv2d, grad.conv2d_input, grad.conv2d_weight)
+
+    def relu(self, x: Array) -> Array:
+        """The larger of `x` and 0."""
+        return x.relu()
+
+    def clip(self, x: Array, low: float, high: float) -> Array:
+        """`x`, limited to the range from `low` to `high`."""
+        return x.clamp(low, high)

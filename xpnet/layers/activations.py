@@ -5,7 +5,7 @@ import math
 from .._array import check_floating, namespace
 from .._typing import Array
 from .._validation import check_integer, check_number
-from ..backends import elementwise
+from ..backends import backend_of, elementwise
 from ..functions import logistic, softmax
 from .base import Layer
 
@@ -38,9 +38,8 @@ class Relu(Layer):
 
     def forward(self, x: Array) -> Array:
         """The rectified `x`, in its shape and floating dtype."""
-        xp = namespace(x=x)
-        check_floating(xp, "Relu", x=x)
-        self.y = xp.maximum(x, 0.0)
+        check_floating(namespace(x=x), "Relu", x=x)
+        self.y = backend_of(x).relu(x)
         return self.y
 
     def backward(self, dout: Array) -> Array:
@@ -229,9 +228,8 @@ _SCALE, _CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 @elementwise
 def _gelu(x: Array) -> tuple[Array, Array, Array]:
-    xp = namespace(x=x)
-    z = xp.minimum(xp.maximum(x, -10.0), 10.0)
-    t = xp.tanh(_SCALE * z * (1 + _CUBIC * z * z))
+    z = backend_of(x).clip(x, -10.0, 10.0)
+    t = namespace(x=x).tanh(_SCALE * z * (1 + _CUBIC * z * z))
     return 0.5 * x * (1 + t), z, t
 
 

@@ -196,8 +196,8 @@ def by_filters(
     x: Array, shape: Any, dout: Array, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Array:
     """dL/dW for filters of `shape`: the sum of dout_n X_nᵀ over the images."""
-    xp, (n, filters, *out), (_, _, kh, kw), (down, right) = namespace(x=x, dout=dout), dout.shape, shape, padding
-    dout = xp.reshape(dout, (n, groups, filters // groups, -1))
+    xp, (_, filters, *out), (_, _, kh, kw), (down, right) = namespace(x=x, dout=dout), dout.shape, shape, padding
+    dout = xp.reshape(dout, (-1, groups, filters // groups, out[0] * out[1]))
     padded = pad(xp, x, down, down, right, right)
     blocks = _columns(padded, (kh, kw), stride, dilation, (out[0], out[1]), groups)
     # OpenBLAS computes (X doutᵀ)ᵀ in two thirds of the time of dout Xᵀ.

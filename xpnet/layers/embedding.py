@@ -4,6 +4,7 @@ import math
 
 from .._array import check_floating, device, index_dtype, is_integral, namespace
 from .._typing import Array
+from ..backends import elementwise
 from ..functions import comparable, have_class
 from .base import Layer
 
@@ -35,7 +36,8 @@ class Embedding(Layer):
     Let H contain the ids as one-hot rows: H_nv is 1 if v is the n-th id, else 0. The output is y = H W. As in
     `Affine`, dL/dW = Hᵀ dout: the row of an id is the sum of ``dout`` over all positions of that id. `forward` only
     looks up rows. `backward` creates H in the dtype of ``dout``, with V numbers for each id of the batch, because the
-    array API has no sum by index. Ids are integers, so there is no derivative with respect to the ids.
+    array API has no sum by index. 0 times NaN is NaN, so NaN and infinite numbers in ``dout`` do not go through the
+    product; the row of their id becomes NaN. Ids are integers, so there is no derivative with respect to the ids.
 
     References
     ----------
@@ -81,7 +83,8 @@ class Embedding(Layer):
                 "cast them, such as xp.astype(ids, xp.int64)"
             )
         self.ids = xp.astype(xp.reshape(ids, (-1,)), index_dtype(xp, device(ids)), copy=False)
-        batch = (-1, *ids.shape[1:]) if ids.ndim else ()  # a traced batch may not know its size
+        known_size = not ids.ndim or 0 in ids.shape[1:]  # a traced batch may not know its size
+        batch = ids.shape if known_size else (-1, *ids.shape[1:])
         known = have_class(self.ids, self.W.shape[0])
         rows = xp.take(self.W, xp.where(known, self.ids, 0), axis=0)
         return xp.reshape(xp.where(known[:, None], rows, math.nan), (*batch, self.W.shape[1]))
@@ -95,8 +98,18 @@ class Embedding(Layer):
         xp = namespace(dout=dout, ids=self.ids)
         V, D = self.W.shape
         ids, rows = comparable(xp, self.ids, V)
-        self.dW = xp.astype(ids == rows, dout.dtype).T @ xp.reshape(dout, (-1, D))
+        H = xp.astype(ids == rows, dout.dtype).T
+        finite, others = _parts(xp.reshape(dout, (-1, D)))
+        self.dW = xp.where(H @ xp.sum(others, axis=1, keepdims=True) == 0, H @ finite, math.nan)
 
     def gradients(self) -> tuple[Array]:
         """``(dW,)``, after `backward` or `backward_params`."""
         return (self.dW,)
+
+
+@elementwise
+def _parts(dout: Array) -> tuple[Array, Array]:
+    """The finite numbers of `dout`, with 0 in place of the others, and 1 where `dout` is not finite, else 0."""
+    xp = namespace(dout=dout)
+    finite = xp.isfinite(dout)
+    return xp.where(finite, dout, 0.0), xp.astype(~finite, dout.dtype)

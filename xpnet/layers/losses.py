@@ -7,8 +7,19 @@ from typing import Any
 from .._array import check_floating, device, namespace
 from .._typing import Array, Namespace
 from .._validation import check_integer, check_number
-from ..backends import elementwise
-from ..functions import accuracy, as_numbers, as_targets, batch_size, check_batch, not_ignored, sigmoid, softmax
+from ..backends import backend_of, elementwise
+from ..functions import (
+    accuracy,
+    are_labels,
+    as_numbers,
+    as_targets,
+    batch_size,
+    check_batch,
+    not_ignored,
+    one_hot_rows,
+    sigmoid,
+    softmax,
+)
 from .base import Loss
 
 __all__ = ["ExponentialWithLoss", "HuberLoss", "IdentityWithLoss", "SigmoidWithLoss", "SoftmaxWithLoss"]
@@ -57,7 +68,9 @@ class SoftmaxWithLoss(Loss):
     mean is Σ_n w_n loss_n / Σ_n w_n c_n, where c_n = Σ_k c_k t_nk / Σ_k t_nk is the weight of the sample's class, or
     the mean weight of its classes. It is 1 if all t_nk are 0.
 
-    A label without a class gives a loss of NaN, and NaN in the derivative of its sample.
+    A label without a class gives a loss of NaN, and NaN in the derivative of its sample. A class whose score is minus
+    infinity and whose target is 0 adds nothing to the loss; its derivative is 0. Label smoothing makes all targets
+    positive, so the loss is then infinite.
 
     For labels, this is PyTorch's ``cross_entropy``, with one exception: if all weights are 0, such as in a batch of
     ignored samples, the loss and its derivative are 0, not NaN. For one-hot and probability targets, PyTorch divides
@@ -114,7 +127,8 @@ class SoftmaxWithLoss(Loss):
         Parameters
         ----------
         x : array of real floating dtype, shape (N, K) or (K,)
-            Scores (logits). All of them must be finite.
+            Scores (logits). A score of minus infinity rules out a class: its probability is 0. The loss is then
+            infinite for samples of this class. Each sample needs a finite score.
         t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
             With `ignore`, targets must be labels.
         """
@@ -125,7 +139,11 @@ class SoftmaxWithLoss(Loss):
             kept = not_ignored(xp, "SoftmaxWithLoss", x, t, self.ignore)
             self.share = self.share * xp.astype(kept, x.dtype)[..., None]
             t = xp.where(kept, t, xp.zeros_like(t))  # the ignored label may have no class
-        self.t = as_targets(xp, "SoftmaxWithLoss", x, t, checked=self.checked)
+        chosen = None
+        if are_labels(xp, "SoftmaxWithLoss", x, t) and self.checked:
+            self.t, chosen = one_hot_rows(xp, x, t)
+        else:
+            self.t = as_targets(xp, "SoftmaxWithLoss", x, t)
         self.total = batch_size(x) if self.weight is None else xp.sum(self.weight)
         self.mass = None
         if not self.plain:
@@ -133,8 +151,11 @@ class SoftmaxWithLoss(Loss):
             self.total = self.total * counted
         elif t.ndim == x.ndim:
             self.mass = xp.sum(self.t, axis=-1, keepdims=True)
+        factor = self.share
+        if chosen is None or not self.plain or self.weight is not None:
+            factor, chosen = _factors(self.t, self.share)
         shifted, e = _exponentials(x, xp.max(x, axis=-1, keepdims=True))
-        self.y, losses = _softmax_with_losses(e, shifted, xp.sum(e, axis=-1, keepdims=True), self.t, self.share)
+        self.y, losses = _softmax_with_losses(e, shifted, xp.sum(e, axis=-1, keepdims=True), chosen, factor)
         self.loss = xp.sum(losses)
         return self.loss
 
@@ -176,8 +197,15 @@ def _exponentials(x: Array, largest: Array) -> tuple[Array, Array]:
 
 
 @elementwise
-def _softmax_with_losses(e: Array, shifted: Array, total: Array, t: Array, share: Array) -> tuple[Array, Array]:
-    return e / total, t * (namespace(e=e).log(total) - shifted) * share
+def _factors(t: Array, share: Array) -> tuple[Array, Array]:
+    factor = t * share
+    return factor, factor != 0
+
+
+@elementwise
+def _softmax_with_losses(e: Array, shifted: Array, total: Array, chosen: Array, factor: Array) -> tuple[Array, Array]:
+    xp = namespace(e=e)  # the score of a class that is ruled out is minus infinity, and 0 times infinity is NaN
+    return e / total, xp.where(chosen, xp.log(total) - shifted, 0.0) * factor
 
 
 @elementwise
@@ -212,6 +240,9 @@ class SigmoidWithLoss(Loss):
     -----
     With y = 1 / (1 + exp(-x)), -log y = log(1 + exp(-x)) = max(-x, 0) + log(1 + exp(-abs(x))). -log(1 - y) is the
     same function of -x. Only exponentials of negative numbers are computed, so large scores do not overflow.
+
+    So the loss of an output is s x + (p t + 1 - t) log(1 + exp(-abs(x))) with the slope s = 1 - t for x > 0, and
+    s = -p t otherwise. An infinite score on the right side, such as minus infinity with t = 0, adds nothing.
 
     With dy/dx = y (1 - y), dL/dx = -p t (1 - y) + (1 - t) y = (p t + 1 - t) y - p t. Without `positive_weight`, this
     is y - t.
@@ -263,8 +294,7 @@ class SigmoidWithLoss(Loss):
             self.yes = t * self.positive_weight
         self.both = self.yes + no
         self.y = sigmoid(x)
-        tail = xp.log1p(xp.exp(-xp.abs(x)))
-        return xp.sum((self.yes * xp.maximum(-x, 0.0) + no * xp.maximum(x, 0.0) + self.both * tail) * self.share)
+        return xp.sum(_binary_losses(x, self.yes, no, self.both, self.share))
 
     def backward(self, dout: Array = 1.0) -> Array:
         """The derivative of the loss with respect to the scores, in the same shape."""
@@ -283,6 +313,15 @@ class SigmoidWithLoss(Loss):
         t = _targets(xp, "SigmoidWithLoss", scores, targets)
         right = xp.astype((scores > 0) == (t > 0.5), scores.dtype)
         return xp.mean(xp.where(xp.isfinite(scores) & xp.isfinite(t), right, math.nan))
+
+
+@elementwise
+def _binary_losses(x: Array, yes: Array, no: Array, both: Array, share: Array) -> Array:
+    xp = namespace(x=x)
+    positive = x > 0
+    slope = xp.where(positive, no, -yes)
+    linear = slope * xp.where(slope == 0, 0.0, x)  # x may be infinite, and 0 times infinity is NaN
+    return (linear + both * xp.log1p(xp.exp(xp.where(positive, -x, x)))) * share
 
 
 class IdentityWithLoss(Loss):
@@ -444,7 +483,7 @@ class HuberLoss(Loss):
         self.share = _share(xp, "HuberLoss", x, self.weight)
         self.y = x
         error = x - _targets(xp, "HuberLoss", x, t)
-        self.cut = xp.minimum(xp.maximum(error, -self.delta), self.delta)
+        self.cut = backend_of(x).clip(error, -self.delta, self.delta)
         return xp.sum(self.cut * (error - 0.5 * self.cut) * self.share)
 
     def backward(self, dout: Array = 1.0) -> Array:

@@ -1,5 +1,7 @@
 """Pooling of images, arrays of shape (N, C, H, W)."""
 
+import math
+
 from .._array import device, namespace
 from .._typing import Array, Namespace
 from ..backends import backend_of, elementwise
@@ -102,10 +104,18 @@ class MaxPooling(_Pooling):
         """
         xp = namespace(x=x)
         check_images(xp, "MaxPooling", x)
-        seen = xp.permute_dims(windows(*self._window(xp, x, float("-inf"))), (2, 3, 0, 1, 4, 5))
-        self.seen = xp.reshape(seen, (self.size[0] * self.size[1], -1, *seen.shape[3:]))
+        self.seen = self._seen(xp, x, -math.inf)
         self.y = xp.max(self.seen, axis=0)
+        if any(self.padding):  # padding gets no gradient, even in a window whose maximum is minus infinity
+            pixels = xp.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=device(x))
+            self.seen = xp.where(self._seen(xp, pixels, 0.0) == 1, self.seen, math.nan)
+            self.shape = x.shape
         return self.y
+
+    def _seen(self, xp: Namespace, x: Array, value: float) -> Array:
+        """The values of all windows, shape (positions in the window, N, C, rows, columns)."""
+        seen = xp.permute_dims(windows(*self._window(xp, x, value)), (2, 3, 0, 1, 4, 5))
+        return xp.reshape(seen, (self.size[0] * self.size[1], -1, *seen.shape[3:]))
 
     def backward(self, dout: Array) -> Array:
         """The derivative of the loss with respect to `x`."""

@@ -13,7 +13,7 @@ UFUNCS = {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "matmul": "matmul", "neg": "negative",
     "subtract": "subtract", "multiply": "multiply", "divide": "divide", "negative": "negative", "abs": "absolute",
     "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "sqrt": "sqrt", "tanh": "tanh", "sign": "sign",
-    "square": "square", "maximum": "maximum", "minimum": "minimum", "floor": "floor",
+    "square": "square", "isfinite": "isfinite", "maximum": "maximum", "minimum": "minimum", "floor": "floor",
     "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
     "equal": "equal", "not_equal": "not_equal", "less": "less", "less_equal": "less_equal", "greater": "greater",
     "greater_equal": "greater_equal", "and": "bitwise_and", "or": "bitwise_or", "invert": "invert",
@@ -28,7 +28,7 @@ class NumpyCode(Code):
     """The code of a program for NumPy."""
 
     library, prefix = "numpy", "np"
-    elementwise = UFUNCS.keys() - {"matmul"}
+    elementwise = UFUNCS.keys() - {"matmul"} | {"relu", "clip"}
 
     @staticmethod
     def empty(nbytes: int) -> Array:
@@ -64,6 +64,11 @@ class NumpyCode(Code):
         alone = len(args) == 1  # the options have names
         if name in REDUCTIONS and alone and set(options) <= {"axis", "keepdims"} and args[0].dtype == out.dtype:
             return self._reduce(i, op, given[0])
+        if name == "relu":
+            return f"np.maximum({given[0]}, 0.0, out={self._target(i, out, args)})"
+        if name == "clip":
+            target = self._target(i, out, args)
+            return f"np.minimum(np.maximum({given[0]}, {given[1]}, out={target}), {given[2]}, out={target})"
         if name == "astype":
             return self._copy(self._target(i, out), given[0])
         if name == "reshape":

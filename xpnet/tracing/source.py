@@ -235,6 +235,9 @@ def windows(x, size, stride, dilation, out):
     def _rows(self, x: Var, index: Var) -> str:
         return f"{self._part(x, ATOM)}[{self._value(index)}]"
 
+    def _relu(self, x: Var) -> str:
+        return self._function("maximum", x, 0.0)
+
     def _times_each(self, matrix: Var, matrices: Var) -> str:
         return f"({self._part(matrix, 12)} @ {self._part(matrices, 13)})"
 
@@ -283,6 +286,9 @@ class TorchSource(Source):
 
     def _astype(self, x: Var, dtype: Any, **options: Any) -> str:
         return f"{self._part(x, ATOM)}.to({self._value(dtype)})"
+
+    def _relu(self, x: Var) -> str:
+        return self._function("relu", x)
 
     def _maximum(self, a: Any, b: Any) -> str:
         return self._bounded("min", "maximum", a, b)

@@ -15,7 +15,7 @@ FUNCTIONS = {
     "eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "equal": "eq", "not_equal": "ne",
     "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "neg": "neg", "negative": "neg",
     "abs": "abs", "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "sqrt": "sqrt", "tanh": "tanh",
-    "square": "square", "floor": "floor",
+    "square": "square", "floor": "floor", "clip": "clamp",
 }  # fmt: skip
 """PyTorch's functions of each element by the names of operations. A second operand can be a number."""
 REDUCTIONS = {"sum": "sum", "max": "amax", "min": "amin"}
@@ -27,7 +27,7 @@ class TorchCode(Code):
     """The code of a program for PyTorch on the CPU. It computes without recording for PyTorch's differentiation."""
 
     library = prefix = "torch"
-    elementwise = {*FUNCTIONS, *BOUNDS}
+    elementwise = {*FUNCTIONS, *BOUNDS, "relu"}
 
     def make(self, memory: Array, slots: Sequence[Array] = ()) -> Callable[..., Any]:
         """The program as a function, as for every library."""
@@ -62,6 +62,8 @@ class TorchCode(Code):
         alike = len({a.dtype for a in tensors}) == 1  # `array_api_compat` converts the operands of most functions
         if name in ("add", "mul") and alike and args[0] not in tensors:
             args, given = args[::-1], given[::-1]  # PyTorch's functions take the tensor first
+        if name == "relu":
+            return self._elementwise(i, op, "clamp_min", [given[0], "0"])
         if name in FUNCTIONS and not options and alike and args[0] in tensors:
             return self._elementwise(i, op, FUNCTIONS[name], given)
         if name in BOUNDS and alike and args[0] in tensors:

@@ -17,7 +17,7 @@ from ..functions import confusion_matrix
 from ..nn.networks import Network
 from .distributed import Processes
 from .samples import Host, Samples, Sets, check_finite, check_values, samples_of
-from .step import Transform, is_known
+from .step import Transform, detached, is_known, transformed
 
 __all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
 
@@ -82,7 +82,7 @@ class Blocks:
 
         def score(carry: tuple[Params, Params], batch: tuple[Array, Array], masks: Params) -> dict[str, Array]:
             (params, state), (x, t) = carry, batch
-            return measure(network.stack.predict(params, transform(x) if transform else x, state=state), t)
+            return measure(network.stack.predict(params, transformed(transform, x), state=state), t)
 
         sample = math.prod(network.input_shape)
         self.block = max(1, min(_BLOCK, backend.block_size // max(1, sample)))  # on NumPy, samples fit into the cache
@@ -93,10 +93,10 @@ class Blocks:
         """The results on all samples, or on those that `units` names. They are arrays; no value is read yet."""
         units = samples.units if units is None else units
         units = units[self.processes.share(len(units))]
-        net, measured = self.network, Measured()
+        params, state, measured = detached(self.network.params), detached(self.network.state), Measured()
         for data, part in samples.blocks(units, self.block):
             count, size = part.shape
-            scores = (self._score((net.params, net.state), data, part[i, ...], {}) for i in range(count))
+            scores = (self._score((params, state), data, part[i, ...], {}) for i in range(count))
             measured += [Block(size, found) for found in scores]
             del data  # for samples on disk, the next block needs the memory
         self._backend.release(self._score)

@@ -19,7 +19,7 @@ from .callbacks import Callback
 from .evaluation import Measures, read
 from .history import History
 from .samples import Batches, Host
-from .step import Carry, Updates
+from .step import Carry, Updates, detached
 
 __all__ = ["Diverged", "Loop", "Snapshot"]
 
@@ -124,7 +124,8 @@ class Loop:
         self.over, self.within = False, False
         self.error: BaseException | None = None
         state = rng.bit_generator.state
-        self.done = Done(Carry(network.params, optimizer.init(network.params), network.state), None, 0, state)
+        params = detached(network.params)  # or each update would keep the graph of all updates before it
+        self.done = Done(Carry(params, optimizer.init(params), detached(network.state)), None, 0, state)
         # The epoch; the updates and the generator's state before it; its losses before and after the run was resumed.
         self.epoch, self.before, self.opening = 0, 0, state
         self.earlier, self.losses = np.empty(0), list[Array]()

@@ -70,7 +70,8 @@ class InMemory:
     """
 
     def __init__(self, x: Array, t: Array) -> None:
-        self.data, self.shape, self.target_shape = (x, t), tuple(x.shape), tuple(t.shape)
+        self.data = backend_of(x).detach(x), backend_of(t).detach(t)
+        self.shape, self.target_shape = tuple(x.shape), tuple(t.shape)
         self.units, self.settings = np.arange(x.shape[0]), dict[str, Any]()
         self._index = dtype_name(index_dtype(namespace(x=x), _array.device(x)))
 

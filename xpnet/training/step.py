@@ -16,7 +16,19 @@ from ..nn.sequential import Params, Sequential
 from ..optim.optimizers import Optimizer
 from .distributed import Processes
 
-__all__ = ["Best", "Carry", "Transform", "Updates", "is_known", "means", "sums", "update_step", "updates"]
+__all__ = [
+    "Best",
+    "Carry",
+    "Transform",
+    "Updates",
+    "detached",
+    "is_known",
+    "means",
+    "sums",
+    "transformed",
+    "update_step",
+    "updates",
+]
 
 
 class Carry(NamedTuple):
@@ -41,6 +53,16 @@ Updates: TypeAlias = Callable[..., Iterator[tuple[Carry, Array]]]
 """What `Backend.repeat` returns."""
 
 
+def detached(arrays: Params) -> Params:
+    """The arrays without the graphs of their library's own differentiation, see `Backend.detach`."""
+    return {name: backend_of(a).detach(a) for name, a in arrays.items()}
+
+
+def transformed(transform: Transform | None, x: Array) -> Array:
+    """The samples that the network gets; not differentiated by the library, whatever `transform` consists of."""
+    return backend_of(x).detach(transform(x)) if transform else x
+
+
 def update_step(
     stack: Sequential, optimizer: Optimizer, transform: Transform | None = None, accumulate: int = 1
 ) -> Callable[[Carry, tuple[Array, Array], Params], tuple[Carry, Array]]:
@@ -52,7 +74,7 @@ def update_step(
 
     def step(carry: Carry, batch: tuple[Array, Array], masks: Params) -> tuple[Carry, Array]:
         (params, memory, state), (x, t) = carry, batch
-        x = transform(x) if transform else x
+        x = transformed(transform, x)
         if accumulate == 1:
             loss, gradients, state, *_ = stack.forward_backward(
                 params, x, t, state=state or None, masks=masks or None, checked=True
@@ -153,7 +175,7 @@ def updates(
         over: float,
     ) -> Array:
         x, t = (backend_of(a).rows(a, index) for a in data)
-        x = transform(x) if transform else x
+        x = transformed(transform, x)
         total, loss, gradients, after = sums(stack, params, x, t, state, masks, accumulate, over)
         if alike and type(total) is not float:
             raise TypeError(
