@@ -177,3 +177,17 @@ def test_train_takes_half_precision_by_name(lib):
         assert "precision='bfloat16'" in repr(result.network.stack)
     with pytest.raises(ValueError, match="a Network is given"):
         xpnet.train((x, t), network=result.network, dtype="float16", epochs=1)
+
+
+@pytest.mark.only("torch")
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("precision", HALF)
+def test_torch_compile_makes_one_graph(lib, precision):
+    torch = pytest.importorskip("torch")
+    net, x, t = problem(lib, precision)
+
+    def step(params, x, t):
+        return net.stack.loss_and_gradient(params, x, t)[0]
+
+    compiled = torch.compile(step, fullgraph=True, backend="eager")
+    close(lib, compiled(net.params, x, t), step(net.params, x, t), precision)

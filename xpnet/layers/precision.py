@@ -64,7 +64,8 @@ def in_precision(precision: Precision | None, product: Callable[..., Array], *op
     """
     if precision is None:
         return product(*operands)
-    xp, scale, halves = namespace(x=operands[0]), 1.0, list[Array]()
+    xp, scale = namespace(x=operands[0]), 1.0
+    halves: list[Array] = []
     dtype = backend_of(operands[0]).half(precision)
     for x in operands:
         if precision == "float16":
