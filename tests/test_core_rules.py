@@ -379,14 +379,14 @@ def test_compiled_and_in_the_widest_dtype_it_is_the_same(lib):
         close(lib, compiled(*convert(lib, arrays, max(lib.dtypes))), function(*arrays), max(lib.dtypes), name)
 
 
-def vmap_of(lib, function):
+def vmap_of(lib, function, axes=0):
     if lib.backend.name == "jax":
         import jax
 
-        return jax.jit(jax.vmap(function))
+        return jax.jit(jax.vmap(function, axes))  # JAX compiles it once, not each of its operations
     import torch
 
-    return torch.func.vmap(function)
+    return torch.func.vmap(function, axes)
 
 
 @pytest.mark.only("jax", "torch")

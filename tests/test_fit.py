@@ -65,7 +65,7 @@ def test_a_network_with_state_and_noise_trains_alike_on_every_library(lib):
 @pytest.mark.parametrize("weighed", [False, True], ids=["", "weighed"])
 def test_a_batch_passed_in_parts_is_the_same_update(lib, weighed):
     """Also where some samples count more than others, or not at all: the parts then count differently."""
-    data = arrays(lib)
+    data = arrays(lib, 75)
     results = []
     for parts in (1, 3) if weighed else (1, 3, 40):  # of 25, 9 and, as there are no more samples, 1
         loss = nn.CrossEntropy(range(1, 11), label_smoothing=0.1, ignore_index=3) if weighed else nn.CrossEntropy()
@@ -189,10 +189,10 @@ def test_options_that_do_not_fit_are_refused(lib, options, match):
 
 @pytest.mark.parametrize(
     ("options", "smallest"),
-    [({"batch_size": 83}, 1), ({"batch_size": 1}, 1), ({"batch_size": 25, "accumulate": 24}, 1)],
+    [({"batch_size": 3}, 1), ({"batch_size": 1}, 1), ({"batch_size": 5, "accumulate": 4}, 1)],
 )
 def test_a_batch_too_small_for_normalisation_is_refused_before_training(lib, options, smallest):
-    data = arrays(lib)
+    data = arrays(lib, 10)
     net = MultiLayerNet(49, [8], 10, batch_norm=True, like=data[0][0])
     with pytest.raises(ValueError, match=rf"batch_size: .*a part with {smallest}, but normalization"):
         fit(net, data, progress=False, **options)
@@ -468,8 +468,8 @@ def test_an_argument_in_the_wrong_place_is_one_line(call, match):
 
 
 def test_a_result_is_unpacked_names_its_place_and_is_short(lib):
-    data = arrays(lib)
-    result = fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, epochs=3, batch_size=1, progress=False)
+    data = arrays(lib, 30)
+    result = fit(MultiLayerNet(49, [8], 10, like=data[0][0]), data, epochs=8, batch_size=10, progress=False)
     network, history = result
     assert (network, history) == (result.network, result.history)
     assert result.backend == lib.backend.name
@@ -478,7 +478,7 @@ def test_a_result_is_unpacked_names_its_place_and_is_short(lib):
     assert len(text) < 500
     assert len(text.splitlines()) == 3
     assert text.startswith(f"Result on {lib.backend.name}, {result.device}\n")
-    assert f"History(750 updates, 3 epochs, loss {history.loss[-1]:.4f}, train_accuracy" in text
+    assert f"History(24 updates, 8 epochs, loss {history.loss[-1]:.4f}, train_accuracy" in text
 
 
 def test_classes_of_targets_are_along_the_last_axis():

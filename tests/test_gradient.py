@@ -1,6 +1,7 @@
 """Numerical differentiation and gradient descent: values, steps that vanish, and functions that misbehave."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -141,7 +142,8 @@ def test_integers_are_points_too(lib):
     """The book's functions write into an integer array, where x + h is x."""
     default = lib.xp.__array_namespace_info__().default_dtypes(device=lib.device)["real floating"]
     at = lib.asarray([3, 4]), lib.xp.astype(lib.asarray([3, 4]), default)
-    for function in (numerical_gradient, gradient_descent, lambda f, x: numerical_diff(parabola, x)):
+    descent = partial(gradient_descent, step_num=3)
+    for function in (numerical_gradient, descent, lambda f, x: numerical_diff(parabola, x)):
         got, expected = (function(bowl, x) for x in at)
         assert got.dtype == expected.dtype == default
         np.testing.assert_array_equal(lib.numpy(got), lib.numpy(expected))
@@ -184,7 +186,29 @@ def test_rows_of_points(lib):
         numerical_gradient_rows(bowl, points)
 
 
+@pytest.mark.only("dask")
+def test_dask_computes_two_values_of_f_for_each_element_and_no_more(lib):
+    import dask
+
+    computed = []
+
+    def scheduler(*args, **options):
+        computed.append(1)
+        return dask.get(*args, **options)
+
+    x = lib.asarray([3.0, 4.0, 5.0])
+    with dask.config.set(scheduler=scheduler):
+        numerical_gradient(lambda x: lib.xp.sum(x * x), x)
+    assert len(computed) == 2 * 3 + 2  # whether a step vanishes, and the widths of the steps
+
+
 # Gradient descent
+
+
+@pytest.mark.only("dask")
+def test_on_dask_the_graph_does_not_grow_with_the_steps(lib):
+    few, many = (gradient_descent(bowl, lib.asarray(START), lr=0.1, step_num=n) for n in (1, 4))
+    assert len(few.dask) == len(many.dask)
 
 
 def test_descent_goes_down_and_leaves_its_start(lib):

@@ -315,7 +315,7 @@ def test_the_derivative_of_softmax_with_loss_is_that_of_its_loss_for_any_targets
     x, t, weight = (lib.asarray(a, dtype) for a in (SCORES, t, WEIGHT))
     for build in (SoftmaxWithLoss, partial(SoftmaxWithLoss, weight)):
         build = partial(build, **numbers)
-        assert xpnet.check_layer(build, {}, x, t).ok
+        assert xpnet.check_layer(build, {}, x, t, sample=3).ok
         layer = build()
         layer.forward(x, t)
         with lib.here:
@@ -515,17 +515,19 @@ def test_a_sample_with_the_ignored_label_is_left_out(lib, label):
     assert len(held) >= 3
     for dtype in lib.dtypes:
         c = lib.asarray(C, dtype)
-        for options in ({}, {"smoothing": 0.1}, {"class_weight": c, "smoothing": 0.1}):
+        every = {"class_weight": c, "smoothing": 0.1}
+        for options in ({}, {"smoothing": 0.1}, every):
             alone = SoftmaxWithLoss(**options)
             value = float(alone.forward(*convert(lib, [SCORES[kept], t[kept]], dtype)))
             expected = np.zeros((5, 4))
             expected[kept] = lib.numpy(alone.backward())
-            for integer in held:
+            for integer in held if options is every else list(held)[:1]:
                 layer = SoftmaxWithLoss(ignore=label, **options)
                 loss = layer.forward(lib.asarray(SCORES, dtype), lib.asarray(t, integer))
                 check(lib, loss, value, dtype, name=integer)
-                check(lib, layer.backward(), expected, dtype, atol=atol_of(dtype), name=integer)
-                assert not np.any(lib.numpy(layer.backward())[[1, 3]])
+                dx = layer.backward()
+                check(lib, dx, expected, dtype, atol=atol_of(dtype), name=integer)
+                assert not np.any(lib.numpy(dx)[[1, 3]])
 
 
 def test_labels_beyond_uint8_are_not_taken_for_the_ignored_one(lib):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import test_layers
 import test_losses
-from test_core_rules import CASES as PURE, close, listed
+from test_core_rules import CASES as PURE, close, listed, vmap_of
 from test_layers import LAYERS, convert
 from test_losses import CASES
 from test_sequential import IMAGES, LABELS, everything, prepared
@@ -84,7 +84,7 @@ def test_inside_jit_it_is_the_same_and_leaks_no_tracer(lib, name):
     given = convert(lib, [dout_of(name), *arrays], "float32")
     with jax.checking_leaks():
         traced = jax.jit(function)(*given)
-    close(lib, traced, list(map(lib.numpy, function(*given))), "float32", name)
+    close(lib, traced, function(dout_of(name), *arrays), "float32", name)
 
 
 @pytest.mark.only("jax", "torch")
@@ -98,11 +98,7 @@ def test_vmap_over_inputs_is_a_loop_over_inputs(lib, name):
     singles = [function(*(a[k] if i in mapped else a for i, a in enumerate(many))) for k in range(3)]
     expected = [np.stack(parts) for parts in zip(*singles, strict=True)]
     axes = tuple(0 if i in mapped else None for i in range(len(many)))
-    if lib.backend.name == "jax":
-        from jax import vmap
-    else:
-        from torch.func import vmap
-    close(lib, list(vmap(function, axes)(*convert(lib, many, "float64"))), expected, "float64", name)
+    close(lib, list(vmap_of(lib, function, axes)(*convert(lib, many, "float64"))), expected, "float64", name)
 
 
 @pytest.mark.only("jax", "torch")

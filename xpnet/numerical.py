@@ -1,12 +1,12 @@
 """Numerical derivatives and gradients of any scalar function, on any backend."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 from ._array import as_floating, device, index_dtype, namespace, size
 from ._typing import Array
 from ._validation import check_integer, check_number
-from .backends import on_arrays_device
+from .backends import backend_of, on_arrays_device, to_numpy
 
 __all__ = ["gradient_descent", "numerical_diff", "numerical_gradient", "numerical_gradient_rows"]
 
@@ -120,7 +120,8 @@ def numerical_gradient(f: Callable[[Array], Any], x: Array, *, h: float | None =
     array([6., 8.])
     """
     xp, x = as_floating("numerical_gradient", x)
-    slopes = partial_slopes(f, x, range(size(x)), h)
+    slope = slope_of(f, x, h)
+    slopes = [slope(i) for i in range(size(x))]
     if slopes and not any(slopes) and _ignores_its_argument(f):
         raise TypeError(
             "numerical_gradient: f does not use its argument, so its gradient is 0; write f as a function of its "
@@ -138,12 +139,10 @@ def _ignores_its_argument(f: Callable[[Any], Any]) -> bool:
     return True
 
 
-def partial_slopes(
-    f: Callable[[Array], Any], x: Array, elements: Iterable[int], h: float | Array | None = None, /
-) -> list[float]:
-    """The derivatives of `f` with respect to some elements of `x`, by central differences.
+def slope_of(f: Callable[[Array], Any], x: Array, h: float | Array | None = None) -> Callable[[int], float]:
+    """The derivative of `f` with respect to an element of `x`, by central differences, as a function of the element.
 
-    `elements` are indices into `x` in row-major order.
+    An element is an index into `x` in row-major order.
     """
     xp = namespace(x=x)
     step = default_step(x) if h is None else h
@@ -154,13 +153,14 @@ def partial_slopes(
             "h out"
         )
     place = xp.reshape(xp.arange(size(x), dtype=index_dtype(xp, device(x)), device=device(x)), x.shape)
-    widths = xp.reshape(above - below, (-1,))
-    slopes = []
-    for i in elements:
+    widths = to_numpy(above - below).ravel()  # read once: JAX would compile, and Dask compute, for each element
+
+    def slope(i: int) -> float:
         here = place == i
         rise = _number(f(xp.where(here, above, x))) - _number(f(xp.where(here, below, x)))
-        slopes.append(rise / float(widths[i]))
-    return slopes
+        return rise / float(widths[i])
+
+    return slope
 
 
 def _number(value: Any) -> float:
@@ -266,9 +266,9 @@ def gradient_descent(
     """
     lr, step_num = check_number("gradient_descent: lr", lr), check_integer("gradient_descent: step_num", step_num, 0)
     xp, x = as_floating("gradient_descent", init_x, "init_x")
-    way = [x]
+    way, update = [x], backend_of(x).compile(lambda x, gradient: x - lr * gradient)
     for _ in range(step_num):
-        x = x - lr * numerical_gradient(f, x)
+        x = update(x, numerical_gradient(f, x))
         way.append(x)
     x = xp.asarray(x, copy=True) if step_num == 0 else x
     return (x, xp.stack(way)) if history else x
