@@ -50,6 +50,12 @@ class NumpyCode(Code):
     def _copy(self, target: str, source: str) -> str:
         return f"np.copyto({target}, {source}, 'unsafe')"
 
+    def _call(self, op: Op) -> str:
+        name, _, args, options = op.call
+        if name in REDUCTIONS and len(args) == 1 and not options and args[0].dtype == op.out[0].dtype:
+            return f"np.{REDUCTIONS[name]}.reduce({self._expression(args[0])}, None)"  # of all elements
+        return super()._call(op)
+
     def _function(self, op: Op) -> str:
         name, _, _, options = op.call
         return f"np.{UFUNCS[name]}" if name in UFUNCS and not options else super()._function(op)
