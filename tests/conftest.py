@@ -64,6 +64,14 @@ class Library:
         )
 
     @property
+    def lazy(self) -> bool:
+        """Whether to read a value takes tens of milliseconds, as its graph is built: tests then read few.
+
+        Such tests ask the same of fewer elements, samples or updates, and never leave a case out.
+        """
+        return self.backend.name == "dask"
+
+    @property
     def here(self) -> Any:
         """A context in which a test's own arithmetic stays on the device under test."""
         return self.backend.current(self.device)
