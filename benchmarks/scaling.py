@@ -50,7 +50,8 @@ def one_of_them(hidden, batch):
     scale = partial(xpnet.scale_images, dtype=np.float32)
     run = updates(backend, network.stack, xpnet.SGD(0.1), scale, 1, peers)
     steps = max(10, min(600, int(6e9 / (hidden * batch * 784))))
-    order = np.random.default_rng(0).integers(0, 60_000, size=(steps + steps // 10, batch))
+    warm = 40  # updates; functions are traced after 32 calls
+    order = np.random.default_rng(0).integers(0, 60_000, size=(steps + warm, batch))
     data, start_from = (images, labels.astype(np.int64)), Carry(network.params, {}, {})
     for part in (order[steps:], order[:steps]):  # to warm up, and then
         peers.total(0)
