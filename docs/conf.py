@@ -75,5 +75,4 @@ sphinx_gallery_conf = {
     "image_scrapers": ("gallery.saved_pictures",),
     "download_all_examples": False,
     "show_signature": False,
-    "parallel": 2,  # examples at a time, each in a process of its own
 }
