@@ -384,6 +384,19 @@ def test_a_program_is_for_the_shapes_of_its_trace():
         program.draw("step.png")
 
 
+@pytest.mark.only("numpy", "torch")
+def test_a_part_that_is_a_result_itself_is_another_array(lib):
+    def function(x):
+        y = x - (x + 1) * 0.3
+        return xp_of(x).concat([xp_of(x).reshape(y, (-1,))]), y
+
+    x = lib.asarray(X)
+    run = replayed(lib, function, x)
+    whole, part = run(x)
+    part *= 0
+    assert same(lib, [whole], [function(x)[0]])
+
+
 def test_results_are_new_arrays_also_where_they_are_views_or_arguments():
     def function(x):
         y = x * 2

@@ -213,7 +213,8 @@ class Code(ABC):
         for part, start in zip(args[0], _starts(args[0]), strict=True):
             x = part.root
             whole = part is x or (made[part].call.name == "reshape" and made[part].call.args[0] is x)
-            plain = x in made and self._has_target(x) and x not in (*self.slots, *self.parts) and self.last[x] <= i
+            kept = x in self.new or x in self.slots or x in self.parts
+            plain = x in made and self._is_buffered(x) and not kept and self.last[x] <= i
             if whole and plain and x.dtype == out.dtype and x.order == tuple(range(len(x.shape))):
                 self.parts[x] = f"v{i}_{start}"
                 self.body.append(f"{self.parts[x]} = v{i}[{start}:{start + x.size}].reshape({x.shape!r})")
