@@ -524,11 +524,14 @@ def confusion_matrix(y: Array, t: Array, *, ignore: int | None = None) -> Array:
     if ignore is not None:
         kept = not_ignored(xp, "confusion_matrix", y, t, ignore)
         labels, known = xp.where(kept, labels, y.shape[1]), known | ~kept  # a row of zeros
+    dtype = (
+        y.dtype if y.shape[0] < 1 / xp.finfo(y.dtype).eps else labels.dtype
+    )  # floats are faster, and exact up to here
     right, guessed = (
-        xp.astype(k == classes, classes.dtype)
-        for k, classes in (comparable(xp, k, y.shape[1]) for k in (labels, found))
+        xp.astype(k == classes, dtype) for k, classes in (comparable(xp, k, y.shape[1]) for k in (labels, found))
     )
-    return xp.where(xp.all(known), xp.matrix_transpose(right) @ guessed, -1)
+    counts = xp.astype(xp.matrix_transpose(right) @ guessed, labels.dtype)
+    return xp.where(xp.all(known), counts, -1)
 
 
 def _classes(xp: Namespace, where: str, y: Array, t: Array) -> tuple[Array, Array, Array]:
