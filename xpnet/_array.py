@@ -114,7 +114,7 @@ _OPTIONS = {
 
 @cache
 def _completed(xp: Namespace) -> Namespace:
-    """The namespace itself, or for a library that lacks `_OPTIONS` a namespace with functions that have them."""
+    """`xp`, wrapped if some functions lack the arguments in `_OPTIONS`."""
     return _Completed(xp) if any(_missing(xp, name) for name in _OPTIONS if hasattr(xp, name)) else xp
 
 
@@ -145,7 +145,7 @@ class _Completed:
 
 
 def _without(xp: Namespace, function: Callable[..., Any], missing: list[str]) -> Callable[..., Any]:
-    """The function, which is not passed a device of None, and makes the copy itself if one is asked for."""
+    """The function, wrapped: it drops ``device=None``, and copies the array itself if ``copy=True``."""
 
     def call(*args: Any, **options: Any) -> Any:
         if "device" in missing and options.get("device") is None:
@@ -179,15 +179,15 @@ def device(x: Array) -> Any:
     """The device of `x`, for the argument ``device=`` of a creation function; None if `x` has no device.
 
     A traced JAX array and a Dask array have no device. For both, creation on the default device is right. For a JAX
-    array that is sharded over a mesh of devices, the result is the sharding with a copy on each device of the mesh,
-    which fits arrays of every shape.
+    array that is sharded over a mesh of devices, the result is the replicated sharding over its mesh, which is valid
+    for every shape.
     """
     where = layout(x)
     return type(where)(where.mesh, type(where.spec)()) if hasattr(where, "mesh") else where
 
 
 def layout(x: Array) -> Any:
-    """As `device`, for an array of the same shape as `x`. A new array is then sharded as `x` is."""
+    """The device or the sharding of `x`, for a new array of the shape of `x`."""
     return getattr(x, "device", None)
 
 

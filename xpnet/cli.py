@@ -157,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
             "device, such as cuda:1; 'xpnet backends' lists the devices (default: the first)",
             metavar="NAME",
         )
-        _add(sub, "--dtype", "dtype of parameters and arithmetic", default=dtype, choices=dtypes)
+        dtype_help = "dtype of parameters and arithmetic; bfloat16 and float16: of matrix products only"
+        _add(sub, "--dtype", dtype_help, default=dtype, choices=dtypes)
         _add(sub, "--hidden", "number of units in the hidden layer", default=50, **INTEGER)
         _add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
         _add(sub, "--seed", "random seed; the random numbers are the same on every backend", default=0, **INTEGER)

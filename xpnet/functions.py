@@ -239,7 +239,7 @@ def softmax(x: Array, *, axis: int = -1) -> Array:
     array([0.018, 0.245, 0.737])
     """
     xp, x = as_floating("softmax", x)
-    if 0 in x.shape:  # nothing has no maximum
+    if 0 in x.shape:  # `max` of an empty array is an error
         return x
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     return e / xp.sum(e, axis=axis, keepdims=True)
@@ -389,7 +389,7 @@ def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
 
 
 def one_hot_rows(xp: Namespace, x: Array, t: Array) -> tuple[Array, Array]:
-    """The one-hot rows of labels in the shape and dtype of the scores `x`, and as bool. Each label has a class."""
+    """The one-hot rows of labels in the shape and dtype of the scores `x`, and as bool. Labels are from 0 to K - 1."""
     labels, classes = comparable(xp, t, x.shape[-1])
     rows: tuple[Array, Array] = _equal(labels, classes, x)
     return rows
@@ -672,7 +672,7 @@ def softmax_cross_entropy(x: Array, t: Array) -> Array:
     ----------
     x : array of real floating dtype, shape (N, K) or (K,)
         Scores (logits). A score of minus infinity rules out a class: its probability is 0. The loss is then infinite
-        for samples of this class. Each sample needs a finite score.
+        for samples of this class. Each sample needs at least one finite score.
     t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
 
     Returns

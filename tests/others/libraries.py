@@ -76,9 +76,8 @@ LIBRARIES = [
         "2023.12",
         _strict("2023.12"),
         {name: _OLD for name in CHECKS if name != "to_numpy"},
-        "the error says that xpnet needs version 2024.12 or newer. A library without Python numbers in `where` and "
-        "`maximum`, which came with version 2024.12, would need an array for each of "
-        "them. No other library here is as old.",
+        "the error says that xpnet needs version 2024.12 or newer. In older versions, `where` and `maximum` do "
+        "not take Python numbers. The other libraries in the table follow newer versions.",
     ),
     Library("dpnp", "0.20.0", _dpnp),
     Library("mlx", "0.32.4", _module("mlx.core")),
@@ -88,23 +87,24 @@ LIBRARIES = [
         _module("cubed"),
         dict.fromkeys(("Convolution", "MaxPooling, AveragePooling"), "Array must have regular chunks")
         | {"fit with convolution and dropout": "Not equal to tolerance"},
-        "cubed cannot concatenate chunks of different sizes, as a convolution with padding does. The wrong result "
-        "is a defect of cubed: `take` with as many indices as there are rows returns the rows in their old order. So "
-        "use mini-batches that are smaller than the dataset.",
+        "cubed cannot concatenate chunks of different sizes, as a convolution with padding does. `fit with "
+        "convolution and dropout` gives a wrong result, which is a defect of cubed: `take` with as many indices as "
+        "there are rows returns the rows in their old order. So use mini-batches that are smaller than the dataset.",
     ),
     Library(
         "marray",
         "0.0.12",
         _marray,
         dict.fromkeys(_READ, "to_numpy: marray has neither DLPack to the CPU"),
-        "marray has no way to NumPy: `__dlpack__` does not take `dl_device`, and there is no `__array__`.",
+        "marray's arrays cannot be converted to NumPy: `__dlpack__` does not take `dl_device`, and there is no "
+        "`__array__`.",
     ),
     Library(
         "ndonnx",
         "0.23.0",
         _module("ndonnx", lambda a: a.unwrap_numpy()),
         dict.fromkeys(_READ, "to_numpy: ndonnx has neither DLPack to the CPU"),
-        "ndonnx has no way to NumPy that other libraries know. It is for exporting, see [ONNX](onnx.md).",
+        "ndonnx's arrays have neither DLPack to the CPU nor `__array__`. It is for exporting, see [ONNX](onnx.md).",
     ),
     Library(
         "sparse",
@@ -148,15 +148,15 @@ def page():
     notes = "\n".join(f"- **{library.title}**: {library.note}" for library in LIBRARIES if library.note)
     return f"""{HEADING}
 
-Arrays of any library that follows version 2024.12 of the array API standard, or a newer version, work. xpnet has no
-code of its own for the arrays of the libraries in this table. *strict* is array-api-strict, which follows one version
-of the standard exactly. dpnp ran on its OpenCL runtime for the CPU, MLX on the CPU. Each check does what a user would
-try first, and compares the result with that of NumPy. `nox -s others` runs the checks. It fails if an outcome becomes
-worse or better than here.
+xpnet is written for any library that follows version 2024.12 of the array API standard, or a newer version. The
+table shows what works. *strict* is array-api-strict, which follows one version of the standard exactly. For the
+arrays of the other libraries, xpnet has no code of its own. dpnp ran on its OpenCL runtime for the CPU, MLX on the
+CPU. Each check is a typical first use of a function or class, whose result is compared with the result of NumPy.
+`nox -s others` runs the checks. The command fails if an outcome differs from this table.
 
 {table}
 
-A check that does not pass ends with an error, except for one wrong result:
+A check that does not pass ends with an error, except for one wrong result on cubed:
 
 {notes}
 """

@@ -31,7 +31,7 @@ class Functions(NamedTuple):
 class Backend:
     """A backend: an array library, its devices, and the fastest way to run functions on it.
 
-    This class works with any library that follows version 2024.12 of the array API standard. A subclass overrides
+    This class works with any library that follows version 2024.12 of the array API standard or a newer one. A subclass overrides
     the methods for which its library has a faster way. A package can add a subclass to `BACKENDS` by an entry point
     in the group ``xpnet.backends``.
 
@@ -252,7 +252,7 @@ class Backend:
     # Functions
 
     def detach(self, x: Array) -> Array:
-        """`x`, without the graph that the library keeps of the operations behind it for its own differentiation."""
+        """`x`, detached from the graph of the library's autograd."""
         return x
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -292,7 +292,7 @@ class Backend:
         """
         dtype = getattr(self.namespace(), name, None)
         if dtype is None:
-            raise ValueError(f"precision: {self.name} has no {name}; use PyTorch, JAX or CuPy, or float32")
+            raise no_half(name, f"{self.name} has no {name}")
         return dtype
 
     def rows(self, x: Array, index: Array) -> Array:
@@ -427,6 +427,12 @@ class Backend:
             return namespace(x=x).asarray(host, device=device(x)), host
 
         return add
+
+
+def no_half(name: str, why: str) -> ValueError:
+    """The error for a dtype of half precision that a library does not have."""
+    others = "PyTorch or JAX" if name == "bfloat16" else "PyTorch, JAX or CuPy"
+    return ValueError(f"{name!r} as dtype or precision: {why}; use {others}, or float32")
 
 
 def one_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from .. import _array
 from .._array import namespace
 from .._typing import Array, Namespace
-from .base import Backend, HostArray
+from .base import Backend, HostArray, no_half
 from .numpy import Numpy
 
 __all__ = ["Cupy", "on_arrays_device"]
@@ -121,9 +121,9 @@ class Cupy(Numpy):
         return super().rows(x, index)
 
     def half(self, name: str) -> Any:
-        """CuPy's float16. Raises ValueError for bfloat16, which CuPy has only in part."""
+        """CuPy's float16. Raises ValueError for bfloat16, which CuPy supports only in part."""
         if name != "float16":
-            raise ValueError(f"precision: {name} on CuPy has not been tried with xpnet; use float16, or float32")
+            raise no_half(name, "CuPy supports it only in part")
         return importlib.import_module("cupy").float16
 
     def times_each(self, matrix: Array, matrices: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._typing import Array
 from ..tracing import NumpyCode, Program
-from .base import HostArray
+from .base import HostArray, no_half
 from .replaying import Replaying
 
 __all__ = ["Numpy"]
@@ -70,7 +70,7 @@ class Numpy(Replaying):
     def half(self, name: str) -> Any:
         """Raises ValueError: NumPy has no products of half precision."""
         why = "has no bfloat16" if name == "bfloat16" else "multiplies float16 without BLAS, slower than float32"
-        raise ValueError(f"precision: NumPy {why}; use PyTorch, JAX or CuPy, or float32")
+        raise no_half(name, f"NumPy {why}")
 
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`.

@@ -56,7 +56,7 @@ class Torch(Replaying):
         return bool(one.nbytes() and one.data_ptr() == other.data_ptr())
 
     def detach(self, x: Array) -> Array:
-        """`x`, without its graph; a plain tensor for a `torch.nn.Parameter`."""
+        """``x.detach()`` if `x` has ``requires_grad``, else `x`."""
         return x.detach() if x.requires_grad else x
 
     def half(self, name: str) -> Any:

@@ -48,7 +48,7 @@ class Case:
     power: float = 1.0
 
     def in_half(self, precision: str) -> "Case | None":
-        """The case with products in half precision; None for what has no products."""
+        """The case with products in half precision; None if the case has no matrix products."""
         kind = self.call.func if isinstance(self.call, partial) else self.call
         if kind not in (layers.Affine, layers.Convolution):
             return None

@@ -38,8 +38,8 @@ class Cell:
         The error of the derivative in a direction drawn at random, relative to the sum of its terms without their
         signs, in eps; None where nothing is differentiated.
     order : float or None
-        The order of the Taylor remainder; infinite where there is none, as for a function that is linear. None where
-        it is not measured: in half precision, rounding hides it.
+        The order of the Taylor remainder; infinite if the remainder is 0, as for a linear function. None in half
+        precision, where rounding hides the order.
     problem : str
         What is wrong, or "".
     """

@@ -128,7 +128,7 @@ class SoftmaxWithLoss(Loss):
         ----------
         x : array of real floating dtype, shape (N, K) or (K,)
             Scores (logits). A score of minus infinity rules out a class: its probability is 0. The loss is then
-            infinite for samples of this class. Each sample needs a finite score.
+            infinite for samples of this class. Each sample needs at least one finite score.
         t : array, integer labels of shape (N,) or (), or one-hot (or any probabilities) of `x`'s shape
             With `ignore`, targets must be labels.
         """
@@ -242,7 +242,7 @@ class SigmoidWithLoss(Loss):
     same function of -x. Only exponentials of negative numbers are computed, so large scores do not overflow.
 
     So the loss of an output is s x + (p t + 1 - t) log(1 + exp(-abs(x))) with the slope s = 1 - t for x > 0, and
-    s = -p t otherwise. An infinite score on the right side, such as minus infinity with t = 0, adds nothing.
+    s = -p t otherwise. A score of minus infinity with t = 0, or of plus infinity with t = 1, adds 0.
 
     With dy/dx = y (1 - y), dL/dx = -p t (1 - y) + (1 - t) y = (p t + 1 - t) y - p t. Without `positive_weight`, this
     is y - t.

@@ -28,9 +28,8 @@ class Dense(Description):
         depends on the activation that follows: `Xavier` for Sigmoid, Tanh and Softmax, and `He` otherwise. The
         initial biases are 0.
     precision : {"bfloat16", "float16"}, optional
-        The dtype of the matrix products, forward and backward. Parameters, sums and all other arithmetic keep the
-        dtype of the parameters. Default: the products, too. NumPy, Dask and array-api-strict have no products of
-        half precision.
+        The dtype of the matrix products, forward and backward. Default: the dtype of the parameters, which all other
+        arithmetic has. NumPy, Dask and array-api-strict have no products of half precision.
 
     Examples
     --------

@@ -124,7 +124,10 @@ class Sequential:
         return {name for description in self.descriptions for name in description.precisions}
 
     def with_precision(self, precision: Precision | None) -> "Sequential":
-        """The same layers and loss, with the matrix products of all layers in this precision, see `nn.Dense`."""
+        """The same layers and loss, with the matrix products of all layers in this precision, see `nn.Dense`.
+
+        The `precision` of each layer is replaced.
+        """
         descriptions = [description.with_precision(precision) for description in self.descriptions]
         return type(self)(*descriptions, loss=self.loss_description)
 

@@ -19,7 +19,7 @@ class Code(ABC):
     The results of most operations are written into buffers, which are parts of one block of memory. Buffers that are
     not needed at the same time share memory. `_rule` returns the line for such an operation; an operation without a
     rule is called as it was recorded. The code never writes into its arguments. Its results are new arrays, except
-    those in `slots`. A subclass has the functions and the lines of its library.
+    those in `slots`. A subclass defines the code for one library.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Code(ABC):
     library: str
     prefix: str
     elementwise: Container[str]
-    """The operations of each element that have a rule."""
+    """The elementwise operations that have a rule."""
 
     def __init__(self, program: Program, slots: Sequence[Var] = ()) -> None:
         self.program = program
@@ -189,7 +189,7 @@ class Code(ABC):
         return out in self.taken or (self._is_buffered(out) and out not in self.new)
 
     def _operand_to_take(self, i: int, op: Op) -> Var | None:
-        """The operand into which a new result is written: a temporary array, which is then a new array itself."""
+        """The operand that a new result may overwrite: a temporary array, which is then allocated in each call."""
         (out, *others) = op.out
         if others or out not in self.new or op.call.name not in self.elementwise:
             return None
@@ -205,7 +205,7 @@ class Code(ABC):
         return None
 
     def _plan_parts(self, i: int, op: Op) -> None:
-        """Make a new concatenation before its parts, so that they can be computed in their places."""
+        """Allocate a new concatenation first, so that its parts are computed directly in it."""
         (out, *others), (name, _, args, options) = op.out, op.call
         if others or out not in self.new or name != "concat" or len(out.shape) != 1 or options.get("axis", 0) != 0:
             return

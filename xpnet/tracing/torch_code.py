@@ -24,7 +24,7 @@ BOUNDS = ("maximum", "minimum")
 
 
 class TorchCode(Code):
-    """The code of a program for PyTorch on the CPU. It computes without recording for PyTorch's differentiation."""
+    """The code of a program for PyTorch on the CPU. It runs under `torch.no_grad`."""
 
     library = prefix = "torch"
     elementwise = {*FUNCTIONS, *BOUNDS, "relu"}

@@ -72,7 +72,7 @@ class Result:
 
     @property
     def device(self) -> str:
-        """The device that the network was trained on, such as "cpu" or "cuda:0"; several with commas between them."""
+        """The device that the network was trained on, such as "cpu" or "cuda:0"; several are separated by commas."""
         known, where = backend_of(_first(self.network)).known_devices(), _array.devices(_first(self.network))
         if not where:  # Dask's arrays have no device
             return next(iter(known))
@@ -446,8 +446,8 @@ def train(
         default's kind, or of the kind given by a name without a number, such as "cuda".
     dtype : {"float32", "float64", "bfloat16", "float16"}, default "float32"
         The dtype of parameters and arithmetic. Samples of another floating dtype are converted, by the trained
-        network, too. "bfloat16" and "float16" mean matrix products in half precision on PyTorch, JAX and CuPy;
-        parameters, optimizer state, sums and losses are float32.
+        network, too. "bfloat16" (PyTorch, JAX) and "float16" (PyTorch, JAX, CuPy) mean matrix products in half
+        precision; parameters, optimizer state, sums and losses are float32.
     hidden_size, activation, weight_init_std : int, str and float, default 50, "relu" and 0.01
         Options of the two-layer network, see `TwoLayerNet`. Leave them out if you pass `network`.
     epochs : int, default 17
@@ -543,8 +543,8 @@ def train(
             sets = place.put(sets, floats, transformed=transform is not None)
             like = place.xp.empty(0, dtype=place.real, device=place.device)
             if network is None:
-                options_of_it = {"activation": activation, "seed": rng, "like": like, "dtype": place.precision}
-                net: Network = _two_layer(sets.train, hidden_size, weight_init_std, options_of_it)
+                network_options = {"activation": activation, "seed": rng, "like": like, "dtype": place.precision}
+                net: Network = _two_layer(sets.train, hidden_size, weight_init_std, network_options)
             else:
                 net = _network_of(network, sets, rng, like, place.precision)
             if net is not network:
@@ -599,7 +599,7 @@ class Place(NamedTuple):
     stays: bool
     """Whether the arrays are already on this device."""
     precision: str | None = None
-    """The dtype of the matrix products, if it is another one."""
+    """The dtype of the matrix products, if they are in half precision; else None."""
 
     @property
     def real(self) -> Any:

@@ -54,12 +54,12 @@ Updates: TypeAlias = Callable[..., Iterator[tuple[Carry, Array]]]
 
 
 def detached(arrays: Params) -> Params:
-    """The arrays without the graphs of their library's own differentiation, see `Backend.detach`."""
+    """The arrays, detached from the graph of their library's autograd."""
     return {name: backend_of(a).detach(a) for name, a in arrays.items()}
 
 
 def transformed(transform: Transform | None, x: Array) -> Array:
-    """The samples that the network gets; not differentiated by the library, whatever `transform` consists of."""
+    """The samples after `transform`, detached from the graph of their library's autograd."""
     return backend_of(x).detach(transform(x)) if transform else x
 
 
