@@ -389,7 +389,7 @@ def as_targets(xp: Namespace, where: str, x: Array, t: Array) -> Array:
 
 
 def one_hot_rows(xp: Namespace, x: Array, t: Array) -> tuple[Array, Array]:
-    """The one-hot rows of labels in the shape and dtype of the scores `x`, and as bool. Labels are from 0 to K - 1."""
+    """The one-hot rows of labels from 0 to K - 1, in the shape and dtype of the scores `x`, and as bool."""
     labels, classes = comparable(xp, t, x.shape[-1])
     rows: tuple[Array, Array] = _equal(labels, classes, x)
     return rows

@@ -31,9 +31,9 @@ class Functions(NamedTuple):
 class Backend:
     """A backend: an array library, its devices, and the fastest way to run functions on it.
 
-    This class works with any library that follows version 2024.12 of the array API standard or a newer one. A subclass overrides
-    the methods for which its library has a faster way. A package can add a subclass to `BACKENDS` by an entry point
-    in the group ``xpnet.backends``.
+    This class works with any library that follows version 2024.12 of the array API standard or a newer version. A
+    subclass overrides the methods for which its library has a faster way. A package can add a subclass to `BACKENDS`
+    by an entry point in the group ``xpnet.backends``.
 
     Parameters
     ----------
