@@ -422,3 +422,15 @@ def test_torch_names_every_kind_of_gpu(lib, monkeypatch):
     assert lib.backend.device("xpu") == torch.device("xpu:0")
     assert lib.backend.kinds() == ["cpu", "cuda:0", "xpu:0", "mps"]
     assert all(lib.backend.is_remote(lib.backend.device(name)) for name in ("xpu:0", "mps"))
+
+
+def test_exhausted_memory_is_not_taken_for_a_library_without_dlpack():
+    class Large:
+        def __dlpack__(self, **options):
+            raise MemoryError("no more")
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+    with pytest.raises(MemoryError, match="no more"):
+        Backend("large", "numpy").to_numpy(Large())

@@ -433,3 +433,9 @@ def test_a_class_that_is_ruled_out_has_probability_0_and_adds_nothing_to_the_los
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0,)])
 def test_activations_of_nothing_are_nothing(lib, function, shape):
     check(lib, function(lib.asarray(np.zeros(shape))), np.zeros(shape), max(lib.dtypes))
+
+
+@pytest.mark.parametrize("function", [xpnet.softmax, xpnet.log_softmax])
+def test_an_empty_batch_gives_a_new_array(lib, function):
+    x = lib.asarray(np.zeros((0, 3)))
+    assert function(x) is not x and tuple(function(x).shape) == (0, 3)

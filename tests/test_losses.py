@@ -840,3 +840,11 @@ def test_the_librarys_own_derivative_of_the_binary_loss_is_ours_at_zero(lib):
     (theirs,) = gradients_of(lib, lambda x: SigmoidWithLoss().forward(x, t), [x], [0])
     np.testing.assert_allclose(lib.numpy(theirs), [[0.5, -0.5, 0.25]], rtol=1e-6)
     np.testing.assert_allclose(lib.numpy(layer.backward()), [[0.5, -0.5, 0.25]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_nan_of_a_sample_that_does_not_count_is_not_hidden(lib, weighted):
+    """Its derivative is NaN, too."""
+    x, t = lib.asarray([[np.nan, 0.0], [0.0, 1.0]]), lib.asarray([9, 1] if not weighted else [0, 1])
+    layer = SoftmaxWithLoss(lib.asarray([0.0, 1.0])) if weighted else SoftmaxWithLoss(ignore=9)
+    assert np.isnan(lib.numpy(layer.forward(x, t)))

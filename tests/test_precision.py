@@ -1,5 +1,7 @@
 """Products in half precision: close to float32, for tiny and huge numbers, too; refused where there are none."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,36 @@ def test_zeros_infinity_and_nan(lib):
             )
         x = lib.asarray([[np.inf]], "float32")
         assert not np.isfinite(lib.numpy(in_precision(precision, lib.xp.matmul, x, one))).any()
+
+
+@HALVES
+def test_a_bad_number_stays_in_its_row(lib):
+    w = lib.asarray(np.ones((3, 2)), "float32")
+    for rows, good in (
+        ([[1, 1, 1], [np.inf, 1, 1]], 3.0),
+        ([[1e5, 1, 1], [np.nan, 1, 1]], 100002.0),
+        ([[1e-9, 1e-9, 1e-9], [np.nan, 1e-9, 1]], 3e-9),
+    ):
+        for precision in halves(lib):
+            if good > 1 or precision == "bfloat16":
+                y = lib.numpy(in_precision(precision, lib.xp.matmul, lib.asarray(rows, "float32"), w))
+                np.testing.assert_allclose(y[0], good, rtol=2 * TOLERANCE[precision])
+                assert not np.isfinite(y[1]).any()
+
+
+@HALVES
+def test_huge_operands_long_sums_and_nothing(lib):
+    for precision in halves(lib):
+
+        def product(a, b, precision=precision):
+            return lib.numpy(
+                in_precision(precision, lib.xp.matmul, lib.asarray(a, "float32"), lib.asarray(b, "float32"))
+            )
+
+        assert product([[1e30, 0]], [[0], [1e30]]).tolist() == [[0]]
+        np.testing.assert_allclose(product([[3e38]], [[0.5]]), 1.5e38, rtol=0.01)
+        np.testing.assert_allclose(product(np.ones((1, 100_352)), np.ones((100_352, 1))), 100_352, rtol=0.01)
+        assert product(np.ones((0, 3)), np.ones((3, 2))).shape == (0, 2)
 
 
 STACK = Sequential(
@@ -163,6 +195,25 @@ def test_a_description_tells_its_precision():
     stack = STACK.with_precision("bfloat16")
     assert repr(stack).count("precision='bfloat16'") == 5
     assert repr(stack.with_precision(None)) == repr(STACK)
+
+
+def test_layers_and_networks_of_ones_own():
+    @dataclass(frozen=True, repr=False)
+    class Rounded(nn.Description):
+        precision: int = 8
+        kind = "Rounded"
+
+        def layer(self, arrays, training):
+            return xpnet.Relu()
+
+    class Own(Sequential):
+        def __init__(self, units):
+            super().__init__(nn.Dense(units), Rounded(), nn.Dense(2))
+
+    stack = Own(3).with_precision("bfloat16")
+    assert type(stack) is Own and stack.precisions == {"bfloat16"}
+    assert stack.descriptions[1].precision == 8
+    assert not Network(Own(3), (4,)).stack.precisions
 
 
 @pytest.mark.only("torch")

@@ -32,9 +32,10 @@ from xpnet import (
 )
 from xpnet._array import namespace
 from xpnet.backends.numpy import Numpy
-from xpnet.tracing import replay
+from xpnet.tracing import NumpyCode, replay
 from xpnet.tracing.program import leaves, replaced
 from xpnet.training import step as step_module
+from xpnet.training.step import Carry, updates
 
 
 def same(lib, one, other):
@@ -266,6 +267,12 @@ PAIRS = FUNCTIONS | {
     "parts of a concatenation": lambda x: joined(x)[0],
     "a part that is used later": lambda x: joined(x)[1],
     "a concatenation that is changed": lambda x: -joined(x)[0],
+    "bounds by name": lambda x: xp_of(x).clip(x * 2, min=1.0) + xp_of(x).clip(x * 2, max=3.0),
+    "bounds that are arrays": lambda x: (
+        xp_of(x).sum(xp_of(x).clip(x - 3.0, 0.0, x + 1.0)) + xp_of(x).clip(x, 1.0, x - 1.0)
+    ),
+    "parts of other operations": lambda x: xp_of(x).concat([xp_of(x).max(x, axis=1), xp_of(x).min(x, axis=1)]),
+    "a part of another order": lambda x: xp_of(x).concat([xp_of(x).reshape((x * 2).T, (-1,)), x[0, :]]),
     "a result in place of a temporary array": lambda x: x - (x + 1) * 0.3,
     "a result of its own transpose": lambda x: (x @ x.T) * 2 - ((x @ x.T) * 2).T,
     "an operand and its transpose": of_an_operand_and_its_transpose,
@@ -382,6 +389,66 @@ def test_a_program_is_for_the_shapes_of_its_trace():
         program.source("jax")
     with pytest.raises(ValueError, match="must end in .svg"):
         program.draw("step.png")
+
+
+@pytest.mark.only("numpy", "torch")
+def test_an_argument_with_other_strides_is_not_written_to(lib):
+    def function(x):
+        return xp_of(x).reshape(x, (-1,)) + 1  # a copy for the first argument, a view of the second one
+
+    run = replayed(lib, function, lib.asarray(SMALL).T)
+    x = lib.asarray(SMALL.reshape(3, 2))
+    run(x)
+    assert lib.numpy(x).tolist() == SMALL.reshape(3, 2).tolist()
+
+
+def test_a_slot_that_is_a_concatenation():
+    program = trace(lambda x, y: {"p": xp_of(x).concat([x * 2, y], axis=1)}, SMALL, X)
+    code = NumpyCode(program, [program.outputs["p"]])
+    run = code.make(code.empty(code.nbytes), code.arrays())
+    np.testing.assert_array_equal(run(SMALL, X)["p"], np.concatenate([SMALL * 2, X], axis=1))
+
+
+class TwoOfThem:
+    """Two processes that compute the same, without MPI: their sums are those of one."""
+
+    size, stop = 2, 0.0
+
+    def share(self, count):
+        return slice(0, count)
+
+    def adder(self, backend):
+        return lambda flat: flat
+
+
+@pytest.mark.only("numpy", "torch")
+@pytest.mark.parametrize("name", STACKS)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_updates_of_several_processes_are_the_same_with_and_without_replay(lib, name, accumulate, monkeypatch):
+    found = []
+    for _ in ("with", "without"):
+        net, x, t = problem(name, lib=lib)
+        run = updates(lib.backend, net.stack, SGD(0.1), None, accumulate, TwoOfThem())
+        rng = np.random.default_rng(0)
+
+        def draw(batch, net=net, x=x, rng=rng):
+            return net.stack.draw(rng, (batch, *x.shape[1:]))
+
+        index = np.arange(48).reshape(6, 8)
+        start = Carry(net.params, {}, net.state)
+        *_, last = run(start, (x, t), index, draw if net.stack.mask_names else None)
+        found.append(last)
+        monkeypatch.setattr("xpnet.training.step.is_known", lambda *things: False)
+    assert same(lib, *found)
+
+
+@pytest.mark.only("torch")
+def test_the_default_device_of_pytorch_does_not_matter(lib):
+    torch = pytest.importorskip("torch")
+    x = lib.asarray(SMALL)
+    run = replayed(lib, lambda x: xp_of(x).concat([x[0, :] * 2, x[1, :] + 1]), x)
+    with torch.device("meta"):
+        assert run(x).device.type == "cpu"
 
 
 @pytest.mark.only("numpy", "torch")

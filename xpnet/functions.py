@@ -240,7 +240,7 @@ def softmax(x: Array, *, axis: int = -1) -> Array:
     """
     xp, x = as_floating("softmax", x)
     if 0 in x.shape:  # `max` of an empty array is an error
-        return x
+        return xp.zeros_like(x)
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     return e / xp.sum(e, axis=axis, keepdims=True)
 
@@ -269,7 +269,7 @@ def log_softmax(x: Array, *, axis: int = -1) -> Array:
     """
     xp, x = as_floating("log_softmax", x)
     if 0 in x.shape:
-        return x
+        return xp.zeros_like(x)
     shifted = x - xp.max(x, axis=axis, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 

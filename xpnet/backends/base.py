@@ -234,6 +234,8 @@ class Backend:
         try:
             return np.from_dlpack(x, device="cpu")
         except Exception as error:  # whatever a library without DLPack, or without DLPack for `x`, raises
+            if self.is_of_memory(error):
+                raise
             if hasattr(x, "__array__") or hasattr(x, "__array_interface__"):
                 return np.asarray(x)
             raise TypeError(

@@ -57,7 +57,7 @@ class Recording(Backend):
 
     def clip(self, x: Array, low: float, high: float) -> Array:
         """`x`, limited to the range from `low` to `high`."""
-        return record(self.backend.clip, x, low, high)
+        return record(self.backend.clip, x, low, high, name="limited")  # `clip` of the standard also takes arrays
 
     def convolution(self) -> Functions | None:
         """The library's own convolution; None if it has none."""

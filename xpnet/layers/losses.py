@@ -151,10 +151,10 @@ class SoftmaxWithLoss(Loss):
             self.total = self.total * counted
         elif t.ndim == x.ndim:
             self.mass = xp.sum(self.t, axis=-1, keepdims=True)
+        shifted, e = _exponentials(x, xp.max(x, axis=-1, keepdims=True))
         factor = self.share
         if chosen is None or not self.plain or self.weight is not None:
-            factor, chosen = _factors(self.t, self.share)
-        shifted, e = _exponentials(x, xp.max(x, axis=-1, keepdims=True))
+            factor, chosen = _factors(self.t, self.share, shifted)
         self.y, losses = _softmax_with_losses(e, shifted, xp.sum(e, axis=-1, keepdims=True), chosen, factor)
         self.loss = xp.sum(losses)
         return self.loss
@@ -197,9 +197,9 @@ def _exponentials(x: Array, largest: Array) -> tuple[Array, Array]:
 
 
 @elementwise
-def _factors(t: Array, share: Array) -> tuple[Array, Array]:
+def _factors(t: Array, share: Array, shifted: Array) -> tuple[Array, Array]:
     factor = t * share
-    return factor, factor != 0
+    return factor, (factor != 0) | (shifted != shifted)  # NaN stays NaN, also with a factor of 0
 
 
 @elementwise

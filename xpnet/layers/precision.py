@@ -52,9 +52,10 @@ def in_precision(precision: Precision | None, product: Callable[..., Array], *op
     Notes
     -----
     The largest number of float16 is 65,504, and numbers below 6e-8 become 0. Derivatives are often smaller. So each
-    operand of float16 is divided by the power of two above its largest element, and the product is multiplied by
-    these powers. A division by a power of two does not round. The sum of up to 65,504 terms does not overflow.
-    bfloat16 has the range of float32 and needs no scale.
+    operand of float16 is divided by a power of two, after which its largest finite element is from 1/16 to 1/8. The
+    product is multiplied by these powers. A division by a power of two does not round. A sum of up to 4 million terms
+    does not overflow. Elements below a millionth of the largest element become 0. bfloat16 has the range of float32
+    and needs no scale.
 
     Examples
     --------
@@ -64,19 +65,21 @@ def in_precision(precision: Precision | None, product: Callable[..., Array], *op
     """
     if precision is None:
         return product(*operands)
-    xp, scale = namespace(x=operands[0]), 1.0
-    halves: list[Array] = []
+    xp, halves, powers = namespace(x=operands[0]), [], []
     dtype = backend_of(operands[0]).half(precision)
     for x in operands:
-        if precision == "float16":
-            power = _power_of_two(xp, x)
-            x, scale = x / power, scale * power
+        if precision == "float16" and 0 not in x.shape:
+            powers.append(_power_of_two(xp, x))
+            x = x / powers[-1]
         halves.append(xp.astype(x, dtype))
     y = xp.astype(product(*halves), operands[0].dtype)
-    return y if precision == "bfloat16" else y * scale
+    for power in powers:  # one after the other: their product may overflow
+        y = y * power
+    return y
 
 
 def _power_of_two(xp: Any, x: Array) -> Array:
-    """The power of two above the largest absolute value, an array of shape (); 1 if all elements are 0."""
-    largest = xp.max(xp.abs(x))
-    return 2.0 ** (xp.floor(xp.log2(xp.where(largest > 0, largest, 0.5))) + 1)
+    """The power of two that is 8 to 16 times the largest finite absolute value; an array of shape ()."""
+    largest = xp.max(xp.where(xp.isfinite(x), xp.abs(x), 0.0))
+    exponent = xp.floor(xp.log2(xp.where(largest > 0, largest, 1.0))) + 4
+    return 2.0 ** backend_of(x).clip(exponent, -126.0, 126.0)  # 2^128 is infinite in float32

@@ -43,6 +43,7 @@ class Dense(Description):
     units: int
     weight_init: Initializer | None = None
     precision: Precision | None = None
+    has_products = True
     kind = "Affine"
     params = ("W", "b")
 

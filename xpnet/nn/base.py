@@ -66,6 +66,8 @@ class Description(Options):
         If `weight_init` is None, the network chooses an initializer that suits the next activation.
     suits : callable or None
         For activations: the initializer of the weights of the layer before the activation.
+    has_products : bool
+        Whether the layer has matrix products and an option `precision`, as `Dense` has.
 
     Examples
     --------
@@ -92,16 +94,17 @@ class Description(Options):
     state: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     suits: ClassVar[Any] = None
+    has_products: ClassVar[bool] = False
 
     @property
     def precisions(self) -> set[Precision]:
         """The dtypes of half precision in which products are computed."""
         precision: Precision | None = getattr(self, "precision", None)
-        return {precision} if precision else set()
+        return {precision} if self.has_products and precision else set()
 
     def with_precision(self, precision: Precision | None) -> "Description":
         """The same layer with products in this precision; the layer itself if it has no products."""
-        return replace(self, precision=precision) if hasattr(self, "precision") else self  # type: ignore[type-var]
+        return replace(self, precision=precision) if self.has_products else self  # type: ignore[type-var]
 
     def output_shape(self, shape: Shape) -> Shape:
         """The output shape for samples of `shape`, without the batch; ValueError if the layer cannot take `shape`."""

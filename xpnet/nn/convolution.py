@@ -47,6 +47,7 @@ class Conv2d(Description):
     groups: int = 1
     weight_init: Initializer | None = None
     precision: Precision | None = None
+    has_products = True
     kind = "Convolution"
     params = ("W", "b")
 

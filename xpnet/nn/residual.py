@@ -1,6 +1,7 @@
 """Description of a residual connection."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,9 @@ class Residual(Description):
 
     def with_precision(self, precision: Precision | None) -> "Residual":
         layers, shortcut = ([d.with_precision(precision) for d in way] for way in (self.layers, self.shortcut))
-        return Residual(*layers, shortcut=shortcut)
+        made = copy(self)  # of the same class, also if its constructor has other arguments
+        Residual.__init__(made, *layers, shortcut=shortcut)
+        return made
 
     def _each(self, shape: Shape) -> Iterator[tuple[Description, Shape]]:
         """Each description with the shape of its input; the initializer of its weights is chosen."""

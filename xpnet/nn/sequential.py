@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, TypeAlias
 
 from .._array import device, index_dtype, namespace
@@ -129,7 +130,9 @@ class Sequential:
         The `precision` of each layer is replaced.
         """
         descriptions = [description.with_precision(precision) for description in self.descriptions]
-        return type(self)(*descriptions, loss=self.loss_description)
+        made = copy(self)  # of the same class, also if its constructor has other arguments
+        Sequential.__init__(made, *descriptions, loss=self.loss_description)
+        return made
 
     def loss_layer(self, weight: Array | None = None) -> Loss:
         """A new loss object for one pass; `weight` is the weight of each sample."""

@@ -47,8 +47,8 @@ class Code(ABC):
 
     def __init__(self, program: Program, slots: Sequence[Var] = ()) -> None:
         self.program = program
-        self.computed = {var for op in program.ops for var in op.out}
-        self.slots = [var for var in dict.fromkeys(slots) if var in self.computed and self._is_buffered(var)]
+        self.makers = {var: op.call for op in program.ops for var in op.out}  # the calls that compute the arrays
+        self.slots = [var for var in dict.fromkeys(slots) if var in self.makers and self._is_buffered(var)]
         self.new = {var.root for var in program.results} - set(self.slots)
         self.values = dict[str, Any]()  # constants and arrays in buffers, by name
         self.buffers = dict[Var, Buffer]()  # the buffer of each array
@@ -61,6 +61,7 @@ class Code(ABC):
         self.last = program.last_uses()
         self.taken = {op.out[0]: x for i, op in enumerate(program.ops) if (x := self._operand_to_take(i, op))}
         self.new |= set(self.taken.values())
+        self.joined = set[Var]()  # the concatenations that are allocated first
         for i, (path, var) in enumerate(program.inputs.items()):
             self.names[var] = f"a{i}"
             if var in self.last or var in program.results:
@@ -164,7 +165,7 @@ class Code(ABC):
 
     def _write(self, i: int, op: Op) -> None:
         (out, *others) = op.out
-        if out in self.names and op.call.name == "concat":
+        if out in self.joined:
             self.body += self._missing_parts(op)
         elif op.is_view and all(var in self.fixed and var.root not in self.slots for var in op.reads):
             self.names[out] = self.fixed[out] = f"v{i}"  # made once
@@ -188,17 +189,22 @@ class Code(ABC):
         """Whether a result can be written into a buffer, a slot or an operand."""
         return out in self.taken or (self._is_buffered(out) and out not in self.new)
 
+    def _is_temporary(self, x: Var) -> bool:
+        """Whether `x` is a new array in every call, which is no result. A `reshape` can be a view or a copy."""
+        call = self.makers.get(x)
+        known = call is not None and (call.name in self.elementwise or call.name in ("matmul", "sum"))
+        return known and self._is_buffered(x) and x not in self.new and x not in self.slots
+
     def _operand_to_take(self, i: int, op: Op) -> Var | None:
         """The operand that a new result may overwrite: a temporary array, which is then allocated in each call."""
         (out, *others) = op.out
         if others or out not in self.new or op.call.name not in self.elementwise:
             return None
         for x in op.reads:
-            temporary = x in self.computed and self._is_buffered(x) and x not in self.new and self.last[x] == i
             if (
-                temporary
+                self._is_temporary(x)
+                and self.last[x] == i
                 and x.is_like(out)
-                and x not in self.slots
                 and not any(v.root is x is not v for v in op.reads)
             ):
                 return x
@@ -209,18 +215,17 @@ class Code(ABC):
         (out, *others), (name, _, args, options) = op.out, op.call
         if others or out not in self.new or name != "concat" or len(out.shape) != 1 or options.get("axis", 0) != 0:
             return
-        made = {var: o for o in self.program.ops[:i] for var in o.out}
         for part, start in zip(args[0], _starts(args[0]), strict=True):
             x = part.root
-            whole = part is x or (made[part].call.name == "reshape" and made[part].call.args[0] is x)
-            kept = x in self.new or x in self.slots or x in self.parts
-            plain = x in made and self._is_buffered(x) and not kept and self.last[x] <= i
+            whole = part is x or (self.makers[part].name == "reshape" and self.makers[part].args[0] is x)
+            plain = self._is_temporary(x) and x not in self.parts and self.last[x] <= i
             if whole and plain and x.dtype == out.dtype and x.order == tuple(range(len(x.shape))):
                 self.parts[x] = f"v{i}_{start}"
                 self.body.append(f"{self.parts[x]} = v{i}[{start}:{start + x.size}].reshape({x.shape!r})")
         if any(part.root in self.parts for part in args[0]):
             self.names[out] = f"v{i}"
-            kind = f"dtype={self._value(out.dtype)}"
+            self.joined.add(out)
+            kind = f"dtype={self._value(out.dtype)}, device='cpu'"
             self.body.insert(0, f"v{i} = {self.prefix}.empty({out.size}, {kind})")
 
     def _missing_parts(self, op: Op) -> list[str]:

@@ -28,7 +28,7 @@ class NumpyCode(Code):
     """The code of a program for NumPy."""
 
     library, prefix = "numpy", "np"
-    elementwise = UFUNCS.keys() - {"matmul"} | {"relu", "clip"}
+    elementwise = UFUNCS.keys() - {"matmul"} | {"relu", "limited"}
 
     @staticmethod
     def empty(nbytes: int) -> Array:
@@ -72,7 +72,7 @@ class NumpyCode(Code):
             return self._reduce(i, op, given[0])
         if name == "relu":
             return f"np.maximum({given[0]}, 0.0, out={self._target(i, out, args)})"
-        if name == "clip":
+        if name == "limited":
             target = self._target(i, out, args)
             return f"np.minimum(np.maximum({given[0]}, {given[1]}, out={target}), {given[2]}, out={target})"
         if name == "astype":

@@ -238,6 +238,9 @@ def windows(x, size, stride, dilation, out):
     def _relu(self, x: Var) -> str:
         return self._function("maximum", x, 0.0)
 
+    def _limited(self, x: Var, low: float, high: float) -> str:
+        return self._function("clip", x, low, high)
+
     def _times_each(self, matrix: Var, matrices: Var) -> str:
         return f"({self._part(matrix, 12)} @ {self._part(matrices, 13)})"
 

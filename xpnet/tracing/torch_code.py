@@ -15,7 +15,7 @@ FUNCTIONS = {
     "eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "equal": "eq", "not_equal": "ne",
     "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "neg": "neg", "negative": "neg",
     "abs": "abs", "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "sqrt": "sqrt", "tanh": "tanh",
-    "square": "square", "floor": "floor", "clip": "clamp",
+    "square": "square", "floor": "floor", "limited": "clamp",
 }  # fmt: skip
 """PyTorch's functions of each element by the names of operations. A second operand can be a number."""
 REDUCTIONS = {"sum": "sum", "max": "amax", "min": "amin"}

@@ -80,8 +80,8 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
         The file.
     like : array, optional
         The parameters get the library and device of this array. Default: NumPy. The dtype is the dtype in the file.
-        On a library without products in half precision, the network computes all products in the dtype of the
-        parameters.
+        If the library lacks a dtype of half precision that the network uses, the network computes all products in the
+        dtype of the parameters.
 
     Returns
     -------
