@@ -34,6 +34,7 @@ from .training.progress import Progress
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64")
+DTYPE_HELP = "dtype of parameters and arithmetic; bfloat16 and float16: of matrix products only"
 INTEGER: dict[str, Any] = {"type": int, "metavar": "N"}
 ERRORS = (
     ArithmeticError,  # Diverged, and numbers that are too large
@@ -157,8 +158,7 @@ def _parser() -> argparse.ArgumentParser:
             "device, such as cuda:1; 'xpnet backends' lists the devices (default: the first)",
             metavar="NAME",
         )
-        dtype_help = "dtype of parameters and arithmetic; bfloat16 and float16: of matrix products only"
-        _add(sub, "--dtype", dtype_help, default=dtype, choices=dtypes)
+        _add(sub, "--dtype", DTYPE_HELP, default=dtype, choices=dtypes)
         _add(sub, "--hidden", "number of units in the hidden layer", default=50, **INTEGER)
         _add(sub, "--activation", "activation of the hidden layer", default="relu", choices=ACTIVATIONS)
         _add(sub, "--seed", "random seed; the random numbers are the same on every backend", default=0, **INTEGER)
