@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.backends import BACKENDS, Backend
+from xpnet.backends import BACKENDS, Backend, Lazy
 from xpnet.tracing import replay
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # for scikit-learn's array API dispatch, before SciPy is imported
@@ -27,7 +27,7 @@ collect_ignore = ["cuda_emulator", "example_backend", "counting.py", "fuzz.py"]
 hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("xpnet")
 
-replay.WARM = 1  # NumPy's steps are replayed from the first update on, so that tests of a few updates see it
+replay.WARM = 1  # steps are replayed from the first update on, so that tests of a few updates see it
 
 
 @dataclass(frozen=True, eq=False)  # no device has to be hashed: CuPy's cannot be
@@ -69,7 +69,7 @@ class Library:
 
         Such tests ask the same of fewer elements, samples or updates, and never leave a case out.
         """
-        return self.backend.name == "dask"
+        return isinstance(self.backend, Lazy)
 
     @property
     def here(self) -> Any:

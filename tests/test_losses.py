@@ -828,8 +828,9 @@ def test_a_binary_score_that_is_certain_and_right_adds_nothing(lib):
                     lib, lambda x, o=options, t=targets: SigmoidWithLoss(**o).forward(x, t), [scores], [0]
                 )
                 check(lib, theirs[0], dx, dtype)
-        assert float(SigmoidWithLoss().forward(scores, 1 - targets)) == inf  # certain and wrong
-        assert math.isnan(float(SigmoidWithLoss().forward(scores * math.nan, targets)))
+        assert float(SigmoidWithLoss().forward(scores, lib.asarray(1 - t, dtype))) == inf  # certain and wrong
+        bad = lib.asarray(x * math.nan, dtype)
+        assert math.isnan(float(SigmoidWithLoss().forward(bad, targets)))
 
 
 @pytest.mark.only("jax", "torch")

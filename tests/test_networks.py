@@ -148,7 +148,8 @@ def test_layers_have_the_current_parameters(lib):
     assert net.layers is used
     assert net.last_layer is net.lastLayer is last
     assert last.loss == net.loss(x, t)
-    net.params["b2"] = net.params["b2"] + 1.0
+    with lib.here:
+        net.params["b2"] = net.params["b2"] + 1.0
     assert net.layers is not used
     assert net.layers["Affine2"].b is net.params["b2"]
     assert net.last_layer is not last
@@ -502,7 +503,8 @@ def test_a_network_refuses_a_label_without_a_class_or_its_loss_is_nan(lib):
         for call in calls:
             assert np.isnan(lib.numpy(call(x, bad))).any()
     good = lib.asarray([0, 1, 2])
-    net.params = {name: p * math.nan for name, p in net.params.items()}
+    with lib.here:
+        net.params = {name: p * math.nan for name, p in net.params.items()}
     assert np.isnan(float(net.loss(x, good)))  # not because of a label
 
 

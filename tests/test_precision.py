@@ -20,6 +20,11 @@ def halves(lib):
     return ["float16"] if lib.backend.name == "cupy" else HALF  # the emulated CUDA machine has no bfloat16
 
 
+def product(lib, precision, a, b):
+    with lib.here:  # as in a layer
+        return in_precision(precision, lib.xp.matmul, a, b)
+
+
 def close(lib, found, expected, precision):
     found, expected = lib.numpy(found), lib.numpy(expected)
     np.testing.assert_allclose(found, expected, atol=2 * TOLERANCE[precision] * abs(expected).max())
@@ -33,7 +38,7 @@ def test_a_product_is_close_to_that_of_float32_and_has_its_dtype(lib, factor):
     with lib.here:
         expected = a @ b
     for precision in halves(lib):
-        found = in_precision(precision, lib.xp.matmul, a, b)
+        found = product(lib, precision, a, b)
         assert found.dtype == a.dtype and lib.holds(found)
         close(lib, found, expected, precision)
         assert not np.array_equal(lib.numpy(found), lib.numpy(expected))  # it was rounded
@@ -45,11 +50,9 @@ def test_zeros_infinity_and_nan(lib):
     for precision in halves(lib):
         for value, expected in ((0.0, 0.0), (np.nan, np.nan)):
             x = lib.asarray([[value]], "float32")
-            assert np.array_equal(
-                lib.numpy(in_precision(precision, lib.xp.matmul, x, one)), [[expected]], equal_nan=True
-            )
+            assert np.array_equal(lib.numpy(product(lib, precision, x, one)), [[expected]], equal_nan=True)
         x = lib.asarray([[np.inf]], "float32")
-        assert not np.isfinite(lib.numpy(in_precision(precision, lib.xp.matmul, x, one))).any()
+        assert not np.isfinite(lib.numpy(product(lib, precision, x, one))).any()
 
 
 @HALVES
@@ -62,7 +65,7 @@ def test_a_bad_number_stays_in_its_row(lib):
     ):
         for precision in halves(lib):
             if good > 1 or precision == "bfloat16":
-                y = lib.numpy(in_precision(precision, lib.xp.matmul, lib.asarray(rows, "float32"), w))
+                y = lib.numpy(product(lib, precision, lib.asarray(rows, "float32"), w))
                 np.testing.assert_allclose(y[0], good, rtol=2 * TOLERANCE[precision])
                 assert not np.isfinite(y[1]).any()
 
@@ -71,15 +74,13 @@ def test_a_bad_number_stays_in_its_row(lib):
 def test_huge_operands_long_sums_and_nothing(lib):
     for precision in halves(lib):
 
-        def product(a, b, precision=precision):
-            return lib.numpy(
-                in_precision(precision, lib.xp.matmul, lib.asarray(a, "float32"), lib.asarray(b, "float32"))
-            )
+        def of(a, b, precision=precision):
+            return lib.numpy(product(lib, precision, lib.asarray(a, "float32"), lib.asarray(b, "float32")))
 
-        assert product([[1e30, 0]], [[0], [1e30]]).tolist() == [[0]]
-        np.testing.assert_allclose(product([[3e38]], [[0.5]]), 1.5e38, rtol=0.01)
-        np.testing.assert_allclose(product(np.ones((1, 100_352)), np.ones((100_352, 1))), 100_352, rtol=0.01)
-        assert product(np.ones((0, 3)), np.ones((3, 2))).shape == (0, 2)
+        assert of([[1e30, 0]], [[0], [1e30]]).tolist() == [[0]]
+        np.testing.assert_allclose(of([[3e38]], [[0.5]]), 1.5e38, rtol=0.01)
+        np.testing.assert_allclose(of(np.ones((1, 100_352)), np.ones((100_352, 1))), 100_352, rtol=0.01)
+        assert of(np.ones((0, 3)), np.ones((3, 2))).shape == (0, 2)
 
 
 STACK = Sequential(

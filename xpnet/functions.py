@@ -524,9 +524,8 @@ def confusion_matrix(y: Array, t: Array, *, ignore: int | None = None) -> Array:
     if ignore is not None:
         kept = not_ignored(xp, "confusion_matrix", y, t, ignore)
         labels, known = xp.where(kept, labels, y.shape[1]), known | ~kept  # a row of zeros
-    dtype = (
-        y.dtype if y.shape[0] < 1 / xp.finfo(y.dtype).eps else labels.dtype
-    )  # floats are faster, and exact up to here
+    # Products of floats are faster than of integers. They count exactly up to 1 / eps samples.
+    dtype = y.dtype if y.shape[0] < 1 / xp.finfo(y.dtype).eps else labels.dtype
     right, guessed = (
         xp.astype(k == classes, dtype) for k, classes in (comparable(xp, k, y.shape[1]) for k in (labels, found))
     )

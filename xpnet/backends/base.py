@@ -322,7 +322,7 @@ class Backend:
         return None
 
     def relu(self, x: Array) -> Array:
-        """The larger of `x` and 0. Where `x` is 0, the library's own differentiation gives the derivative 0."""
+        """The larger of `x` and 0. In a library with autograd, the derivative at 0 must be 0, as in `layers.Relu`."""
         return namespace(x=x).maximum(x, 0.0)
 
     def clip(self, x: Array, low: float, high: float) -> Array:

@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from .. import _array
 from .._array import namespace
 from .._typing import Array, Namespace
+from ..tracing import Program
 from .base import Backend, HostArray, no_half
 from .numpy import Numpy
 
@@ -108,8 +109,12 @@ class Cupy(Numpy):
 
     # A replay would lose the fused kernels.
     compile, compile_on_rows = Backend.compile, Backend.compile_on_rows
-    repeat, ready = Backend.repeat, Backend.ready
+    repeat = Backend.repeat
     shares_memory, threads = Backend.shares_memory, Backend.threads
+
+    def ready(self, program: Program) -> Callable[..., Any]:
+        """The recorded operations, on the device of their arrays."""
+        return on_arrays_device(program.run)
 
     def fuse(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Make one kernel of a function or bound method marked by `elementwise`; return others unchanged."""

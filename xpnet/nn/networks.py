@@ -96,9 +96,8 @@ class Network:
                     "xpnet.layers.Layer"
                 )
         for precision in stack.precisions:
-            backend_of(next(iter(self.params.values()))).half(
-                precision
-            )  # an error if the library has no such products
+            first = next(iter(self.params.values()))
+            backend_of(first).half(precision)  # an error if the library has no such products
         self.converts = like is None and dtype is None
         self._pass: _Pass | None = None
 

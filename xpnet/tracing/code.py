@@ -219,7 +219,7 @@ class Code(ABC):
             x = part.root
             whole = part is x or (self.makers[part].name == "reshape" and self.makers[part].args[0] is x)
             plain = self._is_temporary(x) and x not in self.parts and self.last[x] <= i
-            if whole and plain and x.dtype == out.dtype and x.order == tuple(range(len(x.shape))):
+            if whole and plain and x.dtype == out.dtype and x.is_by_rows:
                 self.parts[x] = f"v{i}_{start}"
                 self.body.append(f"{self.parts[x]} = v{i}[{start}:{start + x.size}].reshape({x.shape!r})")
         if any(part.root in self.parts for part in args[0]):
@@ -230,17 +230,17 @@ class Code(ABC):
 
     def _missing_parts(self, op: Op) -> list[str]:
         """The lines that copy those parts of a concatenation that are not in their places."""
-        parts, name = op.call.args[0], self.names[op.out[0]]
-        return [
-            self._copy(f"{name}[{start}:{start + part.size}]", self._expression(part))
-            for part, start in zip(parts, _starts(parts), strict=True)
-            if not self.parts.get(part.root) == self.names[part.root] == f"{name}_{start}"
-        ]
+        parts, name, lines = op.call.args[0], self.names[op.out[0]], list[str]()
+        for part, start in zip(parts, _starts(parts), strict=True):
+            place = f"{name}_{start}"
+            if self.parts.get(part.root) != place or self.names[part.root] != place:
+                lines.append(self._copy(f"{name}[{start}:{start + part.size}]", self._expression(part)))
+        return lines
 
     def _reshape(self, i: int, op: Op, source: str) -> str:
         """The line that copies an array into a buffer of another shape; "" if the result is not stored by rows."""
         x, out = op.call.args[0], op.out[0]
-        if out.order != tuple(range(len(out.shape))):
+        if not out.is_by_rows:
             return ""
         self.setup.append(f"v{i} = {self._target(i, out)}.reshape({x.shape!r})")
         return self._copy(f"v{i}", source)

@@ -69,6 +69,11 @@ class Var:
         bits = re.search(r"\d+$", str(self.dtype))
         return self.size * (int(bits[0]) // 8 if bits else 1)  # the name of a dtype ends in its bits; bool is a byte
 
+    @property
+    def is_by_rows(self) -> bool:
+        """Whether the elements are stored row by row."""
+        return self.order == tuple(range(len(self.shape)))
+
     def is_like(self, other: "Var") -> bool:
         """Whether two arrays have the same shape, dtype and storage order."""
         return (self.shape, self.dtype, self.order) == (other.shape, other.dtype, other.order)
