@@ -287,7 +287,7 @@ class Environment:
 
 
 matrix = Environment("matrix")
-others_environment = Environment("others")  # of their own: one of them needs 3 GB
+others_environment = Environment("others")  # a separate environment, because it needs 3 GB
 
 
 def path_of(module):

@@ -95,8 +95,8 @@ def _find(name: str, array: Array) -> Namespace:
 def _other_kind(xp: Namespace, array: Array) -> str:
     """The type that operations on an array return, if it is another type; "" if not.
 
-    Only an array without DLPack is tried, and only if array_api_compat does not adapt its library. The result may be
-    an expression in place of an array, as in blosc2, which computes some expressions wrongly.
+    In blosc2, the result of an operation is an expression instead of an array, and some expressions are computed
+    wrongly. Only arrays without DLPack are checked, and only if array_api_compat does not adapt their library.
     """
     if hasattr(array, "__dlpack__") or xp is not getattr(array, "__array_namespace__", lambda: None)():
         return ""
@@ -145,7 +145,7 @@ class _Completed:
 
 
 def _without(xp: Namespace, function: Callable[..., Any], missing: list[str]) -> Callable[..., Any]:
-    """The function, wrapped: it drops ``device=None``, and copies the array itself if ``copy=True``."""
+    """The function, wrapped: ``device=None`` and ``copy`` are removed. It makes the copy if ``copy=True``."""
 
     def call(*args: Any, **options: Any) -> Any:
         if "device" in missing and options.get("device") is None:
@@ -205,7 +205,7 @@ def _devices(where: Any) -> list[Any]:
 def same_device(one: Any, other: Any) -> bool:
     """Whether two results of `device` or `layout` are the same device, or the same devices in the same order.
 
-    None matches every device. Meshes may differ in shape: JAX computes with arrays of both.
+    None matches every device. Two meshes of different shapes match, because JAX can combine their arrays.
     """
     return one is None or other is None or _devices(one) == _devices(other)
 

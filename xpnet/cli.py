@@ -34,7 +34,7 @@ from .training.progress import Progress
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64")
-DTYPE_HELP = "dtype of parameters and arithmetic; bfloat16 and float16: of matrix products only"
+DTYPE_HELP = "dtype of parameters and arithmetic; with bfloat16 or float16, that of matrix products only"
 INTEGER: dict[str, Any] = {"type": int, "metavar": "N"}
 ERRORS = (
     ArithmeticError,  # Diverged, and numbers that are too large

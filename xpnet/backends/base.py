@@ -434,7 +434,7 @@ class Backend:
 def no_half(name: str, why: str) -> ValueError:
     """The error for a dtype of half precision that a library does not have."""
     others = "PyTorch or JAX" if name == "bfloat16" else "PyTorch, JAX or CuPy"
-    return ValueError(f"{name!r} as dtype or precision: {why}; use {others}, or float32")
+    return ValueError(f"dtype (or precision) {name!r} is not supported: {why}; use {others}, or float32")
 
 
 def one_line(error: Exception) -> str:

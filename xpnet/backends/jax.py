@@ -131,13 +131,13 @@ class Jax(Backend):
 def _layout(jax: Any, carry: Any, data: tuple[Array, ...]) -> Layout | None:
     """How to shard a step; None if the arrays are not on a mesh.
 
-    The samples of a mini-batch are divided along those axes of the mesh along which `data` is. If `data` is not
-    divided, they are the axes along which no array of the carry is.
+    A mini-batch is divided along the mesh axes that divide the samples of `data`. If no axis divides them, it is
+    divided along the mesh axes that divide no array of the carry.
 
     Raises
     ------
     ValueError
-        If the mesh has explicit axes. xpnet's functions leave the shardings of their results to JAX.
+        If the mesh has explicit axes: JAX then requires a sharding for each result, and xpnet's functions give none.
     """
     where = data[0].sharding
     if not isinstance(where, jax.sharding.NamedSharding):

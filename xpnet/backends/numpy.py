@@ -68,7 +68,7 @@ class Numpy(Replaying):
         return run
 
     def half(self, name: str) -> Any:
-        """Raises ValueError: NumPy has no products of half precision."""
+        """Raises ValueError: NumPy has no fast products of half precision."""
         why = "has no bfloat16" if name == "bfloat16" else "multiplies float16 without BLAS, slower than float32"
         raise no_half(name, f"NumPy {why}")
 

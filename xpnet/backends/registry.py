@@ -141,7 +141,7 @@ def _find(kind: type, x: Array) -> Backend:
         return added[0]
     try:
         xp = namespace(x=x)
-    except TypeError:  # such as of an older standard; its arrays can be converted to NumPy
+    except TypeError:  # the library may follow an older standard; `to_numpy` still works
         return Backend(package)
     return (Lazy if is_lazy(xp, kind) else Backend)(package, xp.__name__)
 

@@ -1,4 +1,4 @@
-"""The backends of libraries without a compiler: xpnet's own functions are traced, and replayed as generated code."""
+"""Backends that trace xpnet's own functions, and run them as generated code."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["Replaying"]
 
 
 class Replaying(Backend):
-    """A library without a compiler.
+    """A backend that traces functions and runs the recorded operations as generated code.
 
     Attributes
     ----------

@@ -33,11 +33,12 @@ class Embedding(Layer):
 
     Notes
     -----
-    Let H contain the ids as one-hot rows: H_nv is 1 if v is the n-th id, else 0. The output is y = H W. As in
-    `Affine`, dL/dW = Hᵀ dout: the row of an id is the sum of ``dout`` over all positions of that id. `forward` only
-    looks up rows. `backward` creates H in the dtype of ``dout``, with V numbers for each id of the batch, because the
-    array API has no sum by index. 0 times NaN is NaN, so NaN and infinite numbers in ``dout`` do not go through the
-    product; the row of their id becomes NaN. Ids are integers, so there is no derivative with respect to the ids.
+    Let H contain the ids as one-hot rows: H_nv is 1 if v is the n-th id, else 0. The output is y = H W.
+    As in `Affine`, dL/dW = Hᵀ dout: the row of an id is the sum of ``dout`` over all positions of that id.
+    `forward` only looks up rows. `backward` creates H in the dtype of ``dout``, with V numbers for each id of the
+    batch, because the array API has no sum by index. NaN and infinite numbers in ``dout`` are left out of the
+    product, because 0 times NaN is NaN. Instead, the rows of their ids are set to NaN. Ids are integers, so there
+    is no derivative with respect to the ids.
 
     References
     ----------

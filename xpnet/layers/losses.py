@@ -69,8 +69,8 @@ class SoftmaxWithLoss(Loss):
     the mean weight of its classes. It is 1 if all t_nk are 0.
 
     A label without a class gives a loss of NaN, and NaN in the derivative of its sample. A class whose score is minus
-    infinity and whose target is 0 adds nothing to the loss; its derivative is 0. Label smoothing makes all targets
-    positive, so the loss is then infinite.
+    infinity and whose target is 0 adds nothing to the loss; its derivative is 0. With label smoothing, all targets
+    are positive, so a score of minus infinity makes the loss infinite.
 
     For labels, this is PyTorch's ``cross_entropy``, with one exception: if all weights are 0, such as in a batch of
     ignored samples, the loss and its derivative are 0, not NaN. For one-hot and probability targets, PyTorch divides

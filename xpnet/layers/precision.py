@@ -51,11 +51,11 @@ def in_precision(precision: Precision | None, product: Callable[..., Array], *op
 
     Notes
     -----
-    The largest number of float16 is 65,504, and numbers below 6e-8 become 0. Derivatives are often smaller. So each
-    operand of float16 is divided by a power of two, after which its largest finite element is from 1/16 to 1/8. The
-    product is multiplied by these powers. A division by a power of two does not round. A sum of up to 4 million terms
-    does not overflow. Elements below a millionth of the largest element become 0. bfloat16 has the range of float32
-    and needs no scale.
+    The largest number of float16 is 65,504, and absolute values below 3e-8 become 0. Derivatives are often smaller.
+    So each operand of float16 is divided by a power of two, so that its largest finite absolute value is from 1/16 to
+    1/8. The product is multiplied by these powers. A division by a power of two does not round. A sum of up to 4
+    million terms does not overflow. Elements below about a thousandth of the largest element lose digits, and
+    elements below 2e-7 of the largest element become 0. bfloat16 has the range of float32 and needs no scale.
 
     Examples
     --------

@@ -29,7 +29,7 @@ class Dense(Description):
         initial biases are 0.
     precision : {"bfloat16", "float16"}, optional
         The dtype of the matrix products, forward and backward. Default: the dtype of the parameters, which all other
-        arithmetic has. NumPy, Dask and array-api-strict have no products of half precision.
+        arithmetic has. Not supported with NumPy, Dask and array-api-strict.
 
     Examples
     --------

@@ -190,7 +190,7 @@ class Code(ABC):
         return out in self.taken or (self._is_buffered(out) and out not in self.new)
 
     def _is_temporary(self, x: Var) -> bool:
-        """Whether `x` is a new array in every call, which is no result. A `reshape` can be a view or a copy."""
+        """Whether `x` is new in each call, and is not a result. A `reshape` can be a view of an argument."""
         call = self.makers.get(x)
         known = call is not None and (call.name in self.elementwise or call.name in ("matmul", "sum"))
         return known and self._is_buffered(x) and x not in self.new and x not in self.slots

@@ -311,7 +311,7 @@ def _samples(network: Network, sets: Given, options: Options, peers: Processes, 
     if peers.size > 1 and len(places := _array.devices(_first(network))) > 1:
         raise ValueError(
             f"distributed='mpi' divides mini-batches among processes, but the arrays are sharded over {len(places)} "
-            "devices; use one or the other"
+            "devices; remove distributed='mpi', or pass arrays that are on one device"
         )
     if options.sampling == "replacement" and isinstance(sets.train, Shards):
         raise ValueError("sampling='replacement' needs the samples in memory; Shards are shuffled")
