@@ -118,7 +118,7 @@ ON_EVERY_BRIDGE = nox.parametrize("module", list(BRIDGES), ids=list(BRIDGES))
 COLUMNS = ("tests", "gradcheck", "train")
 # What the emulated CUDA machine can do that hides on most GPUs: its options, and what is tested with them.
 ELSEWHERE = "cupy-elsewhere"  # the tests on one device while another one is current
-SUITE = ("tests", "--ignore=tests/extras", "--ignore=tests/others")
+SUITE = ("tests", "--ignore=tests/extras", "--ignore=tests/others", "--ignore=tests/browser")
 CORNERS = {
     "two-devices": ({"FAKE_CUDA_DEVICES": "2", "FAKE_CUDA_PEER": "1"}, ELSEWHERE, SUITE),
     "late": ({"FAKE_CUDA_LAZY": "1"}, "cupy", SUITE),
@@ -141,6 +141,7 @@ CHECKS = (
     "lint",
     "typing",
     "docs",
+    "browser",
     "package",
 )
 # SciPy and scikit-learn take arrays of other libraries if told so. On a machine with other work, several threads for
@@ -296,12 +297,16 @@ def path_of(module):
     return next(path for path in (f"{path}.py", path) if Path(path).exists())
 
 
-WITHOUT_BRIDGES = [f"--ignore={path}" for path in ("tests/extras", "tests/others", *map(path_of, BRIDGES))]
+WITHOUT_BRIDGES = [*SUITE[1:], *(f"--ignore={path_of(module)}" for module in BRIDGES)]
 
 
 def pytest(backends, *args):
     """The tests on some backends, on all cores: one process for each, with one thread."""
     return ["-m", "pytest", "-n", "auto", f"--backends={backends}", *args]
+
+
+def find_chromium():
+    return any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
 
 
 def has_cupy(session, row):
@@ -513,6 +518,19 @@ def docs(session):
                 script.write_text("\n".join(blocks), encoding="utf-8")
                 matrix.run(session, str(script))
         session.log(f"the site: {site / 'index.html'}")
+
+
+@nox.session(python=False)
+def browser(session):
+    """Pages in a headless Chromium, which is installed from Debian's packages where it is missing."""
+    with outcome(session, "browser"):
+        if not find_chromium() and shutil.which("apt-get") and os.geteuid() == 0:
+            session.run("apt-get", "-qq", "update", external=True)
+            session.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium", external=True)
+        if not find_chromium():
+            skip(session, "browser", "", "there is no Chromium; on Debian: sudo apt-get install chromium")
+        matrix.install(session, DEV["playwright"])
+        matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *session.posargs)
 
 
 @nox.session(reuse_venv=False)

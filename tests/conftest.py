@@ -23,6 +23,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the backgrou
 # No tests: what those on CuPy run on, a package that a test installs, a counter of kernels, and
 # the session fuzz.
 collect_ignore = ["cuda_emulator", "example_backend", "counting.py", "fuzz.py"]
+if importlib.util.find_spec("playwright") is None:
+    collect_ignore.append("browser")
 
 hypothesis.settings.register_profile("xpnet", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("xpnet")
