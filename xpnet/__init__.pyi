@@ -7,6 +7,7 @@ from .backends import (
     get_backend as get_backend,
     to_numpy as to_numpy,
     trace as trace,
+    vmap as vmap,
 )
 from .checking import (
     GradientCheck as GradientCheck,
@@ -34,6 +35,7 @@ from .nn.sequential import (
 from .numerical import *
 from .optim import *
 from .tracing import (
+    BatchingError as BatchingError,
     Cost as Cost,
     Program as Program,
     TracingError as TracingError,

@@ -4,7 +4,7 @@
 faster.
 """
 
-from .arrays import as_array, elementwise, is_nan, read_all, to_numpy, trace, value_ranges
+from .arrays import as_array, elementwise, is_nan, read_all, to_numpy, trace, value_ranges, vmap
 from .base import Backend, Draw, Functions
 from .cupy import on_arrays_device
 from .lazy import Lazy
@@ -28,4 +28,5 @@ __all__ = [
     "to_numpy",
     "trace",
     "value_ranges",
+    "vmap",
 ]

@@ -9,14 +9,15 @@ import numpy as np
 from .. import tracing
 from .._array import device, index_dtype, is_floating, namespace
 from .._typing import Array
-from ..tracing import Program, TracedArray
+from ..tracing import BatchedArray, Program, TracedArray
 from ..tracing.program import is_array, leaves
 from .base import HostArray
+from .batching import batch_type_of
 from .cupy import on_arrays_device
 from .recording import type_of
 from .registry import backend_of
 
-__all__ = ["as_array", "elementwise", "is_nan", "read_all", "to_numpy", "trace", "value_ranges"]
+__all__ = ["as_array", "elementwise", "is_nan", "read_all", "to_numpy", "trace", "value_ranges", "vmap"]
 
 
 def as_array(x: Any) -> Array:
@@ -168,3 +169,54 @@ def trace(function: Callable[..., Any], /, *args: Any) -> Program:
     return tracing.trace(
         function, *args, kind=kind, shares_memory=backend.shares_memory, named=True, ready=backend.ready
     )
+
+
+def vmap(function: Callable[..., Any], /, in_axes: Any = 0) -> Callable[..., Any]:
+    """Make a function for one input into a function for many inputs, which lie along a new first axis.
+
+    `function` is called once. Each operation in it is done for all inputs at once. This is ``jax.vmap`` for every
+    library: it needs the functions of the array API standard only. Under ``jax.jit`` it can be compiled, and `trace`
+    can record it.
+
+    Parameters
+    ----------
+    function : callable
+        A pure function of arrays, and of nested dicts, tuples and lists of arrays. It uses functions of the array API
+        standard, operators and xpnet, and does not read values of arrays.
+    in_axes : 0, None, or a tuple, default 0
+        0 for an array with a new first axis, None for an array that is the same for all inputs. A tuple has one entry
+        for each argument. An entry can also be a dict, tuple or list with the structure of its argument.
+
+    Returns
+    -------
+    callable
+        The function for many inputs. Each array in its result has a new first axis.
+
+    Raises
+    ------
+    ValueError
+        When the result is called, if the new axes have different lengths, or if there are none.
+    BatchingError
+        When the result is called, if `function` reads values, or uses an operation that cannot be done for many
+        inputs at once. The message names the operation.
+
+    Examples
+    --------
+    The gradients of a network for each sample:
+
+    >>> from xpnet import TwoLayerNet
+    >>> net = TwoLayerNet(2, 3, 2, dtype="float64")
+    >>> x, t = np.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), np.asarray([0, 1, 1])
+    >>> def gradients(params, x, t):
+    ...     return net.stack.loss_and_gradient(params, x[None, :], t[None])[1]
+    >>> of_samples = vmap(gradients, in_axes=(None, 0, 0))(net.params, x, t)
+    >>> of_samples["W1"].shape
+    (3, 2, 3)
+    >>> bool(np.allclose(of_samples["W1"].mean(axis=0), net.gradient(x, t)["W1"]))
+    True
+    """
+
+    def kind(x: Array) -> type[BatchedArray]:
+        return batch_type_of(namespace(x=x), backend_of(x))
+
+    return on_arrays_device(tracing.vectorized(function, in_axes, kind))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .._array import namespace
 from .._typing import Array, BackendName
-from ..tracing import TracedArray
+from ..tracing import BatchedArray, TracedArray
 from .base import Backend, one_line
 from .cupy import Cupy
 from .dask import Dask
@@ -130,7 +130,7 @@ def backend_of(x: Array) -> Backend:
 
 
 def _find(kind: type, x: Array) -> Backend:
-    if issubclass(kind, TracedArray):
+    if issubclass(kind, (TracedArray, BatchedArray)):
         traced: Backend = kind.backend
         return traced
     package = kind.__module__.partition(".")[0]

@@ -1,5 +1,6 @@
 """Tracing: record the operations of a pure function as a program, and run, print, draw and count them."""
 
+from .batching import BatchedArray, BatchingError, vectorized
 from .code import Code
 from .cost import Cost, OperationCost
 from .numpy_code import NumpyCode
@@ -9,6 +10,8 @@ from .replay import Replay
 from .torch_code import TorchCode
 
 __all__ = [
+    "BatchedArray",
+    "BatchingError",
     "Code",
     "Cost",
     "NumpyCode",
@@ -21,4 +24,5 @@ __all__ = [
     "record",
     "trace",
     "traced_type",
+    "vectorized",
 ]
