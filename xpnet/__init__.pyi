@@ -63,5 +63,8 @@ from .training.history import (
 from .training.loop import (
     Diverged as Diverged,
 )
+from .training.many import (
+    fit_many as fit_many,
+)
 
 __version__: str

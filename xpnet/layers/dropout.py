@@ -16,8 +16,9 @@ class Dropout(Layer):
 
     Parameters
     ----------
-    rate : float
-        The probability that a unit is dropped, from 0 to below 1.
+    rate : float, or array of shape ()
+        The probability that a unit is dropped, from 0 to below 1. An array has the dtype of the input, and its value
+        is not checked.
     mask : array of bool, shape of the input, optional
         The dropout mask: True for each unit that is kept. The caller draws the mask, such as with `dropout_mask` or
         from a JAX key. Without a mask, as after training, the layer returns its input unchanged.
@@ -50,8 +51,9 @@ class Dropout(Layer):
     array([[2., 0., 2.]])
     """
 
-    def __init__(self, rate: float, mask: Array | None = None) -> None:
-        self.rate, self.mask = check_number("Dropout: rate", rate, "from 0 to below 1"), mask
+    def __init__(self, rate: float | Array, mask: Array | None = None) -> None:
+        self.rate = rate if hasattr(rate, "shape") else check_number("Dropout: rate", rate, "from 0 to below 1")
+        self.mask = mask
 
     def forward(self, x: Array) -> Array:
         """The kept units of `x`, scaled, and zeros, in the shape and floating dtype of `x`."""
@@ -77,7 +79,7 @@ class Dropout(Layer):
 
 
 @elementwise
-def _keep(x: Array, mask: Array, share: float) -> Array:
+def _keep(x: Array, mask: Array, share: float | Array) -> Array:
     return namespace(x=x, mask=mask).where(mask, x / share, 0.0)
 
 

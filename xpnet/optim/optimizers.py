@@ -181,7 +181,7 @@ class Optimizer(ABC):
         rule = backend_of(first).fuse(self.rule)
 
         def moved(name: str, p: Array, g: Array) -> tuple[Array, ...]:
-            if self.weight_decay:
+            if self._decays:
                 p, g = self.decay(p, g, scales[0])
             found: tuple[Array, ...] = rule(p, g, *scales, *[state[f"{kind}.{name}"] for kind in self.state_names])
             return found
@@ -211,6 +211,11 @@ class Optimizer(ABC):
     @property
     def _counting(self) -> bool:
         return self.counts or callable(self.lr)
+
+    @property
+    def _decays(self) -> bool:
+        """Whether there is weight decay. An array, in `fit_many`, may have any value."""
+        return type(self.weight_decay) is not float or self.weight_decay != 0
 
     def scales(self, step: Array) -> tuple[Array | float, ...]:
         """The numbers that `rule` takes in this update; the learning rate is the first one.
@@ -275,7 +280,7 @@ class SGD(Optimizer):
         if state is None:
             super().update(params, grads)
             return None
-        if callable(self.lr) or self.weight_decay or self.clip_norm is not None:
+        if callable(self.lr) or self._decays or self.clip_norm is not None:
             return super().update(params, grads, state)
         rule = backend_of(next(iter(params.values()))).fuse(self.rule)
         return {name: rule(p, grads[name], self.lr)[0] for name, p in params.items()}, state

@@ -296,7 +296,7 @@ def _tensordot(function: Callable[..., Any], a: BatchedArray, b: BatchedArray, /
         _called(type(b), "permute_dims", b.xp.permute_dims, b, (*over_b, *kept_b)),
     )
     size = math.prod(a.shape[n] for n in over_a)
-    xp = _namespace(type(a))
+    xp = a.__array_namespace__()
     product = xp.reshape(one, (-1, size)) @ xp.reshape(other, (size, -1))
     return xp.reshape(product, (*(a.shape[n] for n in kept_a), *(b.shape[n] for n in kept_b))).value
 

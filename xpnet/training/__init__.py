@@ -7,6 +7,7 @@ from .evaluation import Evaluation, evaluate
 from .fitting import Result, fit, train
 from .history import History
 from .loop import Diverged
+from .many import fit_many
 
 __all__ = [
     "Callback",
@@ -16,6 +17,7 @@ __all__ = [
     "Result",
     "evaluate",
     "fit",
+    "fit_many",
     "load_network",
     "register",
     "save_network",

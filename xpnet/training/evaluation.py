@@ -77,7 +77,7 @@ class Blocks:
         transform: Callable[[Array], Array] | None = None,
         processes: Processes | None = None,
     ) -> None:
-        self.network, self.processes = network, processes or Processes()
+        self.network, self.measure, self.processes = network, measure, processes or Processes()
         self._backend = backend = backend_of(next(iter(network.params.values())))
 
         def score(carry: tuple[Params, Params], batch: tuple[Array, Array], masks: Params) -> dict[str, Array]:

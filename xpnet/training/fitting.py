@@ -57,10 +57,13 @@ class Result:
         The trained network.
     history : History
         The losses and accuracies of the run.
+    error : Diverged or None
+        The error that ended the run of this network in `fit_many`.
     """
 
     network: Network
     history: History
+    error: Diverged | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.network, self.history))

@@ -21,7 +21,7 @@ from .history import History
 from .samples import Batches, Host
 from .step import Carry, Updates, detached
 
-__all__ = ["Diverged", "Loop", "Snapshot"]
+__all__ = ["Diverged", "Loop", "Snapshot", "diverged"]
 
 
 class Diverged(ArithmeticError):
@@ -36,6 +36,24 @@ class Diverged(ArithmeticError):
     def __init__(self, message: str, history: History) -> None:
         super().__init__(message)
         self.history = history
+
+
+def diverged(history: History, epoch: int, lr: Any) -> Diverged:
+    """The error for a loss or scores that are not finite after `epoch` epochs."""
+    if not epoch:
+        return Diverged(
+            "the scores of x_train are not finite before training, though x_train is; scale the samples or the "
+            "initial parameters down",
+            history,
+        )
+    bad = ((i, loss) for i, loss in enumerate(history.loss, 1) if not math.isfinite(loss))
+    update, loss = next(bad, (len(history.loss), None))
+    what = f"the loss is {loss} at" if loss is not None else "the scores of x_train are not finite after"
+    return Diverged(
+        f"{what} update {update}, in epoch {epoch}, with learning rate {lr}; "
+        "train again with a smaller learning rate. The error has the history so far as its attribute `history`",
+        history,
+    )
 
 
 class Done(NamedTuple):
@@ -210,7 +228,7 @@ class Loop:
         try:
             if not np.isfinite(losses).all():
                 self.measures.check_finite("train")
-                raise self._diverged()
+                raise diverged(self.history, self.epoch, self.optimizer.lr)
             columns = self._found(rows)
         except (ArithmeticError, ValueError):
             network.params, network.state = before
@@ -227,7 +245,7 @@ class Loop:
         """The columns of the history from the results of the evaluation; an error if the scores are not finite."""
         columns, failed = self.measures.found(rows)
         if "train" in failed:
-            raise self._diverged()
+            raise diverged(self.history, self.epoch, self.optimizer.lr)
         return columns
 
     def _row(self, columns: dict[str, float]) -> None:
@@ -236,22 +254,6 @@ class Loop:
         for callback in self.callbacks:
             answer = callback.on_epoch(self)
             self.over = self.over or (isinstance(answer, (bool, np.bool_)) and bool(answer))
-
-    def _diverged(self) -> Diverged:
-        if not self.epoch:
-            return Diverged(
-                "the scores of x_train are not finite before training, though x_train is; scale the samples or the "
-                "initial parameters down",
-                self.history,
-            )
-        bad = ((i, loss) for i, loss in enumerate(self.history.loss, 1) if not math.isfinite(loss))
-        update, loss = next(bad, (len(self.history.loss), None))
-        what = f"the loss is {loss} at" if loss is not None else "the scores of x_train are not finite after"
-        return Diverged(
-            f"{what} update {update}, in epoch {self.epoch}, with learning rate {self.optimizer.lr}; "
-            "train again with a smaller learning rate. The error has the history so far as its attribute `history`",
-            self.history,
-        )
 
     # Stopped and resumed
 

@@ -83,15 +83,17 @@ class InMemory:
         """The number of units, from the first one, that together have `count` samples."""
         return count
 
+    def order(self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str) -> Host:
+        """Draw the samples of an epoch, in the order of its mini-batches."""
+        if sampling == "shuffle":
+            return rng.permutation(units)
+        return units[rng.integers(0, len(units), size=batch_size * math.ceil(len(units) / batch_size))]
+
     def epoch(
         self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0
     ) -> Batches:
         """Draw the mini-batches of an epoch, and leave out those that are already done."""
-        if sampling == "shuffle":
-            order = rng.permutation(units)
-        else:
-            order = units[rng.integers(0, len(units), size=batch_size * math.ceil(len(units) / batch_size))]
-        return self.blocks(order, batch_size, done)
+        return self.blocks(self.order(rng, units, batch_size, sampling), batch_size, done)
 
     def blocks(self, units: Host, batch_size: int, done: int = 0) -> Batches:
         """Mini-batches in the order of the units."""

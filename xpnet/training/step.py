@@ -27,6 +27,7 @@ __all__ = [
     "sums",
     "transformed",
     "update_step",
+    "updated",
     "updates",
 ]
 
@@ -73,20 +74,33 @@ def update_step(
     """
 
     def step(carry: Carry, batch: tuple[Array, Array], masks: Params) -> tuple[Carry, Array]:
-        (params, memory, state), (x, t) = carry, batch
-        x = transformed(transform, x)
-        if accumulate == 1:
-            loss, gradients, state, *_ = stack.forward_backward(
-                params, x, t, state=state or None, masks=masks or None, checked=True
-            )
-        else:
-            total, loss, gradients, state = sums(stack, params, x, t, state, masks, accumulate)
-            loss, gradients = means(total, loss, gradients)
-        params, memory = optimizer.update(params, gradients, memory)
-        return Carry(params, memory, state), loss
+        return updated(stack, optimizer, carry, batch, masks, transform, accumulate)
 
     step.known = is_known(stack, optimizer, transform)  # type: ignore[attr-defined]  # see `Backend.compile`
     return step
+
+
+def updated(
+    stack: Sequential,
+    optimizer: Optimizer,
+    carry: Carry,
+    batch: tuple[Array, Array],
+    masks: Params,
+    transform: Transform | None = None,
+    accumulate: int = 1,
+) -> tuple[Carry, Array]:
+    """The arrays after one update, and the loss before it."""
+    (params, memory, state), (x, t) = carry, batch
+    x = transformed(transform, x)
+    if accumulate == 1:
+        loss, gradients, state, *_ = stack.forward_backward(
+            params, x, t, state=state or None, masks=masks or None, checked=True
+        )
+    else:
+        total, loss, gradients, state = sums(stack, params, x, t, state, masks, accumulate)
+        loss, gradients = means(total, loss, gradients)
+    params, memory = optimizer.update(params, gradients, memory)
+    return Carry(params, memory, state), loss
 
 
 def is_known(*things: Any) -> bool:
