@@ -39,7 +39,7 @@ from .samples import (
     samples_of,
 )
 from .step import Carry, Transform, is_known, transformed, updated
-from .together import Together, part, parted
+from .together import Together, cut, numbers_of, part, parted
 
 __all__ = ["fit_many"]
 
@@ -135,7 +135,7 @@ def fit_many(
         its group has stopped.
     memory : int, optional
         The largest number of bytes for the arrays of the networks that are trained at once. With more networks, one
-        group is trained after the other. Default: 8 MiB on the CPU, where larger groups are not faster, and 1 GiB on
+        group is trained after the other. Default: 4 MiB on the CPU, where larger groups are not faster, and 1 GiB on
         other devices.
     progress : bool, default True
         Whether to show a progress bar on a terminal, and to print a line for each group.
@@ -321,18 +321,9 @@ def _train_groups(members: Sequence[_Member], options: Options, memory: int | No
 
 
 def _cut(group: list[_Member], memory: int | None) -> Iterator[list[_Member]]:
-    """Parts of a group whose arrays fit into `memory` bytes."""
-    member = group[0]
-    first = next(iter(member.network.params.values()))
-    if memory is None:
-        memory = 1 << 30 if backend_of(first).is_remote(device(first)) else 8 << 20
-    inside = member.network.stack.shapes(member.network.input_shape)
-    numbers = (3 + 2 * len(member.optimizer.state_names)) * sum(
-        math.prod(p.shape) for p in member.network.params.values()
-    ) + 3 * member.batch_size * sum(map(math.prod, inside))
-    size = max(1, memory // (numbers * namespace(first=first).finfo(first.dtype).bits // 8))
-    size = math.ceil(len(group) / math.ceil(len(group) / size))  # parts of nearly one size
-    yield from (group[i : i + size] for i in range(0, len(group), size))
+    first = group[0]
+    params, shapes = first.network.params, first.network.stack.shapes(first.network.input_shape)
+    return cut(group, params, numbers_of(params, len(first.optimizer.state_names), shapes, first.batch_size), memory)
 
 
 class _Group:
@@ -381,7 +372,7 @@ class _Group:
                 for loss in together.train(self._order(), self.active[0].batch_size, self._draw()):
                     losses.append(loss)
                     bar.advance(loss.shape[0] if loss.ndim == 2 else 1)
-                self._end_epoch(epoch, self._read(losses), before)
+                self._end_epoch(epoch, together.read(losses), before)
         except KeyboardInterrupt:
             self._hand_out(before.params, before.state, [m for m in self.active if not m.over])
             return True
@@ -413,12 +404,6 @@ class _Group:
             return {n: mask if mask.ndim > 1 else mask.astype(dtype_name(first.dtype)) for n, mask in masks.items()}
 
         return draw
-
-    def _read(self, losses: list[Array]) -> Host:
-        """The losses as a NumPy array, shape (updates, networks), with one transfer."""
-        xp = namespace(loss=losses[0])
-        rows = [loss if loss.ndim == 2 else loss[None, :] for loss in losses]
-        return to_numpy(xp.concat(rows)).astype(np.float64)
 
     # The end of an epoch
 

@@ -1,23 +1,24 @@
 """Updates of many networks at once: their arrays lie along a new first axis."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from .._array import namespace
+from .._array import device, namespace, size
 from .._typing import Array, Params
-from ..backends import Backend, Draw, backend_of, vmap
+from ..backends import Backend, Draw, backend_of, to_numpy, vmap
 from ..tracing.program import is_array, leaves, replaced
 from .samples import Host, in_batches
 from .step import Carry
 
-__all__ = ["Together", "part", "parted", "stacked"]
+__all__ = ["Together", "cut", "numbers_of", "part", "parted"]
 
 Step = Callable[[Carry, tuple[Array, ...], Params, Params], tuple[Carry, Array]]
 
 
-def stacked(trees: Sequence[Any]) -> Any:
+def _stacked(trees: Sequence[Any]) -> Any:
     """Nested dicts and tuples of arrays: one from many, with the arrays stacked along a new first axis."""
     columns = zip(*(leaves(tree) for tree in trees), strict=True)
     arrays = iter([namespace(a=column[0]).stack(column) for column in columns])
@@ -56,7 +57,7 @@ class Together:
         alike: bool = False,
     ) -> None:
         self.step, self.data, self.alike = step, data, alike
-        self.carry: Carry = stacked(carries)
+        self.carry: Carry = _stacked(carries)
         self.backend: Backend = backend_of(data[0])
         self.options = {name: self._numbers(values) for name, values in options.items()}
         self.run = self.backend.repeat(self._whole())
@@ -69,7 +70,7 @@ class Together:
     def _numbers(self, values: Sequence[float]) -> Array:
         first = next(iter(self.carry.params.values()))
         xp = namespace(first=first)
-        return xp.asarray(list(values), dtype=first.dtype, device=getattr(first, "device", None))
+        return xp.asarray(list(values), dtype=first.dtype, device=device(first))
 
     def _whole(self) -> Callable[..., Any]:
         one, alike = vmap(self.step, in_axes=(0, None if self.alike else 0, 0, 0)), self.alike
@@ -107,6 +108,16 @@ class Together:
                 self.carry, _ = state
                 yield loss
 
+    @staticmethod
+    def read(losses: list[Array]) -> Host:
+        """The losses of `train` as a NumPy array, shape (updates, networks), with one transfer."""
+        rows = [loss if loss.ndim == 2 else loss[None, :] for loss in losses]
+        return to_numpy(namespace(loss=losses[0]).concat(rows)).astype(np.float64)
+
+    def set_option(self, name: str, values: Sequence[float]) -> None:
+        """Change an option, such as the learning rate, for the updates to come."""
+        self.options = self.options | {name: self._numbers(values)}
+
     def keep(self, which: Sequence[int]) -> None:
         """Continue with these networks only."""
         self.carry, self.options = self.rows((self.carry, self.options), which)
@@ -120,6 +131,29 @@ class Together:
         """Copies of the arrays of network `i`."""
         found: Carry = part(self.carry, i)
         return found
+
+
+def cut(members: list[Any], params: Params, numbers: int, memory: int | None) -> Iterator[list[Any]]:
+    """Parts of a group of networks whose arrays fit into `memory` bytes; see `fit_many` for the default.
+
+    `params` are the parameters of one network. An update of one network needs about `numbers` numbers.
+    """
+    first = next(iter(params.values()))
+    xp, where = namespace(first=first), device(first)
+    if memory is None:
+        memory = 1 << 30 if backend_of(first).is_remote(where) else 4 << 20
+    size = max(1, memory // (numbers * xp.finfo(first.dtype).bits // 8))
+    size = math.ceil(len(members) / math.ceil(len(members) / size))  # parts of nearly one size
+    yield from (members[i : i + size] for i in range(0, len(members), size))
+
+
+def numbers_of(params: Params, arrays: int, shapes: Sequence[tuple[int, ...]], batch_size: int) -> int:
+    """About how many numbers an update needs.
+
+    `arrays` is the number of arrays that the optimizer keeps for a parameter. `shapes` are the shapes of a sample
+    after each layer.
+    """
+    return (3 + 2 * arrays) * sum(map(size, params.values())) + 3 * batch_size * sum(map(math.prod, shapes))
 
 
 def part(tree: Any, i: int) -> Any:
@@ -136,14 +170,14 @@ def parted(a: Array, count: int) -> Array:
     return namespace(a=a).reshape(a, (count, a.shape[0] // count, *a.shape[1:]))
 
 
-def _batches(rows: Host, size: int) -> Iterator[Host]:
+def _batches(rows: Host, length: int) -> Iterator[Host]:
     """The mini-batches of all networks: a matrix with an update in each row, then the last, smaller one."""
     if rows.ndim == 1:
-        yield from in_batches(rows, size)
+        yield from in_batches(rows, length)
         return
     count, n = rows.shape
-    whole = n // size * size
+    whole = n // length * length
     if whole:
-        yield rows[:, :whole].reshape(count, -1, size).swapaxes(0, 1).reshape(-1, count * size)
+        yield rows[:, :whole].reshape(count, -1, length).swapaxes(0, 1).reshape(-1, count * length)
     if whole < n:
         yield rows[:, whole:].reshape(1, -1)

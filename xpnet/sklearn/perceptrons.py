@@ -1,9 +1,4 @@
-"""scikit-learn's multi-layer perceptrons, computed by xpnet on the device of the arrays that are passed.
-
-The module needs scikit-learn: the extra `sklearn`. After ``sklearn.set_config(array_api_dispatch=True)``, the
-estimators compute with PyTorch, CuPy and other libraries, and return their arrays. Without this setting, they use
-NumPy, as scikit-learn does.
-"""
+"""The estimators: `MLPClassifier` and `MLPRegressor`."""
 
 import contextlib
 import warnings
@@ -14,18 +9,18 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from . import layers, nn
-from ._array import device, dtype_name, from_host, has_float64, index_dtype, namespace
-from ._typing import Array, Params
-from .backends import backend_of, not_installed, on_arrays_device, to_numpy
-from .functions import sigmoid, softmax
-from .nn.sequential import Sequential
-from .optim.optimizers import Adam, Optimizer
-from .training.callbacks import Callback
-from .training.evaluation import Measures
-from .training.loop import Diverged, Loop
-from .training.samples import Batches, in_batches
-from .training.step import Carry, Updates, is_known
+from .. import layers, nn
+from .._array import device, dtype_name, from_host, has_float64, index_dtype, namespace
+from .._typing import Array, Params
+from ..backends import backend_of, not_installed, on_arrays_device, to_numpy
+from ..functions import sigmoid, softmax
+from ..nn.sequential import Sequential
+from ..optim.optimizers import Adam, Optimizer
+from ..training.callbacks import Callback
+from ..training.evaluation import Measures
+from ..training.loop import Diverged, Loop
+from ..training.samples import Batches, in_batches
+from ..training.step import Carry, Updates, is_known
 
 try:
     import sklearn.neural_network
@@ -181,17 +176,27 @@ class _Perceptron(BaseEstimator):
         -------
         self
         """
-        self._validate_params()
         return self._train(X, y, sample_weight, incremental=False)
 
     @available_if(_takes_batches)
     @on_arrays_device
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Continue training with one pass over the samples. The arguments are those of `fit`."""
-        self._validate_params()
         return self._train(X, y, sample_weight, incremental=True)
 
     def _train(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Any:
+        stack, data, targets = self._prepare(X, y, sample_weight, incremental)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.solver == "lbfgs":
+                self._minimize(stack, data)
+            else:
+                self._descend(stack, data, targets, incremental)
+        self._check_finite()
+        return self
+
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> tuple[Sequential, Data, Host]:
+        """Check the arguments. Returns the network, its data as arrays, and the targets on the host."""
+        self._validate_params()
         new = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = validate_data(
             self,
@@ -222,14 +227,12 @@ class _Perceptron(BaseEstimator):
             data = (*data, _check_sample_weight(sample_weight, X, dtype=W.dtype))
             if not bool(xp.any(data[2] != 0)):  # an older scikit-learn takes them
                 raise ValueError("Sample weights must contain at least one non-zero number.")
-        with np.errstate(over="ignore", invalid="ignore"):
-            if self.solver == "lbfgs":
-                self._minimize(stack, data)
-            else:
-                self._descend(stack, data, targets, incremental)
+        return stack, data, targets
+
+    def _check_finite(self) -> None:
+        xp = namespace(W=self.coefs_[0])
         if not all(bool(xp.all(xp.isfinite(p))) for p in (*self.coefs_, *self.intercepts_)):
             raise ValueError(_NOT_FINITE)
-        return self
 
     def _initialize(self, X: Any, units: list[int]) -> None:
         """Draw the same initial parameters as scikit-learn does for the same `random_state`."""
@@ -283,16 +286,15 @@ class _Perceptron(BaseEstimator):
         self.coefs_ = [params[f"W{i}"] for i in numbers]
         self.intercepts_ = [params[f"b{i}"] for i in numbers]
 
-    def _objective(self, stack: Sequential) -> Callable[..., tuple[Array, Params]]:
+    def _objective(self, stack: Sequential, alpha: float | Array) -> Callable[..., tuple[Array, Params]]:
         """A pure function of parameters and a batch, which returns the loss and its gradient, with the L2 penalty."""
-        alpha = float(self.alpha)
         # As in scikit-learn, the reported squared error is a mean over the outputs; the gradient is that of the sum.
         shown = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 
         def objective(params: Params, x: Array, t: Array, weight: Array | None = None) -> tuple[Array, Params]:
             loss, gradients, _ = stack.loss_and_gradient(params, x, t, weight=weight)
             loss = shown * loss
-            if alpha:
+            if type(alpha) is not float or alpha:
                 xp = namespace(x=x)
                 samples = x.shape[0] if weight is None else xp.sum(weight)
                 decay = alpha / samples
@@ -312,7 +314,7 @@ class _Perceptron(BaseEstimator):
 
     def _updates(self, stack: Sequential) -> Updates:
         """A function that makes many updates, with the current learning rate."""
-        objective, optimizer = self._objective(stack), self._new_optimizer()
+        objective, optimizer = self._objective(stack, float(self.alpha)), self._new_optimizer()
 
         def step(carry: Carry, batch: Data, masks: Any) -> tuple[Carry, Array]:
             loss, gradients = objective(carry.params, *batch)
@@ -323,42 +325,56 @@ class _Perceptron(BaseEstimator):
 
     def _descend(self, stack: Sequential, data: Data, targets: Host, incremental: bool) -> None:
         """Train with the same mini-batches as scikit-learn."""
-        epochs = _Epochs(self, stack, data, targets, incremental)
-        if not incremental or getattr(self, "_solver", None) != self.solver:
-            self._solver, self._rate, self._memory = self.solver, float(self.learning_rate_init), None
-        if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
-            self._start_records()  # the solver or early_stopping was changed
+        epochs = self._start(stack, data, targets, incremental)
         network: Any = SimpleNamespace(params=self._params, state={})
         optimizer, run = self._new_optimizer(), self._updates(stack)
         rng = np.random.default_rng(0)  # nothing is drawn from it: scikit-learn's random state shuffles the samples
         loop = Loop(network, optimizer, run, epochs.batches, rng, None, _Unmeasured(), [epochs])
         if self._memory is not None:
             loop.done = loop.done._replace(carry=loop.carry._replace(memory=self._memory))
-        self.n_iter_, finite = 0, True
+        finite = True
         try:
             loop.go(1 if incremental else self.max_iter)
         except Diverged:
-            epochs.record(loop)
+            epochs.record(loop.history.loss[loop.before :])
             finite = False
-        self._memory = loop.carry.memory
-        self._params = epochs.best if self.early_stopping else loop.carry.params
-        if loop.history.interrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+        over = incremental or loop.over
+        self._finish(epochs, loop.carry.params, loop.carry.memory, finite, loop.history.interrupted, over)
+
+    def _start(self, stack: Sequential, data: Data, targets: Host, incremental: bool) -> "_Epochs":
+        """What is needed before the first update."""
+        epochs = _Epochs(self, stack, data, targets, incremental)
+        if not incremental or getattr(self, "_solver", None) != self.solver:
+            self._solver, self._rate, self._memory = self.solver, float(self.learning_rate_init), None
+        if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
+            self._start_records()  # the solver or early_stopping was changed
+        self.n_iter_ = 0
+        return epochs
+
+    def _finish(
+        self, epochs: "_Epochs", params: Params, memory: Params, finite: bool, interrupted: bool, over: bool
+    ) -> None:
+        """Keep the result of the last update, and warn if training has not converged."""
+        self._memory, self._params = memory, epochs.best if self.early_stopping else params
+        if interrupted:
+            warnings.warn("Training interrupted by user.", stacklevel=6)
         elif not finite:
             if not self.early_stopping:
                 raise ValueError(_NOT_FINITE)
             epochs.keep_score(np.nan)
-            message = f"The loss is {self.loss_} in epoch {loop.epoch}. Training has ended, with the best parameters."
-            warnings.warn(message, ConvergenceWarning, stacklevel=5)
-        elif not (incremental or loop.over):
+            message = (
+                f"The loss is {self.loss_} in epoch {self.n_iter_}. Training has ended, with the best parameters."
+            )
+            warnings.warn(message, ConvergenceWarning, stacklevel=6)
+        elif not over:
             message = f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet."
-            warnings.warn(f"Stochastic Optimizer: {message}", ConvergenceWarning, stacklevel=5)
+            warnings.warn(f"Stochastic Optimizer: {message}", ConvergenceWarning, stacklevel=6)
 
     def _minimize(self, stack: Sequential, data: Data) -> None:
         """Train with SciPy's L-BFGS-B on the host. Loss and gradient are computed on the device of the samples."""
         start = self._params
         names, W = list(start), self.coefs_[0]
-        objective = self._objective(stack)
+        objective = self._objective(stack, float(self.alpha))
         objective.known = is_known(stack)  # type: ignore[attr-defined]  # see `Backend.compile`
         objective = backend_of(W).compile(objective)
         cuts = np.cumsum([np.prod(start[name].shape) for name in names])[:-1]
@@ -475,49 +491,61 @@ class _Epochs(Callback):
             )
         return rows, held
 
-    def batches(self, done: int) -> Batches:
-        """The mini-batches of an epoch, without those in which all weights are 0. Their loss is 0."""
+    def shuffled(self) -> Host:
+        """The rows in the order of the next epoch."""
         if self.model.shuffle:
             self.order = self.order[self.model._random_state.permutation(len(self.order))]
+        return self.rows[self.order]
+
+    def batches(self, done: int) -> Batches:
+        """The mini-batches of an epoch, without those in which all weights are 0. Their loss is 0."""
         self.sizes = []
-        for part in in_batches(self.rows[self.order], self.size):
+        for part in in_batches(self.shuffled(), self.size):
             if self.weights is not None:
                 part = part[self.weights[part].any(axis=1)]
             self.sizes += [part.shape[1]] * len(part)
             yield self.data, part.astype(self.index)
 
     def on_epoch(self, run: Loop) -> bool:
-        model = self.model
         if run.epoch == 0:
             return False
-        self.record(run)
+        rate = self.model._rate
+        self.record(run.history.loss[run.before :])
+        over = self.ends(lambda: run.carry.params)
+        if not over and self.model._rate != rate:
+            run.run = self.model._updates(self.stack)
+        return over
+
+    def record(self, losses: Sequence[float]) -> None:
+        """Add the loss of an epoch, the mean over its samples, from the losses of its updates."""
+        model, count = self.model, len(self.rows)
+        model.n_iter_ += 1
+        model.t_ += count
+        model.loss_ = float(np.asarray(losses) @ self.sizes / count)
+        model.loss_curve_.append(model.loss_)
+        if model.verbose:
+            print(f"Iteration {model.n_iter_}, loss = {model.loss_:.8f}")
+
+    def ends(self, params: Callable[[], Params]) -> bool:
+        """Whether training ends after the epoch that was recorded. If not, the learning rate may change.
+
+        `params` returns copies of the current parameters.
+        """
+        model = self.model
         if model.early_stopping:
-            self._watch(run.carry.params)
+            self._watch(params())
         else:
             model._no_improvement_count += 1
             if model.loss_ <= model.best_loss_ - model.tol:
                 model._no_improvement_count = 0
             model.best_loss_ = min(model.best_loss_, model.loss_)
-        rate = model._rate
         if model.solver == "sgd" and model.learning_rate == "invscaling":
             model._rate = model.learning_rate_init / (model.t_ + 1) ** model.power_t
         if model._no_improvement_count > model.n_iter_no_change:
             if self._stops():
                 return True
             model._no_improvement_count = 0
-        if model._rate != rate:
-            run.run = model._updates(self.stack)
         return False
-
-    def record(self, run: Loop) -> None:
-        """Add the loss of an epoch, the mean over its samples."""
-        model, count = self.model, len(self.rows)
-        model.n_iter_ += 1
-        model.t_ += count
-        model.loss_ = float(np.asarray(run.history.loss[run.before :]) @ self.sizes / count)
-        model.loss_curve_.append(model.loss_)
-        if model.verbose:
-            print(f"Iteration {model.n_iter_}, loss = {model.loss_:.8f}")
 
     def _watch(self, params: Params) -> None:
         """Compute the score on the validation samples, and keep the parameters if it is the best score so far."""
@@ -610,7 +638,6 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
 
         `classes` contains all labels that may occur in later calls. It is required in the first call.
         """
-        self._validate_params()
         if classes is not None:
             given = _labels(to_numpy(classes) if hasattr(classes, "dtype") else np.asarray(classes))
             if hasattr(self, "classes_") and not np.array_equal(given, to_numpy(self.classes_)):
