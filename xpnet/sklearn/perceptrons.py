@@ -414,7 +414,7 @@ class _Perceptron(BaseEstimator):
                 f"as those passed to fit(), {fitted[0]} on {fitted[1]}; got {here[0]} on {here[1]}"
             )
 
-    def _outputs(self, X: Any, method: str) -> Array:
+    def _outputs(self, X: Any, method: str = "predict") -> Array:
         """The network's outputs for `X`, after its last activation."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=_floats(X), reset=False)
@@ -698,7 +698,11 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
     @on_arrays_device
     def predict(self, X: Any) -> Array:
         """The most likely class of each sample, shape (N,), or an indicator matrix for several labels, (N, K)."""
-        answers = self._answers(self._outputs(X, "predict"))
+        return self._predicted(self._outputs(X))
+
+    def _predicted(self, outputs: Array) -> Array:
+        """The predictions for the activated outputs of the network."""
+        answers = self._answers(outputs)
         if self.out_activation_ == "logistic" and not self._binary:
             return csr_matrix(to_numpy(answers)) if self._sparse_labels else answers
         classes = to_numpy(self.classes_)
@@ -770,5 +774,8 @@ class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
     @on_arrays_device
     def predict(self, X: Any) -> Array:
         """The predicted values, shape (N,), or (N, K) for several outputs."""
-        outputs = self._outputs(X, "predict")
+        return self._predicted(self._outputs(X))
+
+    def _predicted(self, outputs: Array) -> Array:
+        """The predictions for the outputs of the network."""
         return outputs[:, 0] if self.n_outputs_ == 1 else outputs

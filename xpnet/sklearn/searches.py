@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._array import namespace
 from .._typing import Array
 from .._validation import check_integer
-from ..backends import on_arrays_device, to_numpy
+from ..backends import on_arrays_device
 from .perceptrons import MLPClassifier, _Perceptron
 from .together import Fit, fit_together, is_suitable
 
@@ -149,6 +149,7 @@ class _Search:
         if hasattr(search, "best_estimator_"):
             _unmark(search.best_estimator_)
         kept = {name: v for name, v in vars(search).items() if name.endswith("_") or name == "_checked_cv_orig"}
+        kept["scorer_"], _ = self._get_scorers()  # type: ignore[attr-defined]  # that of the search has its estimator
         vars(self).update(kept)
         count = len(search._listed) * len(search.cv)
         self.n_together_ = sum(fit.together for fit in used)
@@ -421,43 +422,36 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
             self.classes_ = first.classes_
             if any(len(e.classes_) != len(first.classes_) for e in self.estimators_):
                 raise ValueError(
-                    "MLPEnsemble: a class is missing in the drawn samples of a member; use bootstrap=False"
+                    "MLPEnsemble: the samples that were drawn for a member lack a class; use bootstrap=False"
                 )
         if hasattr(first, "feature_names_in_"):
             self.feature_names_in_ = first.feature_names_in_
         return self
 
-    def _outputs(self, X: Any) -> Array:
-        """The probabilities or predictions of all members, stacked along a new first axis."""
+    def _each(self, method: str, X: Any) -> Array:
+        """The results of a method of all members, stacked along a new first axis."""
         check_is_fitted(self)
-        name = "predict_proba" if _classifies(self) else "predict"
-        found = [getattr(estimator, name)(X) for estimator in self.estimators_]
+        found = [getattr(estimator, method)(X) for estimator in self.estimators_]
         return namespace(y=found[0]).stack(found)
 
     @on_arrays_device
     def predict(self, X: Any) -> Array:
-        """The class with the largest mean probability, or the mean of the members' predictions."""
-        if not _classifies(self):
-            outputs = self._outputs(X)
-            return namespace(y=outputs).mean(outputs, axis=0)
-        p = self.predict_proba(X)
-        xp = namespace(p=p)
-        best, classes = xp.argmax(p, axis=1), self.estimators_[0].classes_
-        if isinstance(classes, np.ndarray):
-            return classes[np.asarray(best)] if isinstance(p, np.ndarray) else xp.asarray(classes[to_numpy(best)])
-        return xp.take(classes, best, axis=0)
+        """The most likely class by the mean of the members' probabilities, or the mean of their predictions."""
+        outputs = self._each("_outputs", X)
+        mean = namespace(y=outputs).mean(outputs, axis=0)
+        return self.estimators_[0]._predicted(mean)
 
     @available_if(_classifies)
     @on_arrays_device
     def predict_proba(self, X: Any) -> Array:
         """The mean of the members' probabilities, shape (N, K)."""
-        outputs = self._outputs(X)
-        return namespace(y=outputs).mean(outputs, axis=0)
+        p = self._each("predict_proba", X)
+        return namespace(p=p).mean(p, axis=0)
 
     @on_arrays_device
     def spread(self, X: Any) -> Array:
         """The standard deviation over the members of their probabilities, shape (N, K), or of their predictions."""
-        outputs = self._outputs(X)
+        outputs = self._each("predict_proba" if _classifies(self) else "predict", X)
         return namespace(y=outputs).std(outputs, axis=0)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

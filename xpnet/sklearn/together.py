@@ -110,7 +110,8 @@ def fit_together(fits: Sequence[Fit], memory: int | None = None) -> list[Fit]:
 def is_suitable(fit: Fit) -> bool:
     """Whether an estimator can be fitted together with others."""
     weights = fit.sample_weight  # mini-batches without a weight above 0 are left out
-    whole = weights is None or bool(np.all(to_numpy(weights) if hasattr(weights, "dtype") else weights))
+    host = to_numpy(weights) if hasattr(weights, "dtype") else weights
+    whole = weights is None or bool(np.asarray(host).all())
     return fit.estimator.solver in ("adam", "sgd") and not fit.estimator.warm_start and not issparse(fit.X) and whole
 
 
@@ -183,6 +184,10 @@ class _Group:
 
     def train(self) -> None:
         """Fit the estimators."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a fit that diverges has an error
+            self._train()
+
+    def _train(self) -> None:
         while not all(m.over for m in self.active):
             rows = np.stack([m.epochs.shuffled() + self.starts[id(m.data)] for m in self.active])
             losses = self.together.read(list(self.together.train(rows, self.active[0].epochs.size)))
