@@ -60,7 +60,7 @@ INSTALL = {
     "torch": ["torch==2.13.0"],  # exactly: another version may bring gigabytes of CUDA libraries
     "jax": EXTRAS["jax"],
     "dask": EXTRAS["dask"],
-    "cupy": EXTRAS[CUPY] if CUDA else [EMULATED_CUPY],
+    "cupy": EXTRAS[CUPY] if CUDA else [EMULATED_CUPY, *EXTRAS[CUPY][1:]],
 }
 # What the tests compare with, whichever backend they are on.
 ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]

@@ -183,8 +183,10 @@ def windows(x, size, stride, dilation, out):
             return "..."
         if tree is None or isinstance(tree, (bool, int, float, str)):
             return f"float('{tree}')" if isinstance(tree, float) and not math.isfinite(tree) else repr(tree)
-        name = tree.__name__ if isinstance(tree, type) else str(tree)
-        return f"{self.prefix}.{name.rpartition('.')[2]}"  # a dtype
+        dtype = (tree.__name__ if isinstance(tree, type) else str(tree)).rpartition(".")[2]
+        if dtype == "bfloat16" and self.library != "torch":
+            raise TracingError(f"source: {self.library} has no bfloat16; write for 'torch', or trace a network in float32")
+        return f"{self.prefix}.{dtype}"
 
     def _part(self, value: Any, least: int) -> str:
         """An operand, in parentheses if its operator binds less than `least`."""
