@@ -110,7 +110,7 @@ OTHERS = {
 }
 VARIANTS = {
     "numpy": "numpy,numpy-readonly",
-    "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64",
+    "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64,strict-oldest",
 }
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
 ON_EVERY_OTHER = nox.parametrize("library", list(OTHERS), ids=list(OTHERS))

@@ -129,14 +129,17 @@ class Cupy(Numpy):
         return super().rows(x, index)
 
     def half(self, name: str) -> Any:
-        """The dtype of half precision with this name. CuPy's bfloat16 is a dtype of ml_dtypes.
+        """The dtype of half precision with this name.
 
         Raises
         ------
         ValueError
-            For bfloat16, if ml_dtypes is not installed.
+            If the name is "bfloat16", and the package ml-dtypes is not installed. CuPy takes this dtype from it.
         """
-        return importlib.import_module("cupy").float16 if name == "float16" else _bfloat16()
+        try:
+            return np.dtype(getattr(importlib.import_module("ml_dtypes"), name) if name == "bfloat16" else name)
+        except ImportError as error:
+            raise no_half(name, "CuPy's bfloat16 needs the package ml-dtypes (pip install ml-dtypes)") from error
 
     def matmul(self, a: Array, b: Array) -> Array:
         """The products of the matrices of two batches.
@@ -172,14 +175,6 @@ class Cupy(Numpy):
         return _adder_on_host(cupy, processes)
 
 
-def _bfloat16() -> Any:
-    try:
-        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
-    except ImportError as error:
-        why = "CuPy's bfloat16 needs the package ml-dtypes (pip install ml-dtypes)"
-        raise no_half("bfloat16", why) from error
-
-
 def _half_products(a: Array, b: Array) -> Array:
     """The products of batches of half precision, with sums in float32."""
     cupy, cublas = importlib.import_module("cupy"), importlib.import_module("cupy_backends.cuda.libs.cublas")
@@ -191,7 +186,14 @@ def _half_products(a: Array, b: Array) -> Array:
     one, zero = np.ones((), np.float32), np.zeros((), np.float32)
     cublas.gemmStridedBatchedEx(
         cupy.cuda.device.get_cublas_handle(),
-        *(cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_N, n, m, k, one.ctypes.data),  # cuBLAS stores matrices by columns: bᵀ aᵀ
+        *(
+            cublas.CUBLAS_OP_N,
+            cublas.CUBLAS_OP_N,
+            n,
+            m,
+            k,
+            one.ctypes.data,
+        ),  # cuBLAS stores matrices by columns: bᵀ aᵀ
         *(b.data.ptr, kind, n, k * n, a.data.ptr, kind, k, m * k),
         *(zero.ctypes.data, c.data.ptr, kind, n, m * n, math.prod(batch)),
         *(cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT),

@@ -185,7 +185,9 @@ def windows(x, size, stride, dilation, out):
             return f"float('{tree}')" if isinstance(tree, float) and not math.isfinite(tree) else repr(tree)
         dtype = (tree.__name__ if isinstance(tree, type) else str(tree)).rpartition(".")[2]
         if dtype == "bfloat16" and self.library != "torch":
-            raise TracingError(f"source: {self.library} has no bfloat16; write for 'torch', or trace a network in float32")
+            raise TracingError(
+                f"source: {self.library} has no bfloat16; write for 'torch', or trace a network in float32"
+            )
         return f"{self.prefix}.{dtype}"
 
     def _part(self, value: Any, least: int) -> str:
