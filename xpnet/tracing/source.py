@@ -35,6 +35,7 @@ class Source:
 
     library = "numpy"
     prefix = "np"
+    missing = frozenset({"bfloat16"})  # CuPy has it without a name, and not for products of batches
     windows = '''
 def windows(x, size, stride, dilation, out):
     """All windows of images, shape (N, C, *size, *out): a view."""
@@ -184,9 +185,9 @@ def windows(x, size, stride, dilation, out):
         if tree is None or isinstance(tree, (bool, int, float, str)):
             return f"float('{tree}')" if isinstance(tree, float) and not math.isfinite(tree) else repr(tree)
         dtype = (tree.__name__ if isinstance(tree, type) else str(tree)).rpartition(".")[2]
-        if dtype == "bfloat16" and self.library != "torch":
+        if dtype in self.missing:
             raise TracingError(
-                f"source: {self.library} has no bfloat16; write for 'torch', or trace a network in float32"
+                f"source: {self.library} has no {dtype}; write for 'torch', or trace a network in float32"
             )
         return f"{self.prefix}.{dtype}"
 
@@ -282,6 +283,7 @@ class TorchSource(Source):
 
     library = "torch"
     prefix = "torch"
+    missing = frozenset[str]()
     windows = Source.windows.replace("x.strides", "x.stride()").replace(
         "np.lib.stride_tricks.as_strided(x, ", "x.as_strided("
     )
