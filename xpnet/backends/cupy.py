@@ -184,20 +184,12 @@ def _half_products(a: Array, b: Array) -> Array:
     a, b, c = cupy.ascontiguousarray(a), cupy.ascontiguousarray(b), cupy.empty((*batch, m, n), a.dtype)
     kind = cupy.cuda.runtime.CUDA_R_16F if a.dtype == cupy.float16 else cupy.cuda.runtime.CUDA_R_16BF
     one, zero = np.ones((), np.float32), np.zeros((), np.float32)
-    cublas.gemmStridedBatchedEx(
-        cupy.cuda.device.get_cublas_handle(),
-        *(
-            cublas.CUBLAS_OP_N,
-            cublas.CUBLAS_OP_N,
-            n,
-            m,
-            k,
-            one.ctypes.data,
-        ),  # cuBLAS stores matrices by columns: bᵀ aᵀ
-        *(b.data.ptr, kind, n, k * n, a.data.ptr, kind, k, m * k),
-        *(zero.ctypes.data, c.data.ptr, kind, n, m * n, math.prod(batch)),
-        *(cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT),
-    )
+    # cuBLAS stores matrices by columns, so it computes the transposed product: bᵀ aᵀ.
+    sizes = cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_N, n, m, k
+    left, right, out = (b.data.ptr, kind, n, k * n), (a.data.ptr, kind, k, m * k), (c.data.ptr, kind, n, m * n)
+    how = math.prod(batch), cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT
+    handle = cupy.cuda.device.get_cublas_handle()
+    cublas.gemmStridedBatchedEx(handle, *sizes, one.ctypes.data, *left, *right, zero.ctypes.data, *out, *how)
     return c
 
 

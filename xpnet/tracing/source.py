@@ -35,7 +35,7 @@ class Source:
 
     library = "numpy"
     prefix = "np"
-    missing = frozenset({"bfloat16"})  # CuPy has it without a name, and not for products of batches
+    missing = frozenset({"bfloat16"})  # a dtype that NumPy and CuPy have no name for
     windows = '''
 def windows(x, size, stride, dilation, out):
     """All windows of images, shape (N, C, *size, *out): a view."""
