@@ -60,7 +60,7 @@ INSTALL = {
     "torch": ["torch==2.13.0"],  # exactly: another version may bring gigabytes of CUDA libraries
     "jax": EXTRAS["jax"],
     "dask": EXTRAS["dask"],
-    "cupy": EXTRAS[CUPY] if CUDA else [EMULATED_CUPY],
+    "cupy": EXTRAS[CUPY] if CUDA else [EMULATED_CUPY, *EXTRAS[CUPY][1:]],
 }
 # What the tests compare with, whichever backend they are on.
 ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
@@ -110,7 +110,7 @@ OTHERS = {
 }
 VARIANTS = {
     "numpy": "numpy,numpy-readonly",
-    "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64",
+    "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64,strict-oldest",
 }
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
 ON_EVERY_OTHER = nox.parametrize("library", list(OTHERS), ids=list(OTHERS))
