@@ -1,13 +1,13 @@
-"""A search on Dask's scheduler
-============================
+"""A search on Dask's workers
+=============================
 
-Hyper-parameters searched by the workers of Dask's distributed scheduler, and what its dashboard shows of them.
+A search for hyperparameters on the workers of Dask's distributed scheduler, and when each worker trained what.
 
 scikit-learn's search gives its fits to joblib, and joblib to the workers of the scheduler that the client is
-connected to: here two processes of this machine, with an ADDRESS those of a cluster that is running, and nothing else
-changes. Each fit puts an event into the scheduler's log, which tells what the blocks of its task stream are. Needs
-scikit-learn and Dask's scheduler: pip install '.[sklearn,plot]' 'dask[distributed]', and bokeh for its dashboard.
-(xpnet's own extra `distributed` is another package, mpi4py.)
+connected to. Here these are two processes of this machine. With an ADDRESS, they are the workers of a running
+cluster, and nothing else changes. Each fit writes an event into the scheduler's log. Needs scikit-learn and Dask's
+scheduler: pip install '.[sklearn,plot]' 'dask[distributed]', and bokeh for its dashboard. (xpnet's own extra
+`distributed` is another package, mpi4py.)
 
 ::
 
@@ -33,7 +33,7 @@ from xpnet.plotting import figure
 from xpnet.sklearn import MLPClassifier
 
 UNITS, RATES, ALPHAS = [16, 64, 256], [0.0003, 0.001, 0.003, 0.01, 0.03], [0.0001, 1.0]
-COLORS = {n: f"C{i}" for i, n in enumerate(UNITS)}
+STYLES = {n: {"color": f"C{i}", "hatch": ("", "///", "...")[i]} for i, n in enumerate(UNITS)}
 
 
 def accuracy(model, x, y):
@@ -64,19 +64,19 @@ def draw(path, results, blocks, fits):
     for (row, column), score in np.ndenumerate(scores):
         color = "w" if score < (scores.min() + scores.max()) / 2 else "k"
         left.text(column, row, f"{score:.3f}", ha="center", va="center", color=color)
-    left.set(xlabel="learning rate", ylabel="hidden units", title="accuracy, with the better alpha")
+    left.set(xlabel="learning rate", ylabel="hidden units", title="accuracy of each choice, with the better alpha")
     left.set_xticks(range(len(RATES)), RATES)
     left.set_yticks(range(len(UNITS)), UNITS)
 
-    of_task = {fit["task"]: COLORS[fit["units"]] for fit in fits}  # joblib puts several short fits into one
+    of_task = {fit["task"]: STYLES[fit["units"]] for fit in fits}  # joblib puts several short fits into one
     for row, parts in enumerate(blocks.values()):
         for task, action, start, stop in parts:
-            color = of_task[task] if action == "compute" else "k"
-            right.barh(row, stop - start, left=start, color=color, edgecolor="w", linewidth=0.3)
-    for units, color in COLORS.items():
-        right.bar(0, 0, color=color, label=f"{units} units")
-    right.legend(frameon=False, ncols=len(COLORS), loc="upper center")
-    right.set(xlabel="seconds", title="fits of each worker", ylim=(-0.5, len(blocks) - 0.1))
+            style = of_task[task] if action == "compute" else {"color": "k"}
+            right.barh(row, stop - start, left=start, edgecolor="w", linewidth=0.3, **style)
+    for units, style in STYLES.items():
+        right.bar(0, 0, edgecolor="w", label=f"{units} units", **style)
+    right.legend(frameon=False, ncols=len(STYLES), loc="upper center")
+    right.set(xlabel="seconds", title="when each worker trained which network", ylim=(-0.5, len(blocks) - 0.1))
     right.set_yticks(range(len(blocks)), [f"worker {number}" for number in range(len(blocks))])
     fig.savefig(path)
 
