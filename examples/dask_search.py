@@ -32,7 +32,7 @@ import xpnet
 from xpnet.plotting import figure
 from xpnet.sklearn import MLPClassifier
 
-UNITS, RATES, ALPHAS = [16, 64, 256], [0.0003, 0.001, 0.003, 0.01, 0.03], [0.0001, 1.0]
+UNITS, RATES, ALPHAS = [16, 64, 256], [0.001, 0.003, 0.01, 0.03], [0.0001, 1.0]
 STYLES = {n: {"color": f"C{i}", "hatch": ("", "///", "...")[i]} for i, n in enumerate(UNITS)}
 
 
@@ -45,7 +45,7 @@ def accuracy(model, x, y):
 
 
 def search(x, y, units, **options):
-    """Three folds of every candidate, of which there are ten for each number of hidden units."""
+    """Three folds of every candidate, of which there are eight for each number of hidden units."""
     choices = {"alpha": ALPHAS, "hidden_layer_sizes": [(n,) for n in units], "learning_rate_init": RATES}
     return GridSearchCV(MLPClassifier(max_iter=20, random_state=0), choices, cv=3, **options).fit(x, y)
 
@@ -86,7 +86,7 @@ if __name__ == "__main__":  # not when the workers import this file
     address = sys.argv[2] if len(sys.argv) > 2 else None
     warnings.simplefilter("ignore", ConvergenceWarning)  # 20 epochs are meant to be few
     train, test = xpnet.load_mnist()
-    x, y = (a[:3000] for a in train)
+    x, y = (a[:1500] for a in train)
 
     # Dask lets its workers give memory back at once; the many small steps of a fit take three times as long then.
     dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None})
@@ -100,7 +100,7 @@ if __name__ == "__main__":  # not when the workers import this file
         fits = [fit for _, fit in client.get_events("fits")]
         workers = client.run(measured)
     print(f"best: {found.best_params_}, accuracy {found.best_score_:.4f}")
-    print(f"fitted to all 3000 images, on the test set: {found.best_estimator_.score(*test):.4f}")
+    print(f"fitted to all 1500 images, on the test set: {found.best_estimator_.score(*test):.4f}")
 
     blocks = {worker: [] for worker in workers}
     for task in stream.data:
@@ -122,4 +122,4 @@ if __name__ == "__main__":  # not when the workers import this file
     assert difference <= (0.01 if address else 0)  # processors of other machines may round in another way
     assert len(fits) == 3 * len(found.cv_results_["params"])
     assert {fit["worker"] for fit in fits} == set(workers)
-    assert found.best_score_ > 0.88
+    assert found.best_score_ > 0.86

@@ -72,7 +72,7 @@ def draw(path, accuracies, sizes):
     for (name, shares), style in zip(accuracies.items(), ("-o", "--s"), strict=True):
         left.plot(range(len(shares)), shares, style, label=name)
     left.set(xlabel="shift of the test digits in pixels", ylabel="accuracy (axis starts at 0.3)", ylim=(0.3, 1))
-    left.set_title("Who has seen shifted digits, recognizes them", fontsize="medium")
+    left.set_title("A network trained on shifted digits recognizes them", fontsize="medium")
     left.set_xticks(range(len(shares)))
     left.grid(alpha=0.3)
     left.legend(frameon=False, loc="lower left")

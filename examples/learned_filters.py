@@ -43,7 +43,7 @@ fig, axes = figure(2, width=4.4, height=3.9)
 for ax, filters, title in zip(axes, (before, after), ("before training", "after training"), strict=True):
     largest = float(np.max(np.abs(filters)))
     ax.imshow(mosaic(filters), cmap="gray", vmin=-largest, vmax=largest)
-    ax.set_title(f"{title}: black -{largest:.2g}, white {largest:.2g}")
+    ax.set_title(f"{title}: weights from -{largest:.2g} to {largest:.2g}")
     ax.set_axis_off()
 fig.get_layout_engine().set(wspace=0.1)
 fig.savefig(folder / "learned_filters.png")
