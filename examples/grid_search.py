@@ -3,9 +3,9 @@
 
 xpnet's classifier in scikit-learn's pipeline and grid search, and what the best network learned.
 
-The data is two moons with noise. The search tries numbers of hidden units and amounts of weight decay (`alpha`). The
-best network is then trained again on PyTorch tensors. Needs scikit-learn and torch: pip install
-'.[sklearn,torch,plot]'
+The data is two moons with noise. The search tries numbers of hidden units and amounts of weight decay (`alpha`). At
+the end, a network is trained on NumPy arrays and on PyTorch tensors, to compare. Needs scikit-learn and torch: pip
+install '.[sklearn,torch,plot]'
 
 ::
 
