@@ -25,16 +25,13 @@ RUNTIME, SHA512 = (
     "onnxruntime-web@1.30.0",
     "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
 )
-# For each way to run the models: the script and what it loads. A browser loads one of them.
-PARTS = [
-    f"{part}.m{kind}" if kind == "js" else f"{part}.{kind}"
-    for part in (
-        "ort-wasm-simd-threaded",  # WebAssembly
-        "ort-wasm-simd-threaded.jspi",  # WebGPU
-        "ort-wasm-simd-threaded.asyncify",  # WebGPU in browsers without JavaScript Promise Integration
-    )
-    for kind in ("js", "wasm")
-] + [f"ort.{name}.min.mjs" for name in ("wasm", "jspi", "webgpu")]
+# The scripts of onnxruntime-web, and the compiled code that each of them loads. jspi and webgpu have WebGPU, and no
+# float64; webgpu is for browsers without JavaScript Promise Integration.
+PARTS = {
+    "ort.wasm.min": "ort-wasm-simd-threaded",
+    "ort.jspi.min": "ort-wasm-simd-threaded.jspi",
+    "ort.webgpu.min": "ort-wasm-simd-threaded.asyncify",
+}
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
 IMAGES = 10_000, 1_000  # for training, for testing; page.html tells the numbers
 
@@ -67,8 +64,15 @@ def build(package, folder):
     for source in (*HERE.glob("*.js"), *HERE.glob("*.css")):
         shutil.copy(source, folder)
     with tarfile.open(package) as archive:
-        for part in PARTS:
-            (folder / part).write_bytes(archive.extractfile(f"package/dist/{part}").read())
+
+        def content(name):
+            return archive.extractfile(f"package/dist/{name}").read()
+
+        for script, code in PARTS.items():
+            for name in (f"{script}.mjs", f"{code}.mjs"):
+                (folder / name).write_bytes(content(name))
+            # Compressed here, because not every server compresses what it sends: 4 MB and not 14.
+            (folder / f"{code}.bin").write_bytes(gzip.compress(content(f"{code}.wasm"), mtime=0))
     for activation in ACTIVATIONS:
         for trace in (step, forward, gradient):
             model = of_any_size(lambda batch, hidden, trace=trace, name=activation: trace(name, batch, hidden))

@@ -50,8 +50,7 @@ export class Batches {
 
 /** MNIST images with labels, in a training part and a test part. */
 export async function loadDigits(url) {
-  const packed = (await fetched(url)).body.pipeThrough(new DecompressionStream("gzip"));
-  const data = await new Response(packed).arrayBuffer();
+  const data = await unpacked(url);
   const [train, test] = new Uint32Array(data, 0, 2);
   let position = 8;
   const take = (length) => new Uint8Array(data, (position += length) - length, length);
@@ -76,39 +75,51 @@ async function fetched(url) {
   return answer;
 }
 
-/** onnxruntime-web with the models. `gpu` tells whether the browser has WebGPU. */
+async function unpacked(url) {
+  const { body } = await fetched(url);
+  return new Response(body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
+/** onnxruntime-web and the models. `gpu` tells whether the browser has WebGPU. */
 export class Runtime {
   static async load(folder) {
     const gpu = Boolean(await navigator.gpu?.requestAdapter().catch(() => null));
-    const build = !gpu ? "wasm" : "Suspending" in WebAssembly ? "jspi" : "webgpu";
-    const ort = await import(`${folder}ort.${build}.min.mjs`);
-    ort.env.wasm.numThreads = 1; // more threads need HTTP headers that a plain file server does not send
-    ort.env.wasm.wasmPaths = folder;
-    ort.env.logLevel = "error";
-    return new Runtime(ort, folder, gpu);
+    return Object.assign(new Runtime(), { folder, gpu, loaded: new Map(), last: Promise.resolve() });
   }
 
-  constructor(ort, folder, gpu) {
-    Object.assign(this, { ort, folder, gpu, sessions: new Map(), last: Promise.resolve() });
+  /** The result of a function that is called once for each key. */
+  once(key, make) {
+    if (!this.loaded.has(key)) this.loaded.set(key, make());
+    return this.loaded.get(key);
   }
 
-  tensor(values, shape) {
-    return new this.ort.Tensor(values instanceof Float64Array ? "float64" : "float32", values, shape);
+  /** onnxruntime-web for "wasm" or "webgpu". Only the first one knows float64. */
+  library(device) {
+    return this.once(device, async () => {
+      let [name, code] = ["wasm", "ort-wasm-simd-threaded"];
+      if (device === "webgpu") {
+        [name, code] = "Suspending" in WebAssembly ? ["jspi", `${code}.jspi`] : ["webgpu", `${code}.asyncify`];
+      }
+      const ort = await import(`${this.folder}ort.${name}.min.mjs`);
+      ort.env.wasm.numThreads = 1; // more threads need HTTP headers that a plain file server does not send
+      ort.env.wasm.wasmPaths = this.folder;
+      ort.env.wasm.wasmBinary = await unpacked(`${this.folder}${code}.bin`);
+      return ort;
+    });
   }
 
-  async session(model, device = "wasm") {
-    const key = `${model} ${device}`;
-    if (!this.sessions.has(key)) {
-      const data = new Uint8Array(await (await fetched(`${this.folder}${model}.onnx`)).arrayBuffer());
+  model(name, device) {
+    return this.once(`${name} ${device}`, async () => {
+      const ort = await this.library(device);
+      const data = await (await fetched(`${this.folder}${name}.onnx`)).arrayBuffer();
       const options = { executionProviders: [device], logSeverityLevel: 3 };
       if (device === "webgpu") {
         // The parameters stay on the GPU from one update to the next.
-        const names = Object.keys(SHAPES(1)).map((name) => [`${name}_next`, "gpu-buffer"]);
+        const names = Object.keys(SHAPES(1)).map((param) => [`${param}_next`, "gpu-buffer"]);
         options.preferredOutputLocation = Object.fromEntries(names);
       }
-      this.sessions.set(key, await this.ort.InferenceSession.create(data, options));
-    }
-    return this.sessions.get(key);
+      return ort.InferenceSession.create(new Uint8Array(data), options);
+    });
   }
 
   /** Call a function after the calls before it have ended: onnxruntime-web runs one model at a time. */
@@ -122,34 +133,33 @@ export class Runtime {
 /** The book's TwoLayerNet. Its arithmetic is xpnet's, in the models. */
 export class Network {
   static async make(runtime, { activation, hidden, seed, device }) {
-    const net = new Network();
-    const [step, forward, gradient] = await runtime.inTurn(async () => [
-      await runtime.session(`step-${activation}`, device),
-      await runtime.session(`forward-${activation}`),
-      await runtime.session(`gradient-${activation}`),
-    ]);
-    Object.assign(net, { runtime, step, forward, gradient, hidden, doubles: null });
+    const net = Object.assign(new Network(), { runtime, params: {}, doubles: null });
+    await runtime.inTurn(async () => {
+      [net.fast, net.exact] = [await runtime.library(device), await runtime.library("wasm")];
+      net.step = await runtime.model(`step-${activation}`, device);
+      net.forward = await runtime.model(`forward-${activation}`, "wasm");
+      net.gradient = await runtime.model(`gradient-${activation}`, "wasm");
+    });
     const random = new Random(seed);
-    net.params = {};
     for (const [name, shape] of Object.entries(SHAPES(hidden))) {
       const drawn = () => (name.startsWith("W") ? 0.01 * random.normal() : 0);
       const values = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, drawn);
-      net.params[name] = runtime.tensor(values, shape);
+      net.params[name] = new net.fast.Tensor(values, shape);
     }
     return net;
   }
 
   /** One update with images and labels; returns the loss before it. */
   update(x, labels, learningRate) {
-    const { runtime } = this;
+    const { Tensor } = this.fast;
     const count = labels.length;
     const feeds = {
-      x: runtime.tensor(x, [count, SIZE]),
-      t: runtime.tensor(oneHot(labels, Float32Array), [count, 10]),
-      weight: runtime.tensor(new Float32Array(count).fill(1), [count]),
-      lr: runtime.tensor(Float32Array.of(learningRate), []),
+      x: new Tensor(x, [count, SIZE]),
+      t: new Tensor(oneHot(labels, Float32Array), [count, 10]),
+      weight: new Tensor(new Float32Array(count).fill(1), [count]),
+      lr: new Tensor(Float32Array.of(learningRate), []),
     };
-    return runtime.inTurn(async () => {
+    return this.runtime.inTurn(async () => {
       const { loss, ...after } = await this.step.run({ ...feeds, ...this.params });
       for (const [name, before] of Object.entries(this.params)) {
         before.dispose(); // on the GPU, memory is not freed by itself
@@ -173,13 +183,14 @@ export class Network {
 
   /** For images in float64: the outputs of the layers, the probabilities and, for each label, the loss. */
   look(x) {
-    return this.run(this.forward, { x: this.runtime.tensor(x, [x.length / SIZE, SIZE]) });
+    return this.run(this.forward, { x: new this.exact.Tensor(x, [x.length / SIZE, SIZE]) });
   }
 
   /** The derivative of the loss of one image with respect to its pixels, by backpropagation. */
   async backpropagate(x, label) {
-    const t = this.runtime.tensor(oneHot([label], Float64Array), [1, 10]);
-    const { dx } = await this.run(this.gradient, { x: this.runtime.tensor(x, [1, SIZE]), t });
+    const { Tensor } = this.exact;
+    const t = new Tensor(oneHot([label], Float64Array), [1, 10]);
+    const { dx } = await this.run(this.gradient, { x: new Tensor(x, [1, SIZE]), t });
     return dx;
   }
 
@@ -209,7 +220,7 @@ export class Network {
       if (!this.doubles) {
         this.doubles = {};
         for (const [name, values] of Object.entries(await this.read())) {
-          this.doubles[name] = this.runtime.tensor(Float64Array.from(values), this.params[name].dims);
+          this.doubles[name] = new this.exact.Tensor(Float64Array.from(values), this.params[name].dims);
         }
       }
       const found = await session.run({ ...feeds, ...this.doubles });

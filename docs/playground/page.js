@@ -10,8 +10,8 @@ const DEVICES = { wasm: "WebAssembly", webgpu: "WebGPU" };
 const TESTED_EVERY = 50; // updates
 const drawing = $("drawing").getContext("2d", { willReadFrequently: true });
 
-/** The run, the digit that is looked at, and the turn of training: an object while the network trains, else null. */
-const page = { run: null, turn: null, digit: null, sample: -1 };
+/** The run; the digit that is looked at, and whether it is test image `sample`; `turn` is null while training pauses. */
+const page = { run: null, turn: null, digit: null, given: false, sample: -1 };
 window.playground = page; // for the console
 
 // Training
@@ -101,12 +101,16 @@ async function show() {
   $("accuracy").textContent = percent(run.accuracies.at(-1)[1]);
   $("running").textContent = DEVICES[run.choices.device];
   chart($("loss-chart"), "Loss", thinned(run.losses), 2.5, (value) => value.toFixed(2));
-  chart($("accuracy-chart"), "Test accuracy", run.accuracies, 1, percent);
-  const { W1 } = await run.net.values();
-  const { hidden } = run.choices;
-  const images = Array.from({ length: hidden }, (_, h) => Float32Array.from({ length: 784 }, (_, i) => W1[i * hidden + h]));
-  colored($("weights"), images, 28, hidden > 50 ? 20 : Math.min(hidden, 10));
+  chart($("accuracy-chart"), "Test accuracy", run.accuracies, 1, (value) => `${Math.round(100 * value)}%`);
+  showWeights((await run.net.values()).W1, run.choices.hidden);
   await look();
+}
+
+/** For each hidden unit an image, about 40 pixels wide. */
+function showWeights(W1, hidden) {
+  const unit = (h) => Float32Array.from({ length: 784 }, (_, i) => W1[i * hidden + h]);
+  const columns = Math.min(hidden, Math.floor($("weights").clientWidth / 40));
+  colored($("weights"), Array.from({ length: hidden }, (_, h) => unit(h)), 28, columns);
 }
 
 /** What the network computes for the digit. */
@@ -117,7 +121,7 @@ async function look() {
   if (page.digit !== digit || page.run !== run) return;
   const { hidden, activation } = run.choices;
   white($("input"), image);
-  $("affine1-size").textContent = `, ${hidden} hidden units`;
+  $("affine1-size").textContent = `${hidden} hidden units`;
   $("activation-name").textContent = `${activation[0].toUpperCase()}${activation.slice(1)}1`;
   for (const [name, canvas] of Object.entries({ affine1: "affine1", activation: "activated" })) {
     strip($(canvas), found[name], Math.min(hidden, 50));
@@ -126,11 +130,13 @@ async function look() {
   strip($("softmax"), found.probabilities, 10);
   page.answer = digit ? best(found.probabilities) : null;
   const { probabilities } = found;
-  $("answer").textContent = digit ? `The network reads ${page.answer}` : "Nothing is drawn yet.";
+  const label = page.given ? ` The label is ${page.digits.test.labels[page.sample]}.` : "";
+  $("answer").textContent = digit ? `The network reads ${page.answer}.${label}` : "Nothing is drawn yet.";
   [...$("probabilities").children].forEach((row, label) => {
     row.classList.toggle("pg-best", label === page.answer);
-    row.children[1].firstElementChild.style.width = digit ? percent(probabilities[label]) : 0;
-    row.children[2].textContent = digit ? percent(probabilities[label]) : "";
+    const shown = digit ? percent(probabilities[label]) : "";
+    row.children[1].firstElementChild.style.width = shown || 0;
+    row.children[2].textContent = shown;
   });
   compareSoon();
 }
@@ -178,7 +184,7 @@ function best(numbers) {
 }
 
 function percent(fraction) {
-  return `${(100 * fraction).toFixed(fraction === 0 || fraction === 1 ? 0 : 1)} %`;
+  return `${(100 * fraction).toFixed(1)}%`;
 }
 
 function tell(text) {
