@@ -33,12 +33,19 @@ async function startOver() {
     tell("");
   } catch (error) {
     if (choices.device !== "webgpu") throw error;
-    $("device").querySelector("[value=webgpu]").remove(); // the browser has WebGPU, but not all that is needed
+    allowGpu(false); // the browser has WebGPU, but not all that is needed
     return startOver();
   }
   await test(page.run);
   await show();
   enable(true);
+}
+
+function allowGpu(allowed) {
+  const option = $("device").querySelector("[value=webgpu]");
+  option.disabled = !allowed;
+  option.textContent = DEVICES.webgpu + (allowed ? "" : ": not in this browser");
+  $("device").value = allowed ? "webgpu" : "wasm";
 }
 
 function enable(enabled) {
@@ -127,10 +134,10 @@ async function look() {
     strip($(canvas), found[name], Math.min(hidden, 50));
   }
   strip($("scores"), found.scores, 10);
-  strip($("softmax"), found.probabilities, 10);
+  strip($("softmax"), found.probabilities, 10, 1);
   page.answer = digit ? best(found.probabilities) : null;
   const { probabilities } = found;
-  const label = page.given ? ` The label is ${page.digits.test.labels[page.sample]}.` : "";
+  const label = page.given ? ` Label: ${page.digits.test.labels[page.sample]}` : "";
   $("answer").textContent = digit ? `The network reads ${page.answer}.${label}` : "Nothing is drawn yet.";
   [...$("probabilities").children].forEach((row, label) => {
     row.classList.toggle("pg-best", label === page.answer);
@@ -141,11 +148,11 @@ async function look() {
   compareSoon();
 }
 
-/** Numbers in rows of `columns`, drawn flat and wide. */
-function strip(canvas, numbers, columns) {
+/** Numbers in rows of `columns`, drawn flat and wide; `most` as in `colored`. */
+function strip(canvas, numbers, columns, most) {
   const filled = new Float64Array(Math.ceil(numbers.length / columns) * columns);
   filled.set(numbers);
-  colored(canvas, [filled], columns, 1);
+  colored(canvas, [filled], columns, 1, most);
   canvas.style.aspectRatio = `${columns === 10 ? 20 : 25} / ${filled.length / columns}`;
 }
 
@@ -268,11 +275,14 @@ async function begin() {
     $("probabilities").append(row);
   }
   [page.digits, page.runtime] = await Promise.all([loadDigits(`${FOLDER}digits.bin`), Runtime.load(FOLDER)]);
-  if (page.runtime.gpu) $("device").prepend(new Option(DEVICES.webgpu, "webgpu", true, true));
+  if (page.runtime.gpu) allowGpu(true);
   nextSample();
   listen();
   await startOver();
 }
 
-window.addEventListener("unhandledrejection", ({ reason }) => tell(`The playground cannot go on: ${reason.message}`));
+window.addEventListener("unhandledrejection", ({ reason }) => {
+  pause();
+  tell(`The playground cannot go on: ${reason.message}`);
+});
 begin();

@@ -65,14 +65,20 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def url(tmp_path_factory):
-    """The address of the playground, built and served."""
-    doctrees, site = (tmp_path_factory.mktemp(name) for name in ("doctrees", "site"))
+def site(tmp_path_factory):
+    """The folder of the built site."""
+    doctrees, folder = (tmp_path_factory.mktemp(name) for name in ("doctrees", "site"))
     try:
         build.runtime(doctrees)
     except build.Missing as reason:
         pytest.skip(f"the playground is not built: {reason}")
-    build_site(site, doctrees)
+    build_site(folder, doctrees)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def url(site):
+    """The address of the playground, served from a plain folder."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: Handler(*args, directory=str(site)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -215,7 +221,7 @@ def test_everything_can_be_done_by_keyboard(opened):
     assert opened.inner_text("#pg-start") == "Start"
     opened.focus("#pg-sample")
     opened.keyboard.press("Enter")
-    opened.wait_for_function("document.getElementById('pg-answer').textContent.includes('The label is 2.')")
+    opened.wait_for_function("document.getElementById('pg-answer').textContent.includes('Label: 2')")
 
 
 def test_one_update_and_a_new_start(opened):
@@ -248,6 +254,30 @@ def test_a_phone_need_not_scroll_sideways(page, url, scheme):
         assert place["x"] + place["width"] <= 360
 
 
+def test_a_finger_draws_and_does_not_scroll(browser, url):
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740})
+    page = ready(context.new_page(), url)
+    page.locator("#pg-drawing").scroll_into_view_if_needed()
+    before, box = page.evaluate("scrollY"), page.locator("#pg-drawing").bounding_box()
+    fingers = context.new_cdp_session(page)
+    for kind, step in (("touchStart", 0), *(("touchMove", step) for step in range(1, 9))):
+        point = {"x": box["x"] + 100, "y": box["y"] + 40 + 20 * step}
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    drawn = np.asarray(page.evaluate("[...playground.digit]")).reshape(28, 28)
+    rows, columns = (np.flatnonzero(drawn.any(axis=axis)) for axis in (1, 0))
+    assert (len(rows), len(columns)) == (20, 2)
+    assert page.evaluate("scrollY") == pytest.approx(before, abs=2)
+    context.close()
+
+
+def test_a_page_opened_from_a_file_says_that_it_needs_http(browser, site):
+    page = browser.new_page()
+    page.goto((site / "playground.html").as_uri())
+    assert "open this page over http" in page.inner_text("#pg-notice")
+    page.close()
+
+
 def test_without_npm_the_page_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     text = build_site(tmp_path / "site", tmp_path / "doctrees")
@@ -256,6 +286,6 @@ def test_without_npm_the_page_says_so(tmp_path, monkeypatch):
 
 
 def test_another_package_is_refused(tmp_path):
-    (tmp_path / "onnxruntime-web-1.30.0.tgz").write_bytes(b"something else")
+    (tmp_path / f"{build.RUNTIME.replace('@', '-')}.tgz").write_bytes(b"something else")
     with pytest.raises(ValueError, match="its SHA-512 is another one"):
         build.runtime(tmp_path)
