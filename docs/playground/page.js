@@ -10,16 +10,16 @@ const DEVICES = { wasm: "WebAssembly", webgpu: "WebGPU" };
 const TESTED_EVERY = 50; // updates
 const drawing = $("drawing").getContext("2d", { willReadFrequently: true });
 
-/** The run; the digit that is looked at, and whether it is test image `sample`; `turn` is null while training pauses. */
-const page = { run: null, turn: null, digit: null, given: false, sample: -1 };
+/** The run, and a promise that ends when it is there; `turn` is null while training pauses. The digit that is looked
+ * at, the network's answer, and whether the digit is test image `sample`. */
+const page = { run: null, ready: null, turn: null, digit: null, answer: null, given: false, sample: -1 };
 window.playground = page; // for the console
 
 // Training
 
 /** A new network with the choices of the page. */
-async function startOver() {
+async function reset() {
   pause();
-  enable(false);
   const choices = {
     activation: $("activation").value,
     hidden: Number($("hidden").value),
@@ -34,11 +34,10 @@ async function startOver() {
   } catch (error) {
     if (choices.device !== "webgpu") throw error;
     allowGpu(false); // the browser has WebGPU, but not all that is needed
-    return startOver();
+    return reset();
   }
   await test(page.run);
   await show();
-  enable(true);
 }
 
 function allowGpu(allowed) {
@@ -46,10 +45,6 @@ function allowGpu(allowed) {
   option.disabled = !allowed;
   option.textContent = DEVICES.webgpu + (allowed ? "" : ": not in this browser");
   $("device").value = allowed ? "webgpu" : "wasm";
-}
-
-function enable(enabled) {
-  for (const name of ["start", "step", "reset"]) $(name).disabled = !enabled;
 }
 
 function pause() {
@@ -90,7 +85,7 @@ async function train() {
     await show();
     if (!Number.isFinite(run.losses.at(-1))) {
       pause();
-      tell("The loss is not finite: the learning rate is too large. Choose a smaller one, then start over.");
+      tell("The loss is not finite: the learning rate is too large. Choose a smaller one, then reset.");
     }
   }
   if (page.run === run) await show();
@@ -116,7 +111,7 @@ async function show() {
 /** For each hidden unit an image, about 40 pixels wide. */
 function showWeights(W1, hidden) {
   const unit = (h) => Float32Array.from({ length: 784 }, (_, i) => W1[i * hidden + h]);
-  const columns = Math.min(hidden, Math.floor($("weights").clientWidth / 40));
+  const columns = Math.min(hidden, Math.ceil($("weights").clientWidth / 40));
   colored($("weights"), Array.from({ length: hidden }, (_, h) => unit(h)), 28, columns);
 }
 
@@ -137,8 +132,8 @@ async function look() {
   strip($("softmax"), found.probabilities, 10, 1);
   page.answer = digit ? best(found.probabilities) : null;
   const { probabilities } = found;
-  const label = page.given ? ` Label: ${page.digits.test.labels[page.sample]}` : "";
-  $("answer").textContent = digit ? `The network reads ${page.answer}.${label}` : "Nothing is drawn yet.";
+  $("answer").textContent = digit ? `The network reads ${page.answer ?? "nothing"}.` : "Nothing is drawn yet.";
+  if (page.given) $("answer").textContent += ` Label: ${page.digits.test.labels[page.sample]}`;
   [...$("probabilities").children].forEach((row, label) => {
     row.classList.toggle("pg-best", label === page.answer);
     const shown = digit ? percent(probabilities[label]) : "";
@@ -165,17 +160,19 @@ function compareSoon() {
 /** The gradient of the digit by backpropagation, beside the numerical one. */
 async function compare() {
   const { run, digit, answer } = page;
-  if (!digit) {
+  const [updates, chosen] = [run.losses.length, $("label").value];
+  if (answer === null) {
     $("difference").textContent = "Draw a digit to compare.";
     return;
   }
-  const label = $("label").value === "" ? answer : Number($("label").value);
+  const label = chosen === "" ? answer : Number(chosen);
   const start = performance.now();
   const exact = await run.net.backpropagate(digit, label);
   const middle = performance.now();
   const slopes = await run.net.differentiate(digit, label);
   const end = performance.now();
-  if (page.turn || page.digit !== digit || page.run !== run) return;
+  if (page.turn || page.run !== run || run.losses.length !== updates) return; // the next comparison is on its way
+  if (page.digit !== digit || $("label").value !== chosen) return;
   colored($("backward"), [exact], 28, 1);
   colored($("numerical"), [slopes], 28, 1);
   $("backward-time").textContent = `${(middle - start).toFixed(1)} ms`;
@@ -186,8 +183,10 @@ async function compare() {
     `The largest number is ${most(exact)}. The largest difference is ${most(exact.map((g, i) => g - slopes[i]))}.`;
 }
 
+/** The place of the largest number; null if one of them is NaN. */
 function best(numbers) {
-  return numbers.indexOf(Math.max(...numbers));
+  const place = numbers.indexOf(Math.max(...numbers));
+  return place < 0 ? null : place;
 }
 
 function percent(fraction) {
@@ -252,14 +251,19 @@ function draw() {
 // The beginning
 
 function listen() {
-  $("start").addEventListener("click", () => (page.turn ? pause() : train()));
+  $("start").addEventListener("click", async () => {
+    if (page.turn) return pause();
+    await page.ready;
+    if (!page.turn) await train();
+  });
   $("step").addEventListener("click", async () => {
     pause();
+    await page.ready;
     await update(page.run);
     await show();
   });
   for (const name of ["reset", "hidden", "activation", "seed", "device"]) {
-    $(name).addEventListener(name === "reset" ? "click" : "change", startOver);
+    $(name).addEventListener(name === "reset" ? "click" : "change", () => (page.ready = reset()));
   }
   $("clear").addEventListener("click", () => (clear(), look()));
   $("sample").addEventListener("click", () => (nextSample(), look()));
@@ -277,8 +281,10 @@ async function begin() {
   [page.digits, page.runtime] = await Promise.all([loadDigits(`${FOLDER}digits.bin`), Runtime.load(FOLDER)]);
   if (page.runtime.gpu) allowGpu(true);
   nextSample();
+  page.ready = reset();
+  await page.ready;
   listen();
-  await startOver();
+  $("all").inert = false;
 }
 
 window.addEventListener("unhandledrejection", ({ reason }) => {

@@ -95,7 +95,7 @@ def opened(page, url):
 
 def ready(page, url):
     page.goto(url)
-    page.wait_for_function("!document.getElementById('pg-start').disabled")
+    page.wait_for_function("!document.getElementById('pg-all').inert")
     return page
 
 
@@ -126,17 +126,22 @@ def check_against_numpy(page, activation, rate):
 
 
 @pytest.mark.parametrize(
-    ("activation", "hidden", "batch", "rate"), [("relu", 50, 100, 0.1), ("sigmoid", 10, 30, 1), ("tanh", 25, 10, 0.03)]
+    ("activation", "hidden", "batch", "rate"),
+    [("relu", 50, 100, 0.1), ("sigmoid", 10, 30, 1), ("tanh", 25, 10, 0.03)],
 )
 def test_300_updates_are_those_of_numpy(opened, activation, hidden, batch, rate):
     for name, value in (("batch", batch), ("rate", rate), ("hidden", hidden), ("activation", activation)):
         opened.select_option(f"#pg-{name}", str(value))
-    opened.wait_for_function(f"playground.run.choices.activation === '{activation}'")
-    opened.wait_for_function("!document.getElementById('pg-start').disabled")
     train(opened, 300)
     losses = check_against_numpy(opened, activation, rate)
     assert len(losses) >= 300
     assert np.mean(losses[-30:]) < 0.7 * np.mean(losses[:30])
+    assert opened.evaluate("playground.run.choices") == {
+        "activation": activation,
+        "hidden": hidden,
+        "seed": 0,
+        "device": "wasm",
+    }
     assert opened.inner_text("#pg-running") == "WebAssembly"
     assert re.fullmatch(r"\d+ steps/s", opened.inner_text("#pg-speed"))
     assert opened.inner_text("#pg-updates") == f"{len(losses):,}"
@@ -158,7 +163,8 @@ def test_a_drawn_seven_is_read(opened, tmp_path):
     assert opened.inner_text("#pg-answer") == "Nothing is drawn yet."
     draw(opened, [(70, 60), (210, 60), (120, 230)])
     opened.wait_for_function("document.getElementById('pg-answer').textContent === 'The network reads 7.'")
-    shown = [float(text.rstrip("%")) for text in opened.locator("#pg-probabilities li > :last-child").all_inner_texts()]
+    texts = opened.locator("#pg-probabilities li > :last-child").all_inner_texts()
+    shown = [float(text.rstrip("%")) for text in texts]
     assert len(shown) == 10
     assert sum(shown) == pytest.approx(100, abs=0.6)
     assert np.argmax(shown) == 7
@@ -213,7 +219,6 @@ def test_everything_can_be_done_by_keyboard(opened):
     opened.focus("#pg-hidden")
     opened.keyboard.press("ArrowDown")
     opened.wait_for_function("playground.run.choices.hidden === 100")
-    opened.wait_for_function("!document.getElementById('pg-start').disabled")
     opened.focus("#pg-start")
     opened.keyboard.press("Enter")
     opened.wait_for_function("playground.run.losses.length > 5")
