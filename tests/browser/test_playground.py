@@ -147,13 +147,20 @@ def test_300_updates_are_those_of_numpy(opened, activation, hidden, batch, rate)
     assert opened.inner_text("#pg-updates") == f"{len(losses):,}"
 
 
-def test_webgpu_computes_the_same(browser_with_webgpu, url):
-    page = ready(browser_with_webgpu.new_page(), url)
+@pytest.mark.parametrize("script", ["", "delete WebAssembly.Suspending"], ids=["jspi", "asyncify"])
+def test_webgpu_computes_the_same(browser_with_webgpu, url, script):
+    page = browser_with_webgpu.new_page()
+    page.add_init_script(script)
+    ready(page, url)
     if not page.evaluate("playground.runtime.gpu"):
         pytest.skip("this Chromium has no WebGPU")
     assert page.inner_text("#pg-running") == "WebGPU"
     train(page, 10)
     assert len(check_against_numpy(page, "relu", 0.1)) >= 10
+    code = "asyncify" if script else "jspi"
+    assert page.evaluate(
+        f"performance.getEntriesByType('resource').some(({{ name }}) => name.endsWith('{code}.bin'))"
+    )
 
 
 def test_a_drawn_seven_is_read(opened, tmp_path):
