@@ -22,6 +22,8 @@ sys.path.insert(0, str(DOCS))
 from playground import build
 
 NAMES = ("W1", "b1", "W2", "b2")
+LAYERS = ("input", "affine1", "activated", "scores", "softmax")
+PICTURE = "(name) => document.getElementById(`pg-${name}`).toDataURL('image/png')"
 # Draws the initial parameters and the mini-batches of the page's run again.
 BEGINNING = """async () => {
     const { Network, Batches } = await import("./playground/network.js");
@@ -168,17 +170,27 @@ def test_a_drawn_seven_is_read(opened, tmp_path):
     assert float(opened.inner_text("#pg-accuracy").rstrip("%")) > 88
     opened.click("#pg-clear")
     assert opened.inner_text("#pg-answer") == "Nothing is drawn yet."
+    before = [opened.evaluate(PICTURE, name) for name in LAYERS]
     draw(opened, [(70, 60), (210, 60), (120, 230)])
     opened.wait_for_function("document.getElementById('pg-answer').textContent === 'The network reads 7.'")
     texts = opened.locator("#pg-probabilities li > :last-child").all_inner_texts()
     shown = [float(text.rstrip("%")) for text in texts]
-    assert len(shown) == 10
-    assert sum(shown) == pytest.approx(100, abs=0.6)
-    assert np.argmax(shown) == 7
-    picture = opened.evaluate("document.getElementById('pg-drawing').toDataURL('image/png')")
-    (tmp_path / "seven.png").write_bytes(base64.b64decode(picture.partition(",")[2]))
     digit = np.asarray(opened.evaluate("[...playground.digit]"))
+    np.testing.assert_allclose(shown, 100 * network_of(opened).predict_proba(digit), atol=0.06)
+    assert np.argmax(shown) == 7
+    assert all(opened.evaluate(PICTURE, name) != old for name, old in zip(LAYERS, before, strict=True))
+    (tmp_path / "seven.png").write_bytes(base64.b64decode(opened.evaluate(PICTURE, "drawing").partition(",")[2]))
     np.testing.assert_allclose(digit, read_digit(tmp_path / "seven.png", (784,)), atol=2 / 255)
+
+
+def network_of(page):
+    """The network of the page, in NumPy."""
+    found = page.evaluate("""async () => Object.fromEntries(
+        Object.entries(await playground.run.net.values()).map(([name, values]) => [name, [...values]])
+    )""")
+    net = TwoLayerNet(784, len(found["b1"]), 10, like=np.zeros(0))
+    net.params = {name: np.asarray(found[name]).reshape(p.shape) for name, p in net.params.items()}
+    return net
 
 
 def draw(page, corners):
@@ -192,24 +204,22 @@ def draw(page, corners):
 
 
 def test_the_gradients_are_those_of_numpy(opened):
-    opened.evaluate("scrollTo(0, document.body.scrollHeight)")
     train(opened, 100)
     opened.evaluate("delete playground.gradients")
     opened.select_option("#pg-label", "3")
     opened.wait_for_function("playground.gradients")
-    run = opened.evaluate(BEGINNING)
-    found = opened.evaluate("[[...playground.gradients.exact], [...playground.gradients.slopes]]")
-    stack = (net := TwoLayerNet(784, 50, 10)).stack
-    layers = stack.layers({n: np.asarray(run["last"][n]).reshape(net.params[n].shape) for n in NAMES})
+    net = network_of(opened)
+    exact, slopes = opened.evaluate("[[...playground.gradients.exact], [...playground.gradients.slopes]]")
+    layers, last = net.layers, net.last_layer
     y = np.asarray(opened.evaluate("[...playground.digit]"))[None]
     for layer in layers.values():
         y = layer.forward(y)
-    last = stack.loss_layer()
     last.forward(y, np.asarray([3]))
-    expected, _ = stack.backward(layers, last.backward())
-    np.testing.assert_allclose(found, [expected[0]] * 2, atol=1e-7)
+    (expected,), _ = net.stack.backward(layers, last.backward())
     assert np.abs(expected).max() > 1e-3
-    assert re.search(r"The largest difference is \de-1\d|\d\.\de-", opened.inner_text("#pg-difference"))
+    np.testing.assert_allclose(exact, expected, atol=1e-12)
+    np.testing.assert_allclose(slopes, expected, atol=1e-7)
+    assert re.search(r"The largest difference is \d\.\de-\d+\.", opened.inner_text("#pg-difference"))
 
 
 def test_everything_can_be_done_by_keyboard(opened):
