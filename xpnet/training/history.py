@@ -106,8 +106,11 @@ class History:
         self.updates.append(len(self.loss))
         self.seconds.append(seconds)  # the last column: a row with it is complete
 
-    def cut(self) -> None:
-        """Remove the values of an incomplete row."""
+    def cut(self, rows: int | None = None) -> None:
+        """Remove the values of an incomplete row; with `rows`, also all later rows, and the losses after these rows."""
+        if rows is not None:
+            del self.seconds[rows:]
+            del self.loss[self.updates[rows - 1] if rows else 0 :]
         for name in (*COLUMNS, "updates"):
             del getattr(self, name)[len(self.seconds) :]
         self._find_best()
