@@ -145,7 +145,10 @@ def apply(name: str, function: Callable[..., Any], /, *args: Any, **options: Any
         plain = replaced((args, options), lambda a: a.value if isinstance(a, BatchedArray) else a)
         return _wrapped(kind, function(*plain[0], **plain[1]), False)
     if name in _OF_ONE:
-        if isinstance(args[0], BatchedArray) and sum(isinstance(a, BatchedArray) for a in leaves((args, options))) == 1:
+        if (
+            isinstance(args[0], BatchedArray)
+            and sum(isinstance(a, BatchedArray) for a in leaves((args, options))) == 1
+        ):
             return _wrapped(kind, _OF_ONE[name](function, *args, **options), True)
         raise BatchingError(f"{name} can be computed for many inputs at once if one argument, the first, is an array")
     if name not in _OF_SEVERAL:
@@ -203,9 +206,7 @@ def merged(function: Callable[..., Any], x: BatchedArray, *args: Any) -> Any:
 
 def _elementwise(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     rank = max(a.ndim for a in (*args, *options.values()) if isinstance(a, BatchedArray))
-    return function(
-        *[_at_rank(a, rank) for a in args], **{name: _at_rank(a, rank) for name, a in options.items()}
-    )
+    return function(*[_at_rank(a, rank) for a in args], **{name: _at_rank(a, rank) for name, a in options.items()})
 
 
 def _same(function: Callable[..., Any], x: Any, *args: Any, **options: Any) -> Any:
@@ -461,7 +462,9 @@ def vectorized(
             if isinstance(tree, (tuple, list)):
                 each = axis if isinstance(axis, (tuple, list)) else [axis] * len(tree)
                 if len(each) != len(tree):
-                    raise ValueError(f"vmap: in_axes has {len(each)} entries for a {type(tree).__name__} of {len(tree)}")
+                    raise ValueError(
+                        f"vmap: in_axes has {len(each)} entries for a {type(tree).__name__} of {len(tree)}"
+                    )
                 parts = [enter(part, way) for part, way in zip(tree, each, strict=True)]
                 return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
             if not is_array(tree):

@@ -107,7 +107,7 @@ class History:
         self.seconds.append(seconds)  # the last column: a row with it is complete
 
     def cut(self, rows: int | None = None) -> None:
-        """Remove the values of an incomplete row; with `rows`, also all later rows, and the losses after these rows."""
+        """Remove the values of an incomplete row; with `rows`, keep that many rows and their losses only."""
         if rows is not None:
             del self.seconds[rows:]
             del self.loss[self.updates[rows - 1] if rows else 0 :]
