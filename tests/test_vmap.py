@@ -73,10 +73,11 @@ X = np.random.default_rng(0).normal(size=(CALLS, 2, 3, 4))
 IDS = np.asarray([[1, 0, 1], [0, 0, 1], [1, 1, 0]])
 UNARY = {
     "sum": lambda xp, x: [xp.sum(x), xp.sum(x, axis=0), xp.sum(x, axis=(-1, 0), keepdims=True)],
-    "max": lambda xp, x: [xp.max(x, keepdims=True), xp.max(x, axis=-2), xp.argmax(x), xp.argmax(x, axis=1)],
+    "max": lambda xp, x: [xp.max(x, keepdims=True), xp.max(x, axis=-2)],
+    "indices": lambda xp, x: [xp.argmax(x), xp.argmax(x, axis=1), xp.argmin(x, axis=-1), xp.argsort(x, axis=-2)],
     "std": lambda xp, x: [xp.std(x, axis=1, correction=1.0), xp.var(x), xp.mean(x, axis=2)],
     "all": lambda xp, x: [xp.all(x > 0, axis=0), xp.any(x > 2)],
-    "sort": lambda xp, x: [xp.sort(x), xp.sort(x, axis=0), xp.argsort(x, axis=-2), xp.cumulative_sum(x, axis=1)],
+    "sort": lambda xp, x: [xp.sort(x), xp.sort(x, axis=0), xp.cumulative_sum(x, axis=1)],
     "sums of one axis": lambda xp, x: [xp.cumulative_sum(x[0, 0, :]), xp.cumulative_sum(x[0, 0, :], axis=None)],
     "shapes": lambda xp, x: [
         xp.reshape(x, (-1, 4)),
@@ -95,7 +96,7 @@ UNARY = {
     "roll": lambda xp, x: [xp.roll(x, 1), xp.roll(x, 2, axis=1), xp.roll(x, (1, 1), axis=(0, 2))],
     "tile": lambda xp, x: [xp.tile(x, (2,)), xp.tile(x, (2, 1, 1, 3)), xp.repeat(x, 2), xp.repeat(x, 2, axis=0)],
     "join": lambda xp, x: [xp.concat([x, x + 1], axis=-1), xp.concat([x, x], axis=None), xp.stack([x, x], axis=1)],
-    "join what is the same": lambda xp, x: [xp.concat([x[0, 0, :], xp.ones(2, dtype=x.dtype)])],
+    "join what is the same": lambda xp, x: [xp.concat([x[0, 0, :], xp.ones(2, dtype=x.dtype, device=x.device)])],
     "parts": lambda xp, x: [x[0, ...], x[..., 1], x[:, None, 1:, ::2], *xp.unstack(x, axis=1)],
     "elementwise": lambda xp, x: [
         x + x[0, 0, :],
@@ -131,6 +132,8 @@ UNARY = {
 @pytest.mark.only("numpy", "strict", "torch", "cupy")
 @pytest.mark.parametrize("name", UNARY)
 def test_functions_of_the_standard(lib, name):
+    if (lib.name, name) == ("strict-no_x64", "indices"):
+        pytest.skip("argmax of array-api-strict makes int64, which this device does not have")
     x = lib.asarray(X)
     function = UNARY[name]
     found = vmap(lambda x: function(xp_of(x), x))(x)
