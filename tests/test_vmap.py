@@ -5,7 +5,7 @@ import pytest
 from test_layers import LAYERS, convert, dout_for, forward, layers
 from test_tracing import STACKS, passes, problem, step_of
 
-from xpnet import SGD, Adam, AdamW, BatchingError, CosineDecay, Momentum, softmax, trace, vmap
+from xpnet import SGD, Adam, AdamW, BatchingError, CosineDecay, Momentum, TwoLayerNet, softmax, trace, vmap
 from xpnet._array import namespace
 from xpnet.tracing.program import is_array, leaves, replaced
 
@@ -249,6 +249,11 @@ def test_operators_that_assign(lib):
         (lambda x: xp_of(x).nonzero(x), BatchingError, "nonzero cannot be computed for many inputs"),
         (lambda x: x[xp_of(x).argmax(x[0, 0, :])], BatchingError, "use xp.take or xp.where"),
         (lambda x: x.tolist(), AttributeError, "tolist"),
+        (
+            lambda x: TwoLayerNet(4, 3, 2).predict(x[0, ...]),
+            TypeError,
+            "is not an argument .*pass each array as an arg",
+        ),
         (lambda x: xp_of(x).linalg.inv(x), BatchingError, "linalg.inv cannot be computed for many inputs"),
         (lambda x: xp_of(x).asarray([x[0, 0, 0]]), BatchingError, "asarray can be .* if one argument, the first, is"),
         (lambda x: xp_of(x).diff(x, prepend=x), BatchingError, "diff can be .* if one argument, the first, is"),

@@ -59,10 +59,7 @@ def namespace(**arrays: Array) -> Namespace:
         if xp is None:
             xp, where = found, here
         elif found is not xp:
-            raise TypeError(
-                f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first "
-                "(xpnet.to_numpy converts any array to NumPy)"
-            )
+            raise TypeError(_mixed(arrays))
         elif here != where and not same_device(here, where):
             raise ValueError(f"arrays on different devices: {_places(arrays)}; move them to one device first")
     return xp
@@ -169,6 +166,18 @@ _WAYS = {
 def _kind(array: Array) -> str:
     kind = type(array)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _mixed(arrays: dict[str, Array]) -> str:
+    if any(_kind(array).startswith("xpnet.") for array in arrays.values()):
+        return (
+            f"an array is not an argument of the function that vmap or trace calls: {_kinds(arrays)}; pass each array "
+            "as an argument (vmap takes in_axes=None for those that are the same for all inputs)"
+        )
+    return (
+        f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first (xpnet.to_numpy converts "
+        "any array to NumPy)"
+    )
 
 
 def _kinds(arrays: dict[str, Array]) -> str:
