@@ -169,15 +169,14 @@ def _kind(array: Array) -> str:
 
 
 def _mixed(arrays: dict[str, Array]) -> str:
+    """The message for arrays of different libraries."""
     if any(_kind(array).startswith("xpnet.") for array in arrays.values()):
-        return (
-            f"an array is not an argument of the function that vmap or trace calls: {_kinds(arrays)}; pass each array "
-            "as an argument (vmap takes in_axes=None for those that are the same for all inputs)"
-        )
-    return (
-        f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first (xpnet.to_numpy converts "
-        "any array to NumPy)"
-    )
+        problem = "an array is not an argument of the function that vmap or trace calls"
+        advice = "pass each array as an argument (with in_axes=None in vmap if it is the same for all inputs)"
+    else:
+        problem = "arrays of different libraries"
+        advice = "convert them to one library first (xpnet.to_numpy converts any array to NumPy)"
+    return f"{problem}: {_kinds(arrays)}; {advice}"
 
 
 def _kinds(arrays: dict[str, Array]) -> str:
