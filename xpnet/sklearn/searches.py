@@ -3,6 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
 from typing import Any, ClassVar
 
@@ -46,11 +47,13 @@ class _Fitted:
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         given = Fit(self, X, y, sample_weight)
-        at = next((i for i, fit in enumerate(self._fits) if _same(fit, given)), None)
+        fits, used, kind = self._fits, self._used, self._kind
+        self.__class__ = kind  # here, because `_unmark` does not find all networks, such as those in an ensemble
+        at = next((i for i, fit in enumerate(fits) if _same(fit, given)), None)
         if at is None:
-            return self._kind.fit(self, X, y, sample_weight)  # type: ignore[attr-defined]
-        found = self._fits.pop(at)
-        self._used.append(found)
+            return kind.fit(self, X, y, sample_weight)  # type: ignore[attr-defined]
+        found = fits.pop(at)
+        used.append(found)
         for warning in found.warned:
             warnings.warn(warning.message, stacklevel=3)
         if found.error is not None:
@@ -167,8 +170,8 @@ class _Search:
         first.estimator = _marked(first.estimator, _Collecting, _fits=found)
         first.scoring, first.refit, first.n_jobs, first.verbose = _no_score, False, None, 0
         first.error_score, first.return_train_score = np.nan, False
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the search that follows gives its warnings
+        with warnings.catch_warnings(), suppress(Exception):  # the search that follows gives its warnings and errors
+            warnings.simplefilter("ignore")
             super().fit(X, y, **params)  # type: ignore[misc]
         fits += [fit for fit in found if is_suitable(fit)]
 
