@@ -568,6 +568,7 @@ def bench(session):
         "convolution",
         "networks",
         "estimators",
+        "searches",
         "streaming",
         "scaling",
         "launches",
