@@ -2,8 +2,8 @@
 
 A grid of 64 candidates (8 of alpha, 8 of the learning rate) on 5 splits: 320 fits of 5 epochs with Adam, a hidden
 layer of 32, mini-batches of 32, float64 as in scikit-learn. Two datasets: scikit-learn's digits (1,797 samples of 64
-numbers) and a table of 5,000 rows and 20 columns. All searches have the same scores. For the growth, `fit_many` trains
-M networks on the table for 2 epochs, in float32, and `fit` trains 4 of them one by one.
+numbers) and a table of 5,000 rows and 20 columns. All searches have the same scores. For the growth, `fit_many`
+trains M networks on the table for 2 epochs, in float32, and `fit` trains 4 of them one by one.
 """
 
 import os
