@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .html import Markup, number
+from .html import Markup
 
 __all__ = ["STYLES", "Line", "bars", "lines", "scatter"]
 
@@ -72,7 +72,7 @@ def _axis(values: Sequence[float], start: float, end: float, log: bool = False, 
     low, high = low - margin, high + margin
     raw = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= raw * 0.999)
+    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw * 0.999)
     step = max(1.0, step) if whole else step
     ticks = [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
     return Axis(low, high, start, end, False, ticks)
@@ -122,8 +122,7 @@ def lines(
 ) -> Markup:
     """Lines over a common axis, each with its name at its end. `marks` are vertical lines with their text."""
     drawn = [line._replace(x=xs, y=ys) for line in given for xs, ys in [_finite(line, log)] if len(xs)]
-    room = max([60, *(8.0 * len(line.name) + 20 for line in drawn)])
-    room = min(room, 180.0)
+    room = max([60, *(9.0 * len(_short(line.name)) + 22 for line in drawn)])
     every = [x for line in drawn for x in line.x] + [at for at, _ in marks]
     x = _axis(every, _LEFT, _WIDTH - room, whole=True)
     y = _axis([v for line in drawn for v in line.y], _HEIGHT - _BOTTOM, _TOP, log)
@@ -140,13 +139,18 @@ def lines(
     ends = _spread([y(line.y[-1]) for line in drawn], y.end, y.start)
     for line, at in zip(drawn, ends, strict=True):
         style = line.style % STYLES
-        name = line.name if len(line.name) <= 20 else f"{line.name[:9]}…{line.name[-10:]}"
         last = x(line.x[-1])
         parts.append(
             f'<path class="lead l{style}" d="M{last + 6:.1f} {y(line.y[-1]):.1f}L{x.end + 12:.1f} {at:.1f}"/>'
         )
-        parts.append(f'<text class="label t{style}" x="{x.end + 15:.1f}" y="{at + 4.5:.1f}">{escape(name)}</text>')
+        parts.append(
+            f'<text class="label t{style}" x="{x.end + 15:.1f}" y="{at + 4.5:.1f}">{escape(_short(line.name))}</text>'
+        )
     return _svg(title, "".join(parts))
+
+
+def _short(name: str, most: int = 20) -> str:
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
 
 
 def _finite(line: Line, log: bool) -> tuple[list[float], list[float]]:
@@ -178,9 +182,11 @@ def _spread(places: list[float], low: float, high: float, gap: float = 17.0) -> 
     return [found[i] for i in range(len(places))]
 
 
-def bars(title: str, counts: Sequence[int], low: float, high: float, style: int = 0) -> Markup:
-    """A small histogram, with the ends of its range and a line at 0."""
-    width, height, bottom = 240, 96, 20
+def bars(
+    title: str, counts: Sequence[int], low: float, high: float, style: int = 0, size: tuple[int, int] = (240, 96)
+) -> Markup:
+    """A histogram, with the ends of its range and a line at 0."""
+    (width, height), bottom = size, 20
     most = max([*counts, 1])
     step = width / max(1, len(counts))
     parts = [
@@ -197,7 +203,7 @@ def bars(title: str, counts: Sequence[int], low: float, high: float, style: int 
         if 0.2 < zero / width < 0.8:
             content += f'<text x="{zero:.1f}" y="{height - 4}" text-anchor="middle">0</text>'
     ends = ((0, "start", low), (width, "end", high))
-    content += "".join(f'<text x="{x}" y="{height - 4}" text-anchor="{a}">{number(v)}</text>' for x, a, v in ends)
+    content += "".join(f'<text x="{x}" y="{height - 4}" text-anchor="{a}">{v:.3g}</text>' for x, a, v in ends)
     return _svg(title, content, width, height)
 
 

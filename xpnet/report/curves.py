@@ -65,8 +65,9 @@ def _figure(
     log = min(values) > 0 and max(values) > 20 * min(values)
     ends = "; ".join(f"{line.name} {number(line.y[-1])}" for line in drawn)
     name = what.partition(" ")[0].lower() + (" (logarithmic scale)" if log else "")
+    told = f"Last values: {ends}.{more}"
     svg = lines(f"{what} by epoch. Last values: {ends}.", drawn, "epoch", name, log=log, marks=marks)
-    return [figure(svg, Markup(f"<strong>{text(what)}.</strong> ") + text(f"Last values: {ends}.{more}"))]
+    return [figure(svg, Markup(f"<strong>{text(what)}.</strong> {text(told)}"))]
 
 
 def _updates(history: History) -> tuple[list[float], list[float]]:
@@ -100,7 +101,7 @@ def epochs_table(history: History) -> Markup | None:
     if not count:
         return None
     step = -(-count // 100)
-    rows, marked = [], []
+    rows = list[list[str]]()
     for epoch in sorted({*range(0, count, step), count - 1, history.best_epoch or 0}):
         start = history.updates[epoch - 1] if epoch else 0
         with np.errstate(all="ignore"):
@@ -112,7 +113,7 @@ def epochs_table(history: History) -> Markup | None:
         )
     some = f", every {step} epochs" if step > 1 else ""
     head = ["epoch", "mean loss of its updates", *there, "seconds"]
-    body = table(f"Loss and accuracy after each epoch{some}. Epoch 0 is before training.", head, rows, marked=marked)
+    body = table(f"Loss and accuracy after each epoch{some}. Epoch 0 is before training.", head, rows)
     return Markup(f"<details><summary>Numbers of each epoch</summary>{body}</details>")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ Host = np.ndarray[Any, Any]
 class Wrong(NamedTuple):
     """A sample with a large error."""
 
-    number: int
+    position: int
     """The position of the sample in its dataset."""
     sample: Host
     truth: Host
@@ -37,70 +37,62 @@ class Wrong(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """The answers of a network on some samples."""
+    """The answers of a network on some samples.
+
+    `kind` says what the answers are. "classes": one class for each sample. "outputs": yes or no for each output.
+    "numbers": a number for each output.
+    """
 
     name: str
-    count: int
+    kind: Literal["classes", "outputs", "numbers"]
+    seen: int
     total: int
     loss: float
-    classes: int
-    """The number of classes; 0 if the network is not trained on labels."""
-    labels: Host | None
-    said: Host | None
-    """The label of each sample, and its predicted class, shape (N,)."""
-    outcomes: Host | None
-    """For outputs that are yes or no: their numbers of true positives, false positives, false negatives and true
-    negatives, shape (K, 4)."""
-    targets: Host | None
-    predictions: Host | None
-    """For regression: the targets and the predictions, shape (N, K)."""
+    truth: Host
+    """The labels, shape (N,), or the targets, shape (N, K)."""
+    said: Host
+    """The predicted classes or the predictions, in the same shape. Ignored samples are left out of both."""
     wrong: list[Wrong]
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of right classes, or of right outputs; NaN without samples."""
+        return float(np.mean(self.truth == self.said)) if self.truth.size else math.nan
 
 
 @on_arrays_device
 def answers_of(network: Network, sampled: Sampled) -> Answers:
     """Evaluate the network on the samples: on all of them, or on some that are spread evenly over the dataset."""
     samples, last = sampled.samples, network.stack.last
-    elements = max(math.prod(network.input_shape), math.prod(network.output_shape))
-    limit = max(1, min(LIMIT, 100 * _NUMBERS // elements))
+    kind: Literal["classes", "outputs", "numbers"]
+    kind = "numbers" if not last.classifies else "classes" if last.takes_labels else "outputs"
+    outputs = math.prod(network.output_shape)
+    limit = max(1, min(LIMIT, 100 * _NUMBERS // math.prod(network.input_shape), _NUMBERS // outputs))
     total = samples.count(sampled.units)
     units = sampled.units[:: math.ceil(total / limit)]
-    classes, labeled = network.output_shape[-1], last.classifies and last.takes_labels
-    outcomes = np.zeros((math.prod(network.output_shape), 4), "int64")
-    losses, weights, pairs, kept, seen = 0.0, 0.0, [], [], 0
+    loss, weight, seen = 0.0, 0.0, 0
+    pairs, kept = list[tuple[Host, Host]](), list[tuple[float, Wrong]]()
     with np.errstate(all="ignore"):
         for numbers, x, y, t in _blocks(network, sampled, units):
             found = {name: float(to_numpy(value)) for name, value in loss_and_total(network, y, t).items()}
-            losses, weights = losses + found["loss"] * found["total"], weights + found["total"]
-            p = to_numpy(last.probabilities(y) if last.classifies else last.predictions(y))
+            loss, weight = loss + found["loss"] * found["total"], weight + found["total"]
+            p = to_numpy(last.predictions(y) if kind == "numbers" else last.probabilities(y))
             p, truth = p.reshape(p.shape[0], -1).astype("float64"), to_numpy(t)
             seen += len(p)
-            if labeled:
-                labels = truth.argmax(axis=1) if truth.ndim == 2 else truth.astype("int64")
-                counted = labels != last.ignore if last.ignore is not None and truth.ndim == 1 else labels >= 0
-                truth, said = labels, p.argmax(axis=1)
-                distance = np.where(counted, _distances(p, labels, said), -math.inf)
-                pairs.append((labels[counted], said[counted]))
+            if kind == "classes":
+                truth = truth.argmax(axis=1) if truth.ndim == 2 else truth.astype("int64")
+                said = p.argmax(axis=1)
+                counted = (truth >= 0) & (truth < outputs) & (truth != last.ignore)
+                pairs.append((truth[counted], said[counted]))
+                distance = np.where(counted, _distances(p, truth, said), -math.inf)
             else:
                 truth = truth.reshape(len(truth), -1).astype("float64")
+                pairs.append((truth > 0.5, p > 0.5) if kind == "outputs" else (truth, p))
                 distance = np.sqrt(np.square(p - truth).sum(axis=1))
-                if last.classifies:
-                    outcomes += _outcomes(p > 0.5, truth > 0.5)
-                else:
-                    pairs.append((truth, p))
             kept = _largest(kept, distance, numbers, x, truth, p)
-    one, other = map(np.concatenate, zip(*pairs, strict=True)) if pairs else (None, None)
-    return Answers(
-        sampled.name,
-        seen,
-        total,
-        losses / weights if weights else math.nan,
-        classes if labeled else 0,
-        *((one, other) if labeled else (None, None)),
-        outcomes if last.classifies and not labeled else None,
-        *((None, None) if last.classifies else (one, other)),
-        [wrong for _, wrong in kept],
-    )
+    truths, said = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    mean = loss / weight if weight else math.nan
+    return Answers(sampled.name, kind, seen, total, mean, truths, said, [wrong for _, wrong in kept])
 
 
 def _blocks(network: Network, sampled: Sampled, units: Host) -> Iterator[tuple[Host, Any, Any, Any]]:
@@ -121,12 +113,6 @@ def _distances(p: Host, labels: Host, said: Host) -> Host:
     inside = np.clip(labels, 0, p.shape[1] - 1)  # an ignored label may be no class
     distance = 1 - np.take_along_axis(p, inside[:, None], axis=1)[:, 0]
     return np.where(labels == said, distance - 2, distance)
-
-
-def _outcomes(said: Host, truth: Host) -> Host:
-    """For each output: the numbers of true positives, false positives, false negatives and true negatives."""
-    pairs = (said & truth, said & ~truth, ~said & truth, ~said & ~truth)
-    return np.stack([pair.sum(axis=0) for pair in pairs], axis=1)
 
 
 def _largest(

@@ -2,6 +2,7 @@
 
 import pkgutil
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +37,9 @@ def page(run: Run, image_shape: tuple[int, ...] | None, class_names: Sequence[st
     network, history, about, sampled = run.result.network, run.result.history, run.result.about, run.result.sampled
     answers = answers_of(network, sampled) if sampled else None
     looked = layers_of(network, sampled)
-    names = list(class_names or map(str, range(answers.classes if answers else 0)))
-    parts = [Section.of("curves", "Curves", *_charts(curves(history)), epochs_table(history))]
+    classes = network.output_shape[-1] if answers and answers.kind == "classes" else 0
+    names = list(class_names or map(str, range(classes)))
+    parts = [Section.of("curves", "Curves", _side_by_side(*curves(history)), epochs_table(history))]
     if answers:
         parts += _of_answers(answers, names)
         parts.append(_of_wrong(answers, names, image_shape))
@@ -54,12 +56,13 @@ def page(run: Run, image_shape: tuple[int, ...] | None, class_names: Sequence[st
 
 def comparison(runs: Sequence[Run]) -> str:
     """The page that compares several runs."""
-    names = [run.name for run in runs]
-    histories = {run.name: run.result.history for run in runs}
+    names = _names([run.name for run in runs])
+    histories = {name: run.result.history for name, run in zip(names, runs, strict=True)}
     rows = [[name, *_outcome(history)] for name, history in histories.items()]
     head = [
         "run",
         "epochs",
+        "best epoch",
         "training accuracy",
         "test accuracy",
         "validation accuracy",
@@ -78,13 +81,22 @@ def comparison(runs: Sequence[Run]) -> str:
     same = f"{len(lines) - len(differ)} facts are the same; {len(differ)} differ and are marked with ≠."
     parts = [
         Section.of("results", "Results", results),
-        Section.of("curves", "Curves", *_charts(curves_of_all(histories))),
+        Section.of("curves", "Curves", _side_by_side(*curves_of_all(histories))),
         Section.of(
             "facts", "Facts of the runs", same, table("Facts of each run", ["fact", *names], lines, "words", differ)
         ),
     ]
-    lead = Markup(f'<p class="lead">{text(", ".join(names))}</p>')
+    lead = Markup(f'<p class="lead">{text(", ".join(dict.fromkeys(run.name for run in runs)))}</p>')
     return _document(f"Comparison of {len(runs)} runs", [lead], parts)
+
+
+def _names(given: Sequence[str]) -> list[str]:
+    """A different name for each run: the name of its file, or its path, or its path with a number."""
+    stems = [PurePath(name).stem for name in given]
+    if len(set(stems)) == len(stems) and all(stems):
+        return stems
+    distinct = len(set(given)) == len(given) and all(given)
+    return list(given) if distinct else [f"{i}: {name}" for i, name in enumerate(given, 1)]
 
 
 # The page
@@ -104,8 +116,9 @@ def _document(title: str, top: Sequence[Markup], parts: Sequence[Section]) -> st
     )
 
 
-def _charts(figures: Sequence[Markup]) -> list[Any]:
-    return [Markup(f'<div class="charts">{"".join(figures)}</div>')] if figures else ["The run made no update."]
+def _side_by_side(*parts: Markup) -> Markup:
+    """Charts and tables side by side, where the page is wide enough."""
+    return Markup(f'<div class="charts">{"".join(parts)}</div>')
 
 
 def _lead(result: Result, answers: Answers | None) -> Markup:
@@ -130,18 +143,16 @@ def _parameters(network: Network) -> int:
 def _tiles(result: Result, answers: Answers | None) -> Markup:
     history, found = result.history, list[tuple[str, str, str]]()
     if answers:
-        where = f"on the {answers.name}" + (f", {answers.count:,} samples" if answers.count < answers.total else "")
-        if answers.labels is not None:
-            found.append(("Accuracy", _percent(_accuracy(answers)), where))
-            found.append(
-                ("Wrong answers", f"{int((answers.labels != answers.said).sum()):,}", f"of {len(answers.labels):,}")
-            )
-        elif answers.outcomes is not None:
-            found.append(("Accuracy", _percent(_accuracy(answers)), f"of all outputs, {where}"))
-        elif answers.targets is not None:
-            error = answers.predictions - answers.targets
+        where = f"on the {answers.name}" + (f", {answers.seen:,} samples" if answers.seen < answers.total else "")
+        if answers.kind == "numbers":
+            error = answers.said - answers.truth
             found.append(("Root mean squared error", number(float(np.sqrt(np.mean(error**2)))), where))
-            found.append(("R²", number(_r2(answers.targets, answers.predictions)), where))
+            found.append(("R²", number(_r2(answers.truth, answers.said)), where))
+        else:
+            of = "answers" if answers.kind == "classes" else "outputs"
+            wrong = int((answers.truth != answers.said).sum())
+            found.append(("Accuracy", _percent(answers.accuracy), where))
+            found.append((f"Wrong {of}", f"{wrong:,}", f"of {answers.truth.size:,}"))
         found.append(("Loss", number(answers.loss), where))
     elif history.test_accuracy:
         found.append(("Accuracy", _percent(history.test_accuracy[-1]), "on the test set, after the last epoch"))
@@ -159,40 +170,33 @@ def _percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.2f} %"
 
 
-def _accuracy(answers: Answers) -> float:
-    if answers.labels is not None:
-        return float(np.mean(answers.labels == answers.said)) if len(answers.labels) else float("nan")
-    right = answers.outcomes[:, [0, 3]].sum()
-    return float(right / answers.outcomes.sum()) if answers.outcomes.sum() else float("nan")
-
-
 # The answers
 
 
 def _where(answers: Answers) -> str:
-    some = answers.count < answers.total
+    some = answers.seen < answers.total
     part = f", spread evenly over all {answers.total:,}" if some else ""
-    return f"{answers.name}, {answers.count:,} samples{part}"
+    return f"{answers.name[0].upper()}{answers.name[1:]}, {answers.seen:,} samples{part}"
 
 
 def _of_answers(answers: Answers, names: list[str]) -> list[Section]:
-    if answers.labels is not None:
+    if answers.kind == "classes":
         return [_of_confusion(answers, names), _of_classes(answers, names)]
-    if answers.outcomes is not None:
-        return [_of_outcomes(answers)]
-    return [_of_residuals(answers)]
+    return [_of_outcomes(answers) if answers.kind == "outputs" else _of_residuals(answers)]
 
 
 def _of_confusion(answers: Answers, names: list[str]) -> Section:
-    labels, said = answers.labels, answers.said
+    labels, said, classes = answers.truth, answers.said, len(names)
     wrong = labels != said
     pairs, counts = np.unique(np.stack([labels[wrong], said[wrong]], axis=1), axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:10]
     rows = [[names[pairs[i, 0]], names[pairs[i, 1]], f"{counts[i]:,}"] for i in order]
-    often = table("The most frequent errors", ["true class", "predicted class", "samples"], rows) if rows else ""
-    if answers.classes > _CLASSES:
-        return Section.of("confusion", "Confusion", f"{_where(answers)}. There are {answers.classes} classes.", often)
-    matrix = np.zeros((answers.classes, answers.classes), "int64")
+    often = (
+        table("The most frequent errors", ["true class", "predicted class", "samples"], rows) if rows else Markup()
+    )
+    if classes > _CLASSES:
+        return Section.of("confusion", "Confusion", f"{_where(answers)}. There are {classes} classes.", often)
+    matrix = np.zeros((classes, classes), "int64")
     np.add.at(matrix, (labels, said), 1)
     most = max(1, int((matrix - np.diag(np.diag(matrix))).max()))
     best = max(1, int(np.diag(matrix).max()))
@@ -201,31 +205,26 @@ def _of_confusion(answers: Answers, names: list[str]) -> Section:
         cells = [
             Markup(
                 f'<td class="{"right" if i == j else "error"}" '
-                f'style="--part:{count / (best if i == j else most):.2f}">{f"{count:,}" if count else "·"}</td>'
+                f'style="--part:{count / (best if i == j else most):.2f}">{count or "·"}</td>'
             )
             for j, count in enumerate(row.tolist())
         ]
         lines.append([names[i], *cells])
     shown = table("Row: the true class. Column: the predicted class.", ["", *names], lines, "confusion")
     told = f"{_where(answers)}. Right answers are on the diagonal. The shades of the errors have their own scale."
-    return Section.of("confusion", "Confusion matrix", told, shown, often)
+    return Section.of("confusion", "Confusion matrix", told, _side_by_side(shown, often))
 
 
 def _of_classes(answers: Answers, names: list[str]) -> Section:
-    sizes = {"minlength": answers.classes}
-    true = np.bincount(answers.labels, **sizes)
-    said = np.bincount(answers.said, **sizes)
-    right = np.bincount(answers.labels[answers.labels == answers.said], **sizes)
+    classes, labels = len(names), answers.truth
+    found = (labels, answers.said, labels[labels == answers.said])
+    true, said, right = (np.bincount(part, minlength=classes) for part in found)
     with np.errstate(all="ignore"):
         precision, recall = right / said, right / true
-        order = (
-            np.argsort(np.nan_to_num(recall, nan=2), kind="stable")[:_ROWS]
-            if answers.classes > _ROWS
-            else range(answers.classes)
-        )
+        order = np.argsort(np.nan_to_num(recall, nan=2), kind="stable")[:_ROWS] if classes > _ROWS else range(classes)
         f1 = 2 * right / (said + true)
     rows = [[names[i], _percent(precision[i]), _percent(recall[i]), number(f1[i]), f"{true[i]:,}"] for i in order]
-    less = f" The {_ROWS} classes with the smallest recall are shown." if answers.classes > _ROWS else ""
+    less = f" The {_ROWS} classes with the smallest recall are shown." if classes > _ROWS else ""
     return Section.of(
         "classes",
         "Precision and recall",
@@ -237,20 +236,20 @@ def _of_classes(answers: Answers, names: list[str]) -> Section:
 
 def _of_outcomes(answers: Answers) -> Section:
     head = ["output", "precision", "recall", "true positives", "false positives", "false negatives", "true negatives"]
-    rows = []
+    rows, (said, truth) = [], (answers.said, answers.truth)
+    pairs = (said & truth, said & ~truth, ~said & truth, ~said & ~truth)
+    outcomes = np.stack([pair.sum(axis=0) for pair in pairs], axis=1)
     with np.errstate(all="ignore"):
-        for i, (tp, fp, fn, tn) in enumerate(answers.outcomes[:_ROWS]):
+        for i, (tp, fp, fn, tn) in enumerate(outcomes[:_ROWS]):
             counts = [f"{n:,}" for n in (tp, fp, fn, tn)]
             rows.append([str(i), _percent(tp / np.float64(tp + fp)), _percent(tp / np.float64(tp + fn)), *counts])
-    less = (
-        f" The first {_ROWS} of {len(answers.outcomes)} outputs are shown." if len(answers.outcomes) > _ROWS else ""
-    )
+    less = f" The first {_ROWS} of {len(outcomes)} outputs are shown." if len(outcomes) > _ROWS else ""
     told = f"{_where(answers)}. An output above 0.5 is a yes.{less}"
     return Section.of("confusion", "Yes or no", told, table("Answers by output", head, rows))
 
 
 def _of_residuals(answers: Answers) -> Section:
-    targets, predictions = answers.targets, answers.predictions
+    targets, predictions = answers.truth, answers.said
     residuals = predictions - targets
     shown = np.linspace(0, residuals.size - 1, min(1000, residuals.size)).astype(int)
     points = scatter(
@@ -261,7 +260,9 @@ def _of_residuals(answers: Answers) -> Section:
         "prediction",
     )
     found = Histogram.of(residuals)
-    spread = bars(f"Histogram of the residuals: {_described(found)}", found.counts, found.low, found.high)
+    spread = bars(
+        f"Histogram of the residuals: {_described(found)}", found.counts, found.low, found.high, size=(520, 300)
+    )
     rows = []
     for i in range(min(_ROWS, targets.shape[1])):
         error = residuals[:, i]
@@ -276,10 +277,12 @@ def _of_residuals(answers: Answers) -> Section:
     head = ["output", "mean residual", "mean absolute error", "root mean squared error", "R²"]
     charts = [
         figure(points, f"Prediction against target, {len(shown):,} points. On the dashed diagonal, both are equal."),
-        figure(spread, f"Histogram of the residuals. {_described(found)}."),
+        figure(spread, f"Histogram of the residuals: {_described(found)}."),
     ]
     told = f"{_where(answers)}. A residual is the prediction minus the target."
-    return Section.of("residuals", "Residuals", told, *_charts(charts), table(f"Errors by output{less}", head, rows))
+    return Section.of(
+        "residuals", "Residuals", told, _side_by_side(*charts), table(f"Errors by output{less}", head, rows)
+    )
 
 
 def _r2(targets: Host, predictions: Host) -> float:
@@ -291,7 +294,7 @@ def _r2(targets: Host, predictions: Host) -> float:
 
 
 def _of_wrong(answers: Answers, names: list[str], image_shape: tuple[int, ...] | None) -> Section:
-    if answers.labels is not None:
+    if answers.kind == "classes":
         wrong = [w for w in answers.wrong if int(w.truth) != int(w.answer.argmax())]
         title = "Samples that it is most wrong about"
         told = "The samples with the smallest probabilities of their true class."
@@ -302,6 +305,7 @@ def _of_wrong(answers: Answers, names: list[str], image_shape: tuple[int, ...] |
         wrong, title, told = answers.wrong, "Samples with the largest errors", "The samples with the largest errors."
     if not wrong:
         return Section.of("wrong", title, "There are no samples to show.")
+    told += f" The number of a sample is its position in the {answers.name}."
     if image_shape:
         shown = [
             figure(embedded(_pixels(w.sample, image_shape), _alt(w, names), "sample"), _caption(w, names))
@@ -311,32 +315,39 @@ def _of_wrong(answers: Answers, names: list[str], image_shape: tuple[int, ...] |
     size = wrong[0].sample.size
     columns = min(8, size)
     rows = [
-        [str(w.number), *_words(w, names), *(number(float(v)) for v in w.sample.ravel()[:columns])] for w in wrong
+        [str(w.position), *_words(w, names).values(), *(number(float(v)) for v in w.sample.ravel()[:columns])]
+        for w in wrong
     ]
-    heads = ["sample", "true", "predicted", *(f"x{i}" for i in range(columns))]
+    heads = ["sample", *_words(wrong[0], names), *(f"x{i}" for i in range(columns))]
     rest = f" The first {columns} of {size} numbers of each sample are shown." if size > columns else ""
-    return Section.of("wrong", title, told + rest, table("Samples with their numbers", heads, rows))
+    numbers = table("Samples with their targets, their predictions, and their numbers", heads, rows)
+    return Section.of("wrong", title, told + rest, numbers)
 
 
-def _words(wrong: Wrong, names: list[str]) -> tuple[str, str]:
+def _words(wrong: Wrong, names: list[str]) -> dict[str, str]:
     """The truth and the answer in words."""
     if names:
         best = int(wrong.answer.argmax())
-        return names[int(wrong.truth)], f"{names[best]} ({100 * wrong.answer[best]:.1f} %)"
+        sure = f"{100 * wrong.answer[best]:.1f} %"
+        return {"true": names[int(wrong.truth)], "predicted": names[best], "probability": sure}
     if len(wrong.answer) <= 4:
-        return ", ".join(map(number, wrong.truth)), ", ".join(map(number, wrong.answer))
+        return {"true": ", ".join(map(number, wrong.truth)), "predicted": ", ".join(map(number, wrong.answer))}
     worst = int(np.abs(wrong.answer - wrong.truth).argmax())
-    return f"output {worst}: {number(wrong.truth[worst])}", number(wrong.answer[worst])
+    return {
+        "output": str(worst),
+        "true": number(wrong.truth[worst]),
+        "predicted": number(wrong.answer[worst]),
+    }
 
 
 def _alt(wrong: Wrong, names: list[str]) -> str:
-    return "Sample {}: true {}, predicted {}".format(wrong.number, *_words(wrong, names))
+    return ", ".join(f"{name} {value}" for name, value in {"sample": wrong.position, **_words(wrong, names)}.items())
 
 
 def _caption(wrong: Wrong, names: list[str]) -> Markup:
-    true, predicted = _words(wrong, names)
-    sample = f"sample {wrong.number}"
-    return Markup(f"true <strong>{text(true)}</strong><br>predicted <strong>{text(predicted)}</strong><br>{sample}")
+    words = _words(wrong, names).items()
+    lines = [f"{name.replace('probability', 'with')} <strong>{text(value)}</strong>" for name, value in words]
+    return Markup("<br>".join([*lines, f"sample {wrong.position}"]))
 
 
 def _pixels(sample: Host, shape: tuple[int, ...]) -> Host:
@@ -356,7 +367,7 @@ def _pixels(sample: Host, shape: tuple[int, ...]) -> Host:
 def _of_layers(network: Network, looked: Sequence[LayerNumbers]) -> Section:
     head, *rows = network.stack.summary_rows(network.input_shape, params=network.params, state=network.state)
     caption = "Outputs, parameters, and arithmetic operations for one sample"
-    summary = table(caption, head, rows)
+    summary = table(caption, head, rows, "summary")
     on = looked[0].samples if looked else 0
     outputs = f", and of its outputs (activations) on {on} samples" if on else ""
     return Section.of(
@@ -402,8 +413,7 @@ def _of_gradients(norms: dict[str, list[float]]) -> Section:
             "the command line, or pass callbacks=[xpnet.GradientNorms()] to train or fit.",
         )
     told = "The norm of the gradient of each layer, on the same training samples in each epoch."
-    drawn, *numbers = gradient_curves(norms)
-    return Section.of("gradients", title, told, *_charts([drawn]), *numbers)
+    return Section.of("gradients", title, told, _side_by_side(*gradient_curves(norms)))
 
 
 def _of_filters(name: str, weights: Host) -> Section:
@@ -433,12 +443,13 @@ def _of_filters(name: str, weights: Host) -> Section:
 def _colors(tile: Host) -> Host:
     """A filter, (1, H, W) or (3, H, W), as colors."""
     tile = np.nan_to_num(tile.astype("float64"))
-    part = tile / (np.abs(tile).max() or 1.0)
+    part: Host = tile / (np.abs(tile).max() or 1.0)
     if tile.shape[0] == 3:
-        return np.round(127.5 + 127.5 * part).transpose(1, 2, 0)
+        return (127.5 + 127.5 * part).round().transpose(1, 2, 0)
     ends = np.where(part[0][..., None] < 0, [20.0, 70, 180], [190.0, 30, 40])
     strength = np.abs(part[0])[..., None]
-    return np.round((1 - strength) * 250 + strength * ends)
+    colors: Host = (1 - strength) * 250 + strength * ends
+    return colors.round()
 
 
 # The facts
@@ -449,7 +460,10 @@ def _flat(about: dict[str, Any]) -> dict[str, str]:
     found = {}
     for name, value in about.items():
         if value is not None and value != []:
-            found[name] = " × ".join(map(str, value)) if isinstance(value, list) else str(value)
+            listed = isinstance(value, list)
+            found[name] = (
+                " × ".join(map(str, value)) if listed else f"{value:,}" if type(value) is int else str(value)
+            )
     return found
 
 
@@ -464,4 +478,5 @@ def _outcome(history: Any) -> list[str]:
     columns = ("train_accuracy", "test_accuracy", "validation_accuracy", "test_loss", "validation_loss")
     last = [number(column[-1]) if (column := getattr(history, name)) else "-" for name in columns]
     seconds = f"{history.seconds[-1]:.1f}" if history.seconds else "-"
-    return [str(max(0, len(history.seconds) - 1)), *last, seconds]
+    best = "-" if history.best_epoch is None else str(history.best_epoch)
+    return [str(max(0, len(history.seconds) - 1)), best, *last, seconds]

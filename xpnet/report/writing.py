@@ -10,12 +10,12 @@ from typing import Any
 from .._array import dtype_name
 from .._files import check_output, replacing
 from .._validation import check_integer
-from ..datasets import Shards, load, scale_images
+from ..datasets import Shards, scale_images
 from ..nn.networks import Network
 from ..training.checkpoints import Recorded, read_run
 from ..training.evaluation import Sampled
-from ..training.fitting import Result, flattened
-from ..training.samples import Dataset, Sets, check_values, given, namespace_of, samples_of, shapes
+from ..training.fitting import Result, loaded
+from ..training.samples import Dataset, Sets, check_values, given, namespace_of, samples_of
 from .pages import Run, comparison, page
 
 __all__ = ["read", "write"]
@@ -77,11 +77,7 @@ def read(path: str | os.PathLike[str], data: str | None = None) -> Run:
 def _loaded(saved: Recorded, name: str) -> tuple[Sampled, list[int] | None]:
     """The samples of a run from its dataset by name, and the shape of its images."""
     network = saved.network
-    sets = given(load(name))
-    shape, _ = shapes(sets.train)
-    image_shape = list(shape[1:]) if len(shape) == 4 else None
-    if len(network.input_shape) == 1:
-        sets = flattened(sets)
+    sets, image_shape = loaded(name, flat=len(network.input_shape) == 1)
     dtype = dtype_name(next(iter(network.params.values())).dtype)
     kind = dtype_name(sets.train.x_dtype if isinstance(sets.train, Shards) else sets.train[0].dtype)
     transform = partial(scale_images, dtype=dtype) if network.stack.takes_floats and "int" in kind else None

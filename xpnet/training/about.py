@@ -42,7 +42,7 @@ def about(
         "batch size": options.batch_size,
         "sampling": options.sampling,
         "accumulate": options.accumulate,
-        "validation": options.validation,
+        "validation fraction": options.validation,
         "patience": options.patience,
         "seed": source["seed"],
         "library": f"{backend.name} {backend.version}",

@@ -45,7 +45,7 @@ from .samples import (
 )
 from .step import Transform, is_known, updates
 
-__all__ = ["Diverged", "Result", "fit", "flattened", "result_of", "train"]
+__all__ = ["Diverged", "Result", "fit", "loaded", "result_of", "train"]
 
 
 @dataclass(repr=False)
@@ -376,10 +376,10 @@ def result_of(run: Loop) -> Result:
     return Result(run.network, run.history, run.about, Sampled.of(run.measures.sets, run.measures.transform))
 
 
-def _source(seed: Any, dataset: str | None = None, image_shape: tuple[int, ...] | None = None) -> dict[str, Any]:
-    """Facts for `about` that only the caller of `train` or `fit` knows."""
+def _source(seed: Any) -> dict[str, Any]:
+    """The facts for `about` of a run on the arrays or files of the caller."""
     drawn = "a generator" if isinstance(seed, np.random.Generator) else seed
-    return {"dataset": dataset, "image shape": image_shape and list(image_shape), "seed": drawn}
+    return {"dataset": None, "image shape": None, "seed": drawn}
 
 
 def _samples(network: Network, sets: Given, options: Options, peers: Processes, rng: np.random.Generator) -> Sets:
@@ -595,10 +595,8 @@ def train(
             floats, takes_labels = stack.takes_floats, stack.last.takes_labels
         source = _source(seed)
         if sets is None:
-            found = given(load(dataset))
-            shape, _ = shapes(found.train)
-            source = _source(seed, os.fspath(dataset), shape[1:] if len(shape) == 4 else None)
-            sets = flattened(found) if network is None else found
+            sets, image_shape = loaded(dataset, flat=network is None)
+            source |= {"dataset": str(dataset), "image shape": image_shape}
             transform = transform or _scaling(sets.train, place.dtype, floats)
         for end, data in sets.named.items():
             check_samples(end, data, floats=floats and transform is None, takes_labels=takes_labels)
@@ -732,14 +730,16 @@ def _place(
     return Place(chosen, xp, where, dtype, stays, precision)
 
 
-def flattened(sets: Given) -> Given:
-    """Datasets in memory with each sample as one row."""
+def loaded(dataset: Any, flat: bool) -> tuple[Given, list[int] | None]:
+    """Load a dataset by its name or from a folder, and the shape of its images; if `flat`, each sample is one row."""
 
     def flatten(data: Any) -> Any:
-        pair = data is not None and not isinstance(data, Shards)
+        pair = flat and data is not None and not isinstance(data, Shards)
         return (data[0].reshape(data[0].shape[0], -1), data[1]) if pair else data
 
-    return Given(*map(flatten, sets))
+    found = given(load(dataset))
+    shape, _ = shapes(found.train)
+    return Given(flatten(found.train), flatten(found.test)), list(shape[1:]) if len(shape) == 4 else None
 
 
 def _scaling(data: Dataset, dtype: str, floats: bool) -> Transform | None:
