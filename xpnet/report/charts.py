@@ -122,7 +122,7 @@ def lines(
 ) -> Markup:
     """Lines over a common axis, each with its name at its end. `marks` are vertical lines with their text."""
     drawn = [line._replace(x=xs, y=ys) for line in given for xs, ys in [_finite(line, log)] if len(xs)]
-    room = max([60, *(9.0 * len(_short(line.name)) + 22 for line in drawn)])
+    room = max([60, *(9.8 * len(_short(line.name)) + 18 for line in drawn)])
     every = [x for line in drawn for x in line.x] + [at for at, _ in marks]
     x = _axis(every, _LEFT, _WIDTH - room, whole=True)
     y = _axis([v for line in drawn for v in line.y], _HEIGHT - _BOTTOM, _TOP, log)
@@ -149,7 +149,7 @@ def lines(
     return _svg(title, "".join(parts))
 
 
-def _short(name: str, most: int = 20) -> str:
+def _short(name: str, most: int = 18) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
 
 

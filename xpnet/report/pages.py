@@ -28,7 +28,7 @@ class Run(NamedTuple):
 
     name: str
     result: Result
-    note: str = ""
+    note: str = "There are no samples to evaluate. Pass them: result.report(path, data=(x, t))."
     """Why there are no samples to evaluate, and what to do."""
 
 
