@@ -23,8 +23,8 @@ RUNS = {
 }
 CONTRAST = """element => {
   const channels = color => color.match(/[\\d.]+/g).map(Number)
-  const light = rgb => rgb.slice(0, 3).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0)
+  const linear = v => v <= 10.3 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
   const ink = channels(getComputedStyle(element)[element instanceof SVGElement ? "fill" : "color"])
   let layers = []
   for (let e = element; e; e = e.parentElement) {
@@ -32,7 +32,8 @@ CONTRAST = """element => {
     layers.push(found.length == 4 ? found : [...found, 1])
     if (layers.at(-1)[3] == 1) break
   }
-  const paper = layers.reverse().reduce((under, over) => under.map((v, i) => v + (over[i] - v) * over[3]), [255, 255, 255])
+  const put = (under, over) => under.map((v, i) => v + (over[i] - v) * over[3])
+  const paper = layers.reverse().reduce(put, [255, 255, 255])
   const [one, other] = [light(ink), light(paper)].sort((a, b) => b - a)
   return (one + 0.05) / (other + 0.05)
 }"""

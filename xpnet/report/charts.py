@@ -122,7 +122,7 @@ def lines(
 ) -> Markup:
     """Lines over a common axis, each with its name at its end. `marks` are vertical lines with their text."""
     drawn = [line._replace(x=xs, y=ys) for line in given for xs, ys in [_finite(line, log)] if len(xs)]
-    room = max([60, *(9.8 * len(_short(line.name)) + 18 for line in drawn)])
+    room = max([60, *(9.8 * len(_short(line.name)) + 26 for line in drawn)])
     every = [x for line in drawn for x in line.x] + [at for at, _ in marks]
     x = _axis(every, _LEFT, _WIDTH - room, whole=True)
     y = _axis([v for line in drawn for v in line.y], _HEIGHT - _BOTTOM, _TOP, log)

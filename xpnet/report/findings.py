@@ -6,9 +6,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..backends import backend_of, on_arrays_device, to_numpy
+from ..backends import on_arrays_device, to_numpy
 from ..nn.networks import Network
 from ..training.evaluation import Sampled, loss_and_total
+from ..training.samples import batch_of
 from ..training.step import detached, transformed
 
 __all__ = ["Answers", "Histogram", "LayerNumbers", "Wrong", "answers_of", "filters_of", "layers_of"]
@@ -102,7 +103,7 @@ def _blocks(network: Network, sampled: Sampled, units: Host) -> Iterator[tuple[H
     largest = max(math.prod(shape) for shape in network.stack.shapes(network.input_shape))
     for data, part in samples.blocks(units, max(1, min(1000, _NUMBERS // largest))):
         for i in range(part.shape[0]):
-            x, t = (backend_of(a).rows(a, part[i, ...]) for a in data)
+            x, t = batch_of(data, part[i, ...])
             y = network.stack.predict(params, transformed(sampled.transform, x), state=state)
             yield numbers[start : start + y.shape[0]], x, y, t
             start += y.shape[0]
@@ -196,7 +197,7 @@ def _some(network: Network, sampled: Sampled) -> Any:
     count = max(1, min(256, _NUMBERS // largest))
     units = sampled.units[:: max(1, len(sampled.units) // count)]
     data, part = next(sampled.samples.blocks(units, count))
-    x = backend_of(data[0]).rows(data[0], part[0, ...])
+    x, _ = batch_of(data, part[0, ...])
     return transformed(sampled.transform, x)
 
 

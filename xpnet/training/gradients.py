@@ -10,6 +10,7 @@ from .._typing import Array
 from .._validation import check_integer
 from ..backends import backend_of, read_all
 from .callbacks import Callback
+from .samples import batch_of
 from .step import detached, transformed
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class GradientNorms(Callback):
         spread = units[:: max(1, len(units) // count)][:count]
         with closing(samples.blocks(spread, self.samples)) as batches:
             data, part = next(batches)
-            x, t = (backend_of(a).rows(a, part[0, ...]) for a in data)
+            x, t = batch_of(data, part[0, ...])
         x, rng = transformed(measures.transform, x), np.random.default_rng(0)
         draw = (lambda size: stack.draw(rng, (size, *x.shape[1:]))) if stack.mask_names else None
         masks = next(iter(backend_of(x).masks(draw, 1, x.shape[0], x)))
