@@ -176,11 +176,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model", required=True, metavar="FILE", help="network file, written by train --checkpoint or save_network"
     )
 
-    sub = command("report", _report, "write a report of a run from its checkpoint, or compare several runs")
-    sub.add_argument("runs", nargs="+", metavar="FILE", help="a checkpoint, written by train --checkpoint")
-    _add(sub, "--data", f"{known} (default: the dataset of the run)", metavar="NAME")
-    _add(sub, "--output", "the report (.html)", default="report.html", metavar="FILE")
-
+    about = "write a report of a run from its checkpoint, or compare several runs"
+    _add_report(command("report", _report, about), known)
     command(
         "backends", _backends, "list the array libraries: version, devices, and whether this machine can use them"
     )
@@ -196,12 +193,21 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     about = "measure the errors of all functions and layers on each library; run ONNX's test vectors"
-    sub = command("conformance", _conformance, about)
+    _add_conformance(command("conformance", _conformance, about))
+    return parser
+
+
+def _add_report(sub: argparse.ArgumentParser, known: str) -> None:
+    sub.add_argument("runs", nargs="+", metavar="FILE", help="a checkpoint, written by train --checkpoint")
+    _add(sub, "--data", f"{known} (default: the dataset of the run)", metavar="NAME")
+    _add(sub, "--output", "the report (.html)", default="report.html", metavar="FILE")
+
+
+def _add_conformance(sub: argparse.ArgumentParser) -> None:
     several = f"library: {', '.join(BACKENDS)}; repeat for several (default: all usable libraries)"
     _add(sub, "--backend", several, action="append", choices=BACKENDS, metavar="NAME")
     _add(sub, "--device", "device, such as cuda (default: the first device of each kind)", metavar="NAME")
     _add(sub, "--page", "also write the tables to a Markdown file (.md)", metavar="FILE")
-    return parser
 
 
 def _add_training(sub: argparse.ArgumentParser) -> None:

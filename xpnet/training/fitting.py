@@ -67,7 +67,7 @@ class Result:
     network: Network
     history: History
     about: dict[str, Any] = field(default_factory=dict)
-    sampled: Sampled | None = None
+    sampled: Sampled | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.network, self.history))
