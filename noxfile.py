@@ -529,7 +529,7 @@ def browser(session):
             session.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium", external=True)
         if not find_chromium():
             skip(session, "browser", "", "there is no Chromium; on Debian: sudo apt-get install chromium")
-        matrix.install(session, DEV["playwright"])
+        matrix.install(session, DEV["playwright"], *EXTRAS["checkpoints"])
         matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *session.posargs)
 
 

@@ -25,7 +25,7 @@ _MARKERS = (
     "M0-5V5M-5 0H5",  # plus
     "M-5 0H5",  # bar
 )
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 520, 300, 58, 14, 46
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 520, 300, 70, 14, 46
 
 
 class Line(NamedTuple):

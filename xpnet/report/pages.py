@@ -294,15 +294,14 @@ def _r2(targets: Host, predictions: Host) -> float:
 
 
 def _of_wrong(answers: Answers, names: list[str], image_shape: tuple[int, ...] | None) -> Section:
+    wrong, title = answers.wrong, "Samples with the largest errors"
+    told = "The samples with the largest differences between prediction and target."
     if answers.kind == "classes":
-        wrong = [w for w in answers.wrong if int(w.truth) != int(w.answer.argmax())]
-        title = "Samples that it is most wrong about"
-        told = "The samples with the smallest probabilities of their true class."
+        told = "The wrong answers with the smallest probability of the true class."
+        wrong = [w for w in wrong if int(w.truth) != int(w.answer.argmax())]
         if not wrong and answers.wrong:
-            wrong, title = answers.wrong, "Samples that it is least sure about"
-            told = f"No answer is wrong. {told}"
-    else:
-        wrong, title, told = answers.wrong, "Samples with the largest errors", "The samples with the largest errors."
+            wrong, title = answers.wrong, "Least certain answers"
+            told = "No answer is wrong. These samples have the smallest probability of their true class."
     if not wrong:
         return Section.of("wrong", title, "There are no samples to show.")
     told += f" The number of a sample is its position in the {answers.name}."

@@ -378,7 +378,7 @@ def result_of(run: Loop) -> Result:
 
 def _source(seed: Any) -> dict[str, Any]:
     """The facts for `about` of a run on the arrays or files of the caller."""
-    drawn = "a generator" if isinstance(seed, np.random.Generator) else seed
+    drawn = "a generator" if isinstance(seed, np.random.Generator) else int(seed)
     return {"dataset": None, "image shape": None, "seed": drawn}
 
 
