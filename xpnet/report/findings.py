@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..backends import on_arrays_device, to_numpy
+from .._typing import Params
+from ..backends import backend_of, on_arrays_device, to_numpy
 from ..nn.networks import Network
 from ..training.evaluation import Sampled, loss_and_total
-from ..training.samples import batch_of
 from ..training.step import detached, transformed
 
 __all__ = ["Answers", "Histogram", "LayerNumbers", "Wrong", "answers_of", "filters_of", "layers_of"]
@@ -71,42 +72,47 @@ def answers_of(network: Network, sampled: Sampled) -> Answers:
     limit = max(1, min(LIMIT, 100 * _NUMBERS // math.prod(network.input_shape), _NUMBERS // outputs))
     total = samples.count(sampled.units)
     units = sampled.units[:: math.ceil(total / limit)]
-    loss, weight, seen = 0.0, 0.0, 0
+    numbers, loss, weight, seen = samples.numbers(units), 0.0, 0.0, 0
     pairs, kept = list[tuple[Host, Host]](), list[tuple[float, Wrong]]()
     with np.errstate(all="ignore"):
-        for numbers, x, y, t in _blocks(network, sampled, units):
-            found = {name: float(to_numpy(value)) for name, value in loss_and_total(network, y, t).items()}
-            loss, weight = loss + found["loss"] * found["total"], weight + found["total"]
-            p = to_numpy(last.predictions(y) if kind == "numbers" else last.probabilities(y))
-            p, truth = p.reshape(p.shape[0], -1).astype("float64"), to_numpy(t)
-            seen += len(p)
+        for found in _blocks(network, sampled, units):
+            truth, p, count = to_numpy(found["t"]), to_numpy(found["p"]), found["p"].shape[0]
+            p = p.reshape(count, -1).astype("float64")
+            part, share = (float(to_numpy(found[name])) for name in ("loss", "total"))
+            loss, weight = loss + part * share, weight + share
             if kind == "classes":
+                counted = truth != last.ignore if truth.ndim == 1 else np.ones(count, bool)
                 truth = truth.argmax(axis=1) if truth.ndim == 2 else truth.astype("int64")
                 said = p.argmax(axis=1)
-                counted = (truth >= 0) & (truth < outputs) & (truth != last.ignore)
                 pairs.append((truth[counted], said[counted]))
                 distance = np.where(counted, _distances(p, truth, said), -math.inf)
             else:
-                truth = truth.reshape(len(truth), -1).astype("float64")
+                truth = truth.reshape(count, -1).astype("float64")
                 pairs.append((truth > 0.5, p > 0.5) if kind == "outputs" else (truth, p))
                 distance = np.sqrt(np.square(p - truth).sum(axis=1))
-            kept = _largest(kept, distance, numbers, x, truth, p)
+            kept = _largest(kept, distance, numbers[seen : seen + count], found["x"], truth, p)
+            seen += count
     truths, said = (np.concatenate(part) for part in zip(*pairs, strict=True))
     mean = loss / weight if weight else math.nan
     return Answers(sampled.name, kind, seen, total, mean, truths, said, [wrong for _, wrong in kept])
 
 
-def _blocks(network: Network, sampled: Sampled, units: Host) -> Iterator[tuple[Host, Any, Any, Any]]:
-    """For each block: the positions of its samples, the samples, the network's outputs, and the targets."""
-    samples, params, state = sampled.samples, detached(network.params), detached(network.state)
-    numbers, start = samples.numbers(units), 0
+def _blocks(network: Network, sampled: Sampled, units: Host) -> Iterator[dict[str, Any]]:
+    """For each block: the samples, the targets, the probabilities or predictions, the loss and the total weight."""
+    last = network.stack.last
+
+    def measure(carry: Any, batch: Any, masks: Params) -> dict[str, Any]:
+        (params, state), (x, t) = carry, batch
+        y = network.stack.predict(params, transformed(sampled.transform, x), state=state)
+        p = last.probabilities(y) if last.classifies else last.predictions(y)
+        return {"x": x, "t": t, "p": p, **loss_and_total(network, y, t)}
+
+    measured = backend_of(next(iter(network.params.values()))).compile_on_rows(measure)
+    carry = detached(network.params), detached(network.state)
     largest = max(math.prod(shape) for shape in network.stack.shapes(network.input_shape))
-    for data, part in samples.blocks(units, max(1, min(1000, _NUMBERS // largest))):
+    for data, part in sampled.samples.blocks(units, max(1, min(1000, _NUMBERS // largest))):
         for i in range(part.shape[0]):
-            x, t = batch_of(data, part[i, ...])
-            y = network.stack.predict(params, transformed(sampled.transform, x), state=state)
-            yield numbers[start : start + y.shape[0]], x, y, t
-            start += y.shape[0]
+            yield measured(carry, data, part[i, ...], {})
 
 
 def _distances(p: Host, labels: Host, said: Host) -> Host:
@@ -196,9 +202,11 @@ def _some(network: Network, sampled: Sampled) -> Any:
     largest = max(math.prod(shape) for shape in network.stack.shapes(network.input_shape))
     count = max(1, min(256, _NUMBERS // largest))
     units = sampled.units[:: max(1, len(sampled.units) // count)]
-    data, part = next(sampled.samples.blocks(units, count))
-    x, _ = batch_of(data, part[0, ...])
-    return transformed(sampled.transform, x)
+    with closing(sampled.samples.blocks(units, count)) as blocks:
+        data, part = next(blocks)
+    backend = backend_of(next(iter(network.params.values())))
+    take = backend.compile_on_rows(lambda carry, batch, masks: transformed(sampled.transform, batch[0]))
+    return take((), data, part[0, ...], {})
 
 
 @on_arrays_device

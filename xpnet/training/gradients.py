@@ -1,16 +1,15 @@
 """A callback that records the norms of the gradients during a run."""
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._array import namespace
-from .._typing import Array
+from .._typing import Params
 from .._validation import check_integer
 from ..backends import backend_of, read_all
 from .callbacks import Callback
-from .samples import batch_of
 from .step import detached, transformed
 
 if TYPE_CHECKING:
@@ -46,6 +45,19 @@ class GradientNorms(Callback):
     def __init__(self, samples: int = 100) -> None:
         self.samples = check_integer("samples", samples, 1)
 
+    def on_start(self, run: "Loop") -> None:
+        """Compile the function that computes the squares of the norms."""
+        stack, transform = run.network.stack, run.measures.transform
+
+        def squares(carry: Any, batch: Any, masks: Params) -> Params:
+            (params, state), (x, t) = carry, batch
+            _, gradients, *_ = stack.forward_backward(
+                params, transformed(transform, x), t, state=state or None, masks=masks or None, checked=True
+            )
+            return {name: namespace(g=g).sum(g * g) for name, g in gradients.items()}
+
+        self.squares = backend_of(next(iter(run.network.params.values()))).compile_on_rows(squares)
+
     def on_epoch(self, run: "Loop") -> None:
         """Add the norms after this epoch to the history."""
         row = {"epoch": run.epoch, **self._norms(run)}
@@ -54,30 +66,16 @@ class GradientNorms(Callback):
         run.history.gradient_norms = {name: [*before.get(name, []), value] for name, value in row.items()}
 
     def _norms(self, run: "Loop") -> dict[str, float]:
-        network, stack, measures = run.network, run.network.stack, run.measures
-        samples, units = measures.sets.train, measures.sets.units
-        count = samples.first(units, self.samples)
-        spread = units[:: max(1, len(units) // count)][:count]
-        with closing(samples.blocks(spread, self.samples)) as batches:
+        network, stack, sets = run.network, run.network.stack, run.measures.sets
+        count = sets.train.first(sets.units, self.samples)
+        spread = sets.units[:: max(1, len(sets.units) // count)][:count]
+        with closing(sets.train.blocks(spread, self.samples)) as batches:
             data, part = next(batches)
-            x, t = batch_of(data, part[0, ...])
-        x, rng = transformed(measures.transform, x), np.random.default_rng(0)
-        draw = (lambda size: stack.draw(rng, (size, *x.shape[1:]))) if stack.mask_names else None
-        masks = next(iter(backend_of(x).masks(draw, 1, x.shape[0], x)))
-        _, gradients, *_ = stack.forward_backward(
-            detached(network.params),
-            x,
-            t,
-            state=detached(network.state) or None,
-            masks=masks or None,
-            checked=True,
-        )
-        squares = {name: _square(gradient) for name, gradient in gradients.items()}
-        values = dict(zip(squares, read_all(list(squares.values())).tolist(), strict=True))
+        sample = network.input_shape if run.measures.transform else sets.train.shape[1:]
+        rng, size = np.random.default_rng(0), part.shape[1]
+        draw = (lambda size: stack.draw(rng, (size, *sample))) if stack.mask_names else None
+        (masks,) = backend_of(data[0]).masks(draw, 1, size, data[0])
+        found = self.squares((detached(network.params), detached(network.state)), data, part[0, ...], masks)
+        values = dict(zip(found, read_all(list(found.values())).tolist(), strict=True))
         layers = zip(stack.names, stack.param_names, strict=True)
         return {layer: sum(values[name] for name in names) ** 0.5 for layer, names in layers if names}
-
-
-def _square(gradient: Array) -> Array:
-    xp = namespace(gradient=gradient)
-    return xp.sum(gradient * gradient)

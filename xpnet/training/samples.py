@@ -29,7 +29,6 @@ __all__ = [
     "Pair",
     "Samples",
     "Sets",
-    "batch_of",
     "given",
     "hold_out",
     "namespace_of",
@@ -371,13 +370,6 @@ def in_batches(order: Array, size: int) -> Iterator[Array]:
         yield namespace(order=order).reshape(order[:whole], (-1, size))
     if whole < count:
         yield order[None, whole:]
-
-
-def batch_of(data: Pair, index: Array) -> Pair:
-    """The samples and targets of a mini-batch, outside a compiled step."""
-    xp = namespace(x=data[0])
-    x, t = (backend_of(array).rows(array, xp.asarray(index)) for array in data)  # JAX has its indices on the host
-    return x, t
 
 
 def samples_of(end: str, data: Dataset, network: Network, *, transformed: bool) -> Samples:
