@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -491,6 +492,23 @@ class TestCheckpoints:
         for svg in page.named("svg"):
             assert re.search(r"a \d.*; b \d", svg["aria-label"])
 
+    def test_options_of_one_run_are_refused_for_several(self, runs, folder, tmp_path, capfd):
+        output = tmp_path / "both.html"
+        assert main(["report", *runs, "--data", folder, "--output", str(output)]) == 2
+        assert "--data is for the report of one run" in capfd.readouterr().err
+        with pytest.raises(ValueError, match="are for the report of one run"):
+            xpnet.report.write(output, [xpnet.report.read(path) for path in runs], class_names=["a"])
+        assert not output.exists()
+
+    def test_a_file_with_impossible_facts_is_refused(self, runs):
+        checkpoints = xpnet.training.checkpoints
+        for name, value in (("best_epoch", 9), ("gradient_norms", {"epoch": []}), ("gradient_norms", {"W": [1.0]})):
+            plain, arrays = checkpoints._read(Path(runs[0]))
+            plain["history"][name] = value
+            checkpoints._write(Path(runs[1]), plain, arrays)
+            with pytest.raises(ValueError, match="best epoch is 9|norms of gradients"):
+                xpnet.report.read(runs[1])
+
     def test_resuming_keeps_the_norms(self, runs, folder, tmp_path):
         options = ["--data", folder, "--quiet", "--checkpoint", runs[0], "--resume", "--epochs", "4"]
         assert main(["train", *options, "--report", str(tmp_path / "run.html")]) == 0
@@ -515,14 +533,13 @@ class TestCheckpoints:
         out, err = capfd.readouterr()
         assert (out, err.count("\n")) == ("", 1)
 
-    def test_a_run_on_arrays_needs_data(self, tmp_path, capfd):
+    def test_a_run_on_arrays_needs_data(self, tmp_path, capfd, monkeypatch):
         path = tmp_path / "arrays.safetensors"
         run(CLASSES, X, T, checkpoint=path, seed=np.int64(3))
         assert main(["report", str(path), "--output", str(tmp_path / "run.html")]) == 0
         assert "does not name the dataset" in capfd.readouterr().out
-        name = f"arrays of {tmp_path.name}"
-        datasets.register(name, lambda: (X, T))
-        assert main(["report", str(path), "--data", name, "--output", str(tmp_path / "run.html")]) == 0
+        monkeypatch.setitem(datasets.registry._LOADERS, "arrays", lambda: (X, T))
+        assert main(["report", str(path), "--data", "arrays", "--output", str(tmp_path / "run.html")]) == 0
         assert read(tmp_path / "run.html").rows("Row: the true class")
         assert "not the data" not in read(tmp_path / "run.html").text
 

@@ -337,11 +337,13 @@ def _report(options: argparse.Namespace) -> int:
     from .report import read, write  # imported late: no other command needs it
 
     check_output(options.output, ".html")
-    runs = [read(path, options.data) for path in options.runs]
+    several = len(options.runs) > 1
+    if several and options.data:
+        raise ValueError("--data is for the report of one run; leave it out to compare several")
+    runs = [read(path, options.data, evaluated=not several) for path in options.runs]
     write(options.output, runs)
-    for run in runs:
-        if run.note:
-            print(f"{run.name}: {run.note}")
+    if not several and runs[0].note:
+        print(f"{runs[0].name}: {runs[0].note}")
     print(f"wrote {options.output}")
     return 0
 

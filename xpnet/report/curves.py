@@ -77,7 +77,7 @@ def _updates(history: History) -> tuple[list[float], list[float]]:
         return [], []
     at, epochs = [0, *history.updates[1:]], [*range(max(1, len(history.updates)))]
     if loss.size > at[-1]:  # the updates of an incomplete epoch
-        usual = at[-1] - at[-2] if len(at) > 1 else loss.size
+        usual = (at[-1] - at[-2] if len(at) > 1 else 0) or loss.size
         epochs.append(epochs[-1] + min(1.0, (loss.size - at[-1]) / usual))
         at.append(loss.size)
     parts = np.array_split(np.arange(loss.size), min(_POINTS, loss.size))

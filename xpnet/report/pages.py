@@ -9,6 +9,7 @@ import numpy as np
 
 from ..nn.networks import Network
 from ..training.fitting import Result
+from ..training.history import History
 from .charts import bars, scatter
 from .curves import curves, curves_of_all, epochs_table, gradient_curves
 from .findings import Answers, Histogram, LayerNumbers, Wrong, answers_of, filters_of, layers_of
@@ -51,7 +52,7 @@ def page(run: Run, image_shape: tuple[int, ...] | None, class_names: Sequence[st
         parts.append(_of_filters(*filters))
     parts.append(Section.of("facts", "Facts of the run", _facts(about, history)))
     title = f"Training report{f': {run.name}' if run.name else ''}"
-    return _document(title, [_lead(run.result, answers), _tiles(run.result, answers)], parts)
+    return _document(title, [_lead(run.result), _tiles(run.result, answers)], parts)
 
 
 def comparison(runs: Sequence[Run]) -> str:
@@ -121,19 +122,23 @@ def _side_by_side(*parts: Markup) -> Markup:
     return Markup(f'<div class="charts">{"".join(parts)}</div>')
 
 
-def _lead(result: Result, answers: Answers | None) -> Markup:
+def _lead(result: Result) -> Markup:
     about, history = result.about, result.history
-    count = max(0, len(history.seconds) - 1)
     parts = [f"A network with {_parameters(result.network):,} parameters"]
-    parts.append(f"was trained for {count} epoch{'s' * (count != 1)}")
+    parts.append(f"was trained for {_epochs(history)}")
     if about.get("dataset"):
         parts.append(f"on the dataset {about['dataset']}")
     if history.seconds:
         parts.append(f"in {history.seconds[-1]:.1f} seconds")
     if about.get("library"):
-        parts.append(f"with {about['library']} on {about['device']}")
+        parts.append(f"with {about['library']} on {about.get('device')}")
     ended = " Ctrl-C ended the run." if history.interrupted else ""
     return Markup(f'<p class="lead">{text(" ".join(parts) + "." + ended)}</p>')
+
+
+def _epochs(history: History) -> str:
+    count = max(0, len(history.seconds) - 1)
+    return f"{count} epoch{'s' * (count != 1)}"
 
 
 def _parameters(network: Network) -> int:
@@ -158,7 +163,7 @@ def _tiles(result: Result, answers: Answers | None) -> Markup:
         found.append(("Accuracy", _percent(history.test_accuracy[-1]), "on the test set, after the last epoch"))
     if history.best_epoch is not None:
         found.append(("Best epoch", str(history.best_epoch), "the smallest validation loss"))
-    found.append(("Updates", f"{len(history.loss):,}", f"{max(0, len(history.seconds) - 1)} epochs"))
+    found.append(("Updates", f"{len(history.loss):,}", _epochs(history)))
     body = "".join(
         f"<div><dt>{text(name)}</dt><dd>{text(value)}<small>{text(more)}</small></dd></div>"
         for name, value, more in found
@@ -244,7 +249,7 @@ def _of_outcomes(answers: Answers) -> Section:
             counts = [f"{n:,}" for n in (tp, fp, fn, tn)]
             rows.append([str(i), _percent(tp / np.float64(tp + fp)), _percent(tp / np.float64(tp + fn)), *counts])
     less = f" The first {_ROWS} of {len(outcomes)} outputs are shown." if len(outcomes) > _ROWS else ""
-    told = f"{_where(answers)}. An output above 0.5 is a yes.{less}"
+    told = f"{_where(answers)}. An output with a probability above 0.5 is a yes.{less}"
     return Section.of("confusion", "Yes or no", told, table("Answers by output", head, rows))
 
 
@@ -459,21 +464,18 @@ def _flat(about: dict[str, Any]) -> dict[str, str]:
     found = {}
     for name, value in about.items():
         if value is not None and value != []:
-            listed = isinstance(value, list)
-            found[name] = (
-                " × ".join(map(str, value)) if listed else f"{value:,}" if type(value) is int else str(value)
-            )
+            found[name] = " × ".join(map(str, value)) if isinstance(value, list) else str(value)
     return found
 
 
-def _facts(about: dict[str, Any], history: Any) -> Markup:
+def _facts(about: dict[str, Any], history: History) -> Markup:
     rows = [[name, value] for name, value in _flat(about).items()]
     if history.seconds:
         rows.append(["seconds", f"{history.seconds[-1]:.1f}"])
     return table("Data, network, options, versions and device", ["fact", "value"], rows, "words")
 
 
-def _outcome(history: Any) -> list[str]:
+def _outcome(history: History) -> list[str]:
     columns = ("train_accuracy", "test_accuracy", "validation_accuracy", "test_loss", "validation_loss")
     last = [number(column[-1]) if (column := getattr(history, name)) else "-" for name in columns]
     seconds = f"{history.seconds[-1]:.1f}" if history.seconds else "-"

@@ -33,6 +33,8 @@ def write(
     path = check_output(path, ".html")
     named = [run if isinstance(run, Run) else Run(run.about.get("dataset") or "", run) for run in runs]
     if len(named) > 1:
+        if any(option is not None for option in (data, image_shape, class_names)):
+            raise ValueError("data, image_shape and class_names are for the report of one run; leave them out")
         html = comparison(named)
     else:
         (run,) = named
@@ -44,8 +46,10 @@ def write(
         file.write(html)
 
 
-def read(path: str | os.PathLike[str], data: str | None = None) -> Run:
+def read(path: str | os.PathLike[str], data: str | None = None, *, evaluated: bool = True) -> Run:
     """The run in a checkpoint, with the dataset that `data` names, or else with the dataset of the run.
+
+    If `evaluated` is False, no dataset is loaded: a comparison of runs needs none.
 
     Raises
     ------
@@ -58,6 +62,8 @@ def read(path: str | os.PathLike[str], data: str | None = None) -> Run:
     result, name = Result(saved.network, saved.history, saved.about), data or saved.about.get("dataset")
     transform = saved.settings.get("transform")
     note = ""
+    if not evaluated:
+        return Run(os.fspath(path), result)
     if name is None:
         note = "The file does not name the dataset of the run. Name it with --data, or call result.report in Python."
     elif transform not in (None, scale_images.__name__):
@@ -124,9 +130,11 @@ def _image_shape(result: Result, chosen: Sequence[int] | None) -> tuple[int, ...
                 f"a sample; got {tuple(chosen)}"
             )
         return shape
-    for found in (result.about.get("image shape"), sample):
-        if found and len(found) == 3 and found[0] in (1, 3) and math.prod(found) == math.prod(sample):
-            return tuple(found)
+    told = result.about.get("image shape")  # of a file, it may be anything
+    for found in (tuple(told) if isinstance(told, list) else (), sample):
+        if len(found) == 3 and found[0] in (1, 3) and all(type(n) is int for n in found):
+            if math.prod(found) == math.prod(sample):
+                return found
     return None
 
 

@@ -338,8 +338,10 @@ def _check_run(run: Snapshot, rows_of_samples: HostArrays) -> None:
     numbers = [value for name in rows for value in getattr(history, name)]
     norms = history.gradient_norms
     lengths = {name: len(column) for name, column in norms.items()}
-    if norms and ("epoch" not in norms or len({*lengths.values()}) > 1):
+    if norms and ("epoch" not in norms or len({*lengths.values()}) > 1 or not lengths["epoch"]):
         raise ValueError(f"the norms of gradients have the lengths {lengths}, expected equal ones, and epochs")
+    if not 0 <= (history.best_epoch or 0) < there:
+        raise ValueError(f"the best epoch is {history.best_epoch}, and the run has {there} rows")
     numbers += [value for column in norms.values() for value in column]
     flags = [run.whole, run.over, history.interrupted]
     if not (
