@@ -10,11 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Markup", "Section", "embedded", "figure", "number", "table", "text"]
+__all__ = ["Cell", "Markup", "Section", "embedded", "figure", "number", "table", "text"]
 
 
 class Markup(str):
     """A string of HTML, which is not escaped again."""
+
+
+class Cell(Markup):
+    """A cell of a table with its tag."""
 
 
 def text(thing: Any) -> Markup:
@@ -38,9 +42,7 @@ def table(
     top = "".join(f'<th scope="col">{text(cell)}</th>' for cell in head)
     lines = []
     for i, (first, *rest) in enumerate(rows):
-        cells = "".join(
-            str(c) if isinstance(c, Markup) and c.startswith("<td") else f"<td>{text(c)}</td>" for c in rest
-        )
+        cells = "".join(cell if isinstance(cell, Cell) else f"<td>{text(cell)}</td>" for cell in rest)
         style = ' class="marked"' if i in marked else ""
         lines.append(f'<tr{style}><th scope="row">{text(first)}</th>{cells}</tr>')
     return Markup(

@@ -13,7 +13,7 @@ from ..training.history import History
 from .charts import bars, scatter
 from .curves import curves, curves_of_all, epochs_table, gradient_curves
 from .findings import Answers, Histogram, LayerNumbers, Wrong, answers_of, filters_of, layers_of
-from .html import Markup, Section, embedded, figure, number, table, text
+from .html import Cell, Markup, Section, embedded, figure, number, table, text
 
 __all__ = ["Run", "comparison", "page"]
 
@@ -208,7 +208,7 @@ def _of_confusion(answers: Answers, names: list[str]) -> Section:
     lines = []
     for i, row in enumerate(matrix):
         cells = [
-            Markup(
+            Cell(
                 f'<td class="{"right" if i == j else "error"}" '
                 f'style="--part:{count / (best if i == j else most):.2f}">{count or "·"}</td>'
             )
