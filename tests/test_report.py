@@ -509,6 +509,13 @@ class TestCheckpoints:
             with pytest.raises(ValueError, match="best epoch is 9|norms of gradients"):
                 xpnet.report.read(runs[1])
 
+    def test_a_file_without_facts_has_a_report(self, runs, tmp_path):
+        plain, arrays = xpnet.training.checkpoints._read(Path(runs[0]))
+        del plain["about"], plain["history"]["gradient_norms"]
+        xpnet.training.checkpoints._write(Path(runs[1]), plain, arrays)
+        assert main(["report", runs[1], "--output", str(tmp_path / "run.html")]) == 0
+        assert "They were not recorded" in read(tmp_path / "run.html").text
+
     def test_resuming_keeps_the_norms(self, runs, folder, tmp_path):
         options = ["--data", folder, "--quiet", "--checkpoint", runs[0], "--resume", "--epochs", "4"]
         assert main(["train", *options, "--report", str(tmp_path / "run.html")]) == 0

@@ -160,7 +160,7 @@ def read_run(path: str | os.PathLike[str]) -> Recorded:
         snapshot = _snapshot(plain, arrays)
         rows = {name.removeprefix("rows."): a for name, a in arrays.items() if name.startswith("rows.")}
         _check_run(snapshot, rows)
-        about, settings = plain["about"], plain["settings"]
+        about, settings = plain.get("about", {}), plain["settings"]
         if not all(isinstance(part, dict) for part in (about, settings)):
             raise ValueError(f"the facts of the run are {about!r} and {settings!r}, expected names with values")
     return Recorded(network, snapshot.history, about, settings, rows.get("held"))
