@@ -60,7 +60,7 @@ INSTALL = {
     "torch": ["torch==2.13.0"],  # exactly: another version may bring gigabytes of CUDA libraries
     "jax": EXTRAS["jax"],
     "dask": EXTRAS["dask"],
-    "cupy": EXTRAS[CUPY] if CUDA else [EMULATED_CUPY],
+    "cupy": EXTRAS[CUPY] if CUDA else [EMULATED_CUPY, *EXTRAS[CUPY][1:]],
 }
 # What the tests compare with, whichever backend they are on.
 ORACLES = [*INSTALL["torch"], "optax>=0.2.5"]
@@ -110,7 +110,7 @@ OTHERS = {
 }
 VARIANTS = {
     "numpy": "numpy,numpy-readonly",
-    "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64",
+    "strict": "strict,strict-strictest,strict-device1,strict-no_float64,strict-no_x64,strict-oldest",
 }
 ON_EVERY_BACKEND = nox.parametrize("backend", list(INSTALL), ids=list(INSTALL))
 ON_EVERY_OTHER = nox.parametrize("library", list(OTHERS), ids=list(OTHERS))
@@ -509,6 +509,10 @@ def docs(session):
             shutil.rmtree(made, ignore_errors=True)  # or what has not changed is not run again
         site = ROOT / ".nox" / "site"
         matrix.run(session, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", str(site))
+        built = (site / "playground.html").read_text(encoding="utf-8")
+        if found := re.search(r"without the playground: .*?(?=\. )", built):
+            notes["docs"] = found[0]
+            session.warn(found[0])
         pages = {page: page.read_text(encoding="utf-8") for page in (Path("README.md"), *Path("docs").rglob("*.md"))}
         work = session.create_tmp()
         session.chdir(work)  # they write files
@@ -529,7 +533,8 @@ def browser(session):
             session.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium", external=True)
         if not find_chromium():
             skip(session, "browser", "", "there is no Chromium; on Debian: sudo apt-get install chromium")
-        matrix.install(session, DEV["playwright"], *EXTRAS["checkpoints"])
+        site = [*EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"]]
+        matrix.install(session, DEV["playwright"], *site, *EXTRAS["checkpoints"])
         matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *session.posargs)
 
 

@@ -20,6 +20,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "mathml",
+    "playground.build",
     "reference",
     "short_names",
 ]
@@ -30,6 +31,8 @@ default_role = "py:obj"  # `fit` in a docstring is a link to its page
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"xpnet {release}"
+html_static_path = ["_static"]
+html_css_files = ["pictures.css"]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -50,6 +53,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+nb_execution_in_temp = True  # the pages write files
 nb_merge_streams = True
 
 autodoc_default_options = {"members": True}
@@ -74,5 +78,6 @@ sphinx_gallery_conf = {
     "reset_argv": "gallery.folder_of_pictures",
     "image_scrapers": ("gallery.saved_pictures",),
     "download_all_examples": False,
+    "remove_config_comments": True,
     "show_signature": False,
 }

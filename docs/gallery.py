@@ -34,6 +34,66 @@ READING_ORDER = [
     "inside_other_code",
 ]
 
+ALT = {
+    "numerical_differentiation": (
+        "The error of a numerical derivative against its step. It is smallest at a step of about 1e-8 for the "
+        "forward difference, and of about 1e-5 for the central difference, whose error is smaller."
+    ),
+    "gradient_field": "Arrows on a grid. All point to the origin, and they are shorter near it.",
+    "gradient_descent": (
+        "Circles are the contours of x0² + x1². Points go straight from (-3, 4) to the origin, in steps that "
+        "become smaller."
+    ),
+    "training_curves": (
+        "Left: the loss of each update and its mean fall. Right: the accuracies on the training set and the test "
+        "set rise together over the epochs."
+    ),
+    "digits": (
+        "Six test digits with right answers, and six with wrong answers, with the network's probability of each "
+        "answer."
+    ),
+    "optimizers_valley": (
+        "The path of each of six optimizers in a valley. SGD zigzags, Momentum swings beyond the lowest point and "
+        "back, AdaGrad goes almost straight."
+    ),
+    "optimizers_mnist": (
+        "The loss of six optimizers over 600 updates. SGD stays highest, then Momentum and Nesterov; AdaGrad, "
+        "RMSprop and Adam are lowest."
+    ),
+    "initial_weights": (
+        "Histograms of the outputs of five layers, for sigmoid, tanh and ReLU and four kinds of initial weights. "
+        "With Xavier for sigmoid and tanh, and He for ReLU, the spread changes least."
+    ),
+    "batch_normalization": (
+        "The training accuracy over 20 epochs in eight panels, one for each size of the initial weights. With "
+        "batch normalization it rises in all panels, without it in two."
+    ),
+    "overfitting": (
+        "Accuracy on training and test images over 100 epochs in three panels. Without regularization, the "
+        "training accuracy goes to 1 and the test accuracy falls; with weight decay and dropout the two stay "
+        "close."
+    ),
+    "learned_filters": (
+        "Thirty filters of 5 x 5 weights. Before training they are random, after training they show edges and spots."
+    ),
+    "confusion": "The confusion matrix of the test digits: a row for each digit, a column for each answer.",
+    "misclassified": "Twelve test digits that the network gets wrong, each with its answer and the right digit.",
+    "grid_search": (
+        "Two moons of points and the areas that a network gives to each moon, for three amounts of weight decay: "
+        "a ragged border, a smooth one, and a straight one."
+    ),
+    "dask_search": (
+        "Left: the accuracy for each learning rate and number of hidden units. Right: bars that show when each of "
+        "two workers trained which network."
+    ),
+    "larger_than_memory": (
+        "Left: accuracy against the shift of the test digits. It falls for the network trained on plain MNIST, "
+        "and stays high for the one trained on shifted digits. Right: the sizes of the dataset, of the memory "
+        "allowed, and of the memory used."
+    ),
+}
+"""What each picture shows, for those who do not see it. A picture that has no text here is an error."""
+
 
 class ReadingOrder:
     """The place of an example in the gallery; one that has none is an error."""
@@ -52,9 +112,10 @@ def folder_of_pictures(gallery_conf, script_vars):
 
 def saved_pictures(block, block_vars, gallery_conf):
     """Take the pictures that an example has just saved into the gallery."""
-    taken = []
+    taken = ""
     for picture in sorted(PICTURES.glob("*.png"), key=lambda path: path.stat().st_mtime_ns):
-        taken.append(next(block_vars["image_path_iterator"]))
-        Path(taken[-1]).write_bytes(picture.read_bytes())
+        place = next(block_vars["image_path_iterator"])
+        Path(place).write_bytes(picture.read_bytes())
         picture.unlink()
-    return figure_rst(taken, gallery_conf["src_dir"])
+        taken += figure_rst([place], gallery_conf["src_dir"], ALT[picture.stem])
+    return taken

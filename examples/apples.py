@@ -1,12 +1,13 @@
-"""Two apples
-==========
+"""Backpropagation of two multiplications
+=========================================
 
-Two apples at 100 each and 10 percent tax: the price forward, and its slope by each number backward.
+Two apples at 100 each and 10 percent tax: the price forward, and its derivatives backward.
 
-The smallest backpropagation there is: two multiplications. A slope of 2.2 by the price of an apple means that
-one more for an apple is 2.2 more to pay. (Deep Learning from Scratch, sections 5.1 to 5.4.)
+This is the smallest example of backpropagation. A derivative of 2.2 with respect to the price of an apple means: if
+an apple costs 1 more, the total is 2.2 more. (Deep Learning from Scratch, sections 5.1 to 5.4.)
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/apples.svg"
 from xpnet import MulLayer
 
 apple, number, tax = 100, 2, 1.1

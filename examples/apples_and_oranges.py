@@ -1,12 +1,13 @@
-"""Apples and oranges
-==================
+"""Backpropagation of sums and products
+=======================================
 
 Two apples at 100, three oranges at 150, 10 percent tax: multiplication and addition, forward and backward.
 
-An addition hands its slope to both sides; a multiplication hands each side the slope times the other side.
+An addition passes its derivative on to both inputs. A multiplication passes on the derivative times the other input.
 (Deep Learning from Scratch, section 5.4.)
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/apples_and_oranges.svg"
 from xpnet import AddLayer, MulLayer
 
 apple, apple_number, orange, orange_number, tax = 100, 2, 150, 3, 1.1

@@ -1,12 +1,12 @@
 """Batch normalization
-===================
+======================
 
-Batch normalization makes training forgive bad initial weights.
+With batch normalization, a network also learns from badly chosen initial weights.
 
-A network of five hidden layers learns 1,000 digits, from initial weights of several sizes, with and without
-normalization over the mini-batch. Without, one size in eight suits it: from larger ones the loss overflows, from
-smaller ones it learns little or nothing. With it, it learns from all of them, best from small ones. (Deep Learning
-from Scratch, section 6.3.)
+A network with five hidden layers learns 1,000 digits, from initial weights of eight sizes, with and without batch
+normalization. Without it, the network learns well from one size only: larger weights overflow, and with smaller
+weights it learns little or nothing. With it, the network learns from all sizes. (Deep Learning from Scratch, section
+6.3.)
 
 ::
 
@@ -42,12 +42,13 @@ for ax, std in zip(axes, sizes, strict=True):
         label = "with batch normalization" if batch_norm else "without"
         ax.plot(accuracy, style, color="C0" if batch_norm else "C1", markersize=3, linewidth=1, label=label)
     print(f"initial std {std:<6} accuracy on the training images {ends[True][-1]:.3f}, without {ends[False][-1]:.3f}")
-    ax.set(title=f"initial std {std:g}", ylim=(0, 1.02), xticks=[0, 10, 20])
+    ax.set(title=f"initial weights: std {std:g}", ylim=(0, 1.02), xticks=[0, 10, 20])
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
 fig.supxlabel("epoch")
 fig.supylabel("accuracy on the training images")
-fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, ncols=2, loc="outside upper center")
+legend = {"frameon": False, "ncols": 2, "loc": "outside upper center"}
+fig.legend(*axes[0].get_legend_handles_labels(), title="20 epochs from eight sizes of initial weights", **legend)
 fig.savefig(folder / "batch_normalization.png")
 
 assert min(ends[True]) > 0.4, "normalized, it learns from all of them"

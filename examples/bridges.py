@@ -1,11 +1,12 @@
-"""Among the layers of PyTorch and JAX
-===================================
+"""xpnet's layers in PyTorch and JAX
+====================================
 
-xpnet among the layers of PyTorch and JAX: a module in a model, a loss under jax.grad, weights there and back.
+A layer of xpnet in a model of PyTorch, a loss of xpnet under jax.grad, and weights copied in both directions.
 
-Each goes forward and backward by xpnet's own code. Needs torch and jax: pip install '.[torch,jax]'
+Forward and backward passes of these layers are xpnet's own code. Needs torch and jax: pip install '.[torch,jax]'
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/bridges.svg"
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,12 +1,13 @@
-"""Every array library side by side
-================================
+"""The same training on every array library
+===========================================
 
-One network, the same 50 updates, on every array library that is installed here, side by side.
+One network and the same 50 updates on every array library that is installed.
 
-Weights and batches are drawn from one seed, so the losses are the same up to rounding. A library that is missing,
-or has no device to run on, is named with the reason.
+Weights and mini-batches are drawn from one seed, so the losses are the same up to rounding. The last lines name each
+library that is missing or has no device, with the reason.
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/every_backend.svg"
 import numpy as np
 
 import xpnet

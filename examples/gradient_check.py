@@ -1,12 +1,13 @@
 """The gradient check
-==================
+=====================
 
-Is the backpropagation right? It is compared with numerical gradients; then a wrong one is caught.
+Is the backpropagation right? It is compared with numerical gradients. A layer with a mistake is found.
 
-Three MNIST samples, the 784-50-10 network, 100 elements of each parameter (all of them: `xpnet gradcheck`).
-(Deep Learning from Scratch, section 5.7.3.)
+The check uses three MNIST samples, the 784-50-10 network, and 100 elements of each parameter. `xpnet gradcheck`
+checks all elements. (Deep Learning from Scratch, section 5.7.3.)
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/gradient_check.svg"
 import numpy as np
 
 from xpnet import GradientError, Network, Relu, Sequential, TwoLayerNet, check_gradients, load_mnist, nn

@@ -1,9 +1,9 @@
 """The gradient as arrows
-======================
+=========================
 
-Where is downhill? The negative gradient of x0² + x1², as an arrow at each point of a grid.
+The negative gradient of x0² + x1², drawn as an arrow at each point of a grid.
 
-The arrows point at the lowest point, and are shorter where it is near. (Deep Learning from Scratch, section 4.4.)
+The arrows point to the lowest point, and become shorter near it. (Deep Learning from Scratch, section 4.4.)
 
 ::
 
@@ -38,6 +38,7 @@ print(f"largest error over {len(points)} points: {error:.1e}")
 fig, (ax,) = figure(width=4.4, height=4.2)
 ax.quiver(*points.T, *-gradients.T, angles="xy", color="C0")
 ax.set(xlabel="x0", ylabel="x1", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), aspect="equal")
+ax.set_title("The negative gradient of x0² + x1² points downhill", fontsize="medium")
 fig.savefig(folder / "gradient_field.png")
 
 assert error < 1e-8

@@ -1,10 +1,11 @@
 """A search with scikit-learn
-==========================
+=============================
 
-The classifier among scikit-learn's tools: a pipeline, a search over its parameters, and what the winner learned.
+xpnet's classifier in scikit-learn's pipeline and grid search, and what the best network learned.
 
-Two moons with noise; the search tries how many hidden units and how much weight decay. It then fits the same network
-again, on PyTorch tensors, which stay tensors. Needs scikit-learn and torch: pip install '.[sklearn,torch,plot]'
+The data is two moons with noise. The search tries numbers of hidden units and amounts of weight decay (`alpha`). At
+the end, a network is trained on NumPy arrays and on PyTorch tensors, to compare. Needs scikit-learn and torch: pip
+install '.[sklearn,torch,plot]'
 
 ::
 
@@ -51,10 +52,12 @@ sides = [np.linspace(X[:, i].min() - 0.5, X[:, i].max() + 0.5, 150) for i in (0,
 grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
 for ax, alpha in zip(axes, choices["mlpclassifier__alpha"], strict=True):
     model.set_params(mlpclassifier__hidden_layer_sizes=(64,), mlpclassifier__alpha=alpha).fit(X, y)
-    share = model.predict_proba(grid)[:, 1].reshape(150, 150)
-    ax.contourf(*sides, share, levels=20, cmap="RdBu", alpha=0.6, vmin=0, vmax=1)
-    ax.scatter(*X.T, c=y, cmap="RdBu", s=8, edgecolors="k", linewidths=0.3)
-    ax.set(title=f"64 hidden units, alpha {alpha}", xticks=[], yticks=[])
+    probability = model.predict_proba(grid)[:, 1].reshape(150, 150)
+    ax.contourf(*sides, probability, levels=20, cmap="RdBu", alpha=0.6, vmin=0, vmax=1)
+    for moon, marker in enumerate("o^"):
+        ax.scatter(*X[y == moon].T, color=("C3", "C0")[moon], marker=marker, s=10, edgecolors="k", linewidths=0.3)
+    ax.set(title=f"alpha {alpha}", xticks=[], yticks=[])
+fig.suptitle("64 hidden units: little weight decay learns the noise, much weight decay makes the border a line")
 fig.savefig(folder / "grid_search.png")
 
 host = MLPClassifier((8,), solver="lbfgs", max_iter=5000, random_state=0).fit(X, y)

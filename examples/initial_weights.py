@@ -1,11 +1,11 @@
 """Initial weights
-===============
+==================
 
-What initial weights do to a signal on its way through five layers of 100 units.
+How the outputs of five layers of 100 units depend on the initial weights.
 
-Weights with a standard deviation of 1 drive sigmoid and tanh to their ends, where they are flat and no gradient
-passes; with 0.01 all units say the same. Xavier's keep the signal alive through sigmoid and tanh, He's through ReLU,
-which throws half of it away. (Deep Learning from Scratch, section 6.2.)
+With a standard deviation of 1, the outputs of sigmoid and tanh are near their limits, where the derivative is
+almost 0. With 0.01, all units have almost the same output. Xavier's initial weights keep the spread of the outputs
+through sigmoid and tanh, and He's through ReLU. (Deep Learning from Scratch, section 6.2.)
 
 ::
 
@@ -49,6 +49,7 @@ for ax, ((activation, name), seen) in zip(axes.flat, values.items(), strict=True
     ax.set_yticks(range(-5, 0), [f"layer {number}" for number in range(5, 0, -1)])
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
+fig.suptitle("The outputs of five layers: with the right initial weights, all have about the same spread")
 fig.supxlabel("output of a unit (small numbers: the standard deviation of a layer's outputs)")
 fig.savefig(folder / "initial_weights.png")
 

@@ -1,12 +1,13 @@
-"""Inside other people's code
-==========================
+"""xpnet with SciPy, PyTorch and JAX
+====================================
 
-xpnet's functions inside other people's code: SciPy's and array-api-extra's functions, an optimizer, JAX's jit.
+xpnet's functions together with functions of SciPy and array-api-extra, an optimizer of SciPy, and JAX's jit.
 
-Each takes the arrays of its caller and gives back arrays of the same library; nothing is converted or registered.
-Needs scipy, array-api-extra, torch and jax.
+Each function takes the arrays of its caller and returns arrays of the same library. Nothing is converted or
+registered. Needs scipy, array-api-extra, torch and jax.
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/inside_other_code.svg"
 import math
 import os
 

@@ -1,13 +1,14 @@
-"""A run that is killed
-====================
+"""A run that is killed and resumed
+===================================
 
-A run that is killed three times, and ends as if it had never been.
+Training is killed three times and resumed. The result is that of a run without interruption.
 
-Another process trains with a checkpoint, and is killed as soon as it has saved something new. The last one goes on
-to the end. Its losses and its weights are those of a run without any accident, bit for bit. (Needs safetensors: the
-extra `checkpoints`.)
+Another process trains with a checkpoint, and is killed soon after it has saved the checkpoint. The last run resumes
+from the checkpoint and goes to the end. Its losses and weights are those of a run that was never killed, bit for bit.
+(Needs safetensors: the extra `checkpoints`.)
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/killed_run.svg"
 import subprocess
 import sys
 import time

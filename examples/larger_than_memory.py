@@ -1,12 +1,13 @@
 """Data larger than memory
-=======================
+==========================
 
-Training on ten times the memory that the process may have: every digit at 49 places.
+Training on ten times the memory that the process may use: every digit of MNIST, shifted to 49 positions.
 
-A network that has seen each digit in one place does not know it three pixels further. So all images of MNIST are
-written to disk at each shift of up to three pixels: 49 files, 2.3 GB. Another process trains on them, to which the
-system gives a tenth of that: the whole set is a MemoryError there, and `Shards` read it a part at a time. (The limit
-is one of Linux; elsewhere the process trains without.) Needs 2.5 GB of disk for a moment.
+A network that has seen each digit in one position does not recognize it three pixels further. So the example writes
+all images of MNIST to disk at each shift of up to three pixels: 49 files, 2.3 GB. Another process trains on these
+files, and may use a tenth of that memory. To load the whole dataset is a MemoryError there; `Shards` reads it one
+buffer at a time. (The limit works on Linux only. On other systems the process trains without a limit.) Needs 2.5 GB
+of disk while it runs.
 
 ::
 
@@ -68,16 +69,18 @@ def under(limit, folder):
 def draw(path, accuracies, sizes):
     """The accuracy by the shift, and what was in memory."""
     fig, (left, right) = figure(2, width=4.6, height=3.2)
-    for (name, shares), marker in zip(accuracies.items(), "os", strict=True):
-        left.plot(range(len(shares)), shares, marker=marker, label=name)
-    left.set(xlabel="pixels that the test digits are moved by", ylabel="accuracy", ylim=(0, 1))
+    for (name, shares), style in zip(accuracies.items(), ("-o", "--s"), strict=True):
+        left.plot(range(len(shares)), shares, style, label=name)
+    left.set(xlabel="shift of the test digits in pixels", ylabel="accuracy (axis starts at 0.3)", ylim=(0.3, 1))
+    left.set_title("A network trained on shifted digits recognizes them", fontsize="medium")
     left.set_xticks(range(len(shares)))
     left.grid(alpha=0.3)
     left.legend(frameon=False, loc="lower left")
     bars = right.barh(list(sizes), sizes.values(), height=0.6, color=["0.4", "0.7", "C1"][: len(sizes)])
     right.bar_label(bars, [f"{size / 1e6:,.0f} MB" for size in sizes.values()], padding=4)
     right.invert_yaxis()
-    right.set(xlim=(0, 1.25 * max(sizes.values())), xticks=[], title="training on each at 49 places")
+    right.set(xlim=(0, 1.25 * max(sizes.values())), xticks=[])
+    right.set_title("Memory of the training on all shifted digits", fontsize="medium")
     right.spines["bottom"].set_visible(False)
     fig.savefig(path)
 
@@ -99,17 +102,17 @@ def main(folder):
         command = [sys.executable, here, "under", str(limit), place]
         subprocess.run(command, env={**os.environ, **threads}, check=True)
         params = dict(np.load(disk / "params.npz"))
-        sizes = {"on disk": size, "limit": limit}
+        sizes = {"dataset on disk": size, "memory allowed": limit}
         if (disk / "peak").exists():
-            sizes["most in use"] = int((disk / "peak").read_text())
-            print(f"the most that it had in memory: {sizes['most in use'] / 1e6:.0f} MB")
+            sizes["memory used"] = int((disk / "peak").read_text())
+            print(f"the most that it had in memory: {sizes['memory used'] / 1e6:.0f} MB")
 
     data = (images, labels), (test_images, test_labels)
     plain = xpnet.train(data, transform=SCALE, progress=False).network
     moved = xpnet.TwoLayerNet(784, 50, 10)
     moved.params = params
-    accuracies = {"trained on 60,000 digits": [], "on each at 49 places": []}
-    print("test digits moved by  trained on 60,000  on each at 49 places")
+    accuracies = {"trained on the digits of MNIST": [], "trained on 49 shifts of each digit": []}
+    print("test digits moved by  trained on 60,000  on 49 shifts of each")
     for far in range(4):
         places = [(down, right) for down, right in product(STEPS, STEPS) if max(abs(down), abs(right)) == far]
         for network, shares in zip((plain, moved), accuracies.values(), strict=True):
@@ -123,7 +126,7 @@ def main(folder):
 
     without, with_all = accuracies.values()
     assert min(with_all) > 0.85 > 0.5 > without[3], "what it has not seen, it does not know"
-    assert sizes.get("most in use", 0) < limit
+    assert sizes.get("memory used", 0) < limit
 
 
 if __name__ == "__main__":

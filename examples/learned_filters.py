@@ -1,9 +1,9 @@
-"""Learned filters
-===============
+"""The filters of a convolutional network
+=========================================
 
-What a convolutional network learns to look for, and which digits it gets wrong.
+The filters of a convolutional network before and after training, and the digits that it gets wrong.
 
-The filters of its first layer are noise in the beginning; after a little training they are edges and blobs. (Deep
+The filters of the first layer are random at first. After a little training they react to edges and spots. (Deep
 Learning from Scratch, sections 7.5 and 7.6.)
 
 ::
@@ -43,7 +43,7 @@ fig, axes = figure(2, width=4.4, height=3.9)
 for ax, filters, title in zip(axes, (before, after), ("before training", "after training"), strict=True):
     largest = float(np.max(np.abs(filters)))
     ax.imshow(mosaic(filters), cmap="gray", vmin=-largest, vmax=largest)
-    ax.set_title(f"{title}: weights of ±{largest:.2g}")
+    ax.set_title(f"{title}: weights from -{largest:.2g} to {largest:.2g}")
     ax.set_axis_off()
 fig.get_layout_engine().set(wspace=0.1)
 fig.savefig(folder / "learned_filters.png")
@@ -57,7 +57,13 @@ for i, row in enumerate(found.confusion):
     for j, count in enumerate(row):
         if count:
             ax.text(j, i, count, ha="center", va="center", fontsize="small", color="0.6" if i == j else "black")
-ax.set(xlabel="taken for", ylabel="digit", xticks=range(10), yticks=range(10), title=f"{found.accuracy:.1%} right")
+ax.set(
+    xlabel="answer of the network",
+    ylabel="digit",
+    xticks=range(10),
+    yticks=range(10),
+    title=f"{found.accuracy:.1%} of the test digits are right",
+)
 ax.spines[:].set_visible(False)
 fig.savefig(folder / "confusion.png")
 

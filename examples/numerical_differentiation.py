@@ -1,11 +1,11 @@
 """The step of a numerical derivative
-==================================
+=====================================
 
-The error of a numerical derivative against the size of its step: too large and too small are both wrong.
+The error of a numerical derivative depends on its step: a step can be too large, and it can be too small.
 
-A large step misses the bend of the function; a small one drowns in rounding, since two nearly equal numbers are
-subtracted. The central difference is the better one, at a larger step. A step so small that x + h == x, the
-book's 1e-50, is refused. (Deep Learning from Scratch, section 4.3.)
+A large step ignores the curvature of the function. A small step is dominated by rounding, because two nearly equal
+numbers are subtracted. The central difference has a smaller error than the forward difference, at a larger step. A
+step so small that x + h == x, such as the book's 1e-50, is an error. (Deep Learning from Scratch, section 4.3.)
 
 ::
 
@@ -50,11 +50,16 @@ except ValueError as error:
     print(f"\n1e-50: ValueError: {refused}")
 
 fig, (ax,) = figure()
-ax.loglog(steps, errors["forward"], color="C1", label="forward, (f(x+h) - f(x)) / h")
+ax.loglog(steps, errors["forward"], color="C1", linestyle="--", label="forward, (f(x+h) - f(x)) / h")
 ax.loglog(steps, errors["central"], color="C0", label="central, (f(x+h) - f(x-h)) / 2h")
 ax.axvline(2**-26, ymax=0.72, color="C1", linewidth=0.8, linestyle=":")
 ax.axvline(2 ** (-52 / 3), ymax=0.72, color="C0", linewidth=0.8, linestyle=":", label="xpnet's default steps")
-ax.set(xlabel="step h", ylabel="error of the slope", title="sin(x) at x = 1, float64", ylim=(1e-13, 3e1))
+ax.set(
+    xlabel="step h",
+    ylabel="error of the slope of sin(x) at 1",
+    title="The step must be neither too large nor too small",
+    ylim=(1e-13, 3e1),
+)
 ax.legend(frameon=False, fontsize="small", loc="upper center")
 fig.savefig(folder / "numerical_differentiation.png")
 

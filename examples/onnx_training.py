@@ -1,15 +1,16 @@
 """Training in onnxruntime
-=======================
+==========================
 
-Training without xpnet: forward, backward and update as one ONNX model, which onnxruntime runs.
+Training without xpnet: forward, backward and update are one ONNX model, which onnxruntime runs.
 
-And prediction as another, which any runtime of ONNX takes. Needs ndonnx, onnx, onnxruntime: pip install '.[onnx]'
+A second ONNX model predicts, in any ONNX runtime. Needs ndonnx, onnx, onnxruntime: pip install '.[onnx]'
 
 ::
 
     python examples/onnx_training.py [FOLDER]
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/onnx_training.svg"
 import sys
 from pathlib import Path
 

@@ -1,11 +1,11 @@
-"""Optimizers in a valley
-======================
+"""Six optimizers in a valley
+=============================
 
-Six optimizers on their way down a long valley, x²/20 + y², from (-7, 2).
+Six optimizers go from (-7, 2) to the lowest point of x²/20 + y², which is a long valley.
 
-The slope across the valley is far steeper than the slope along it. SGD goes from side to side; Momentum rolls like a
-ball, and Nesterov's looks ahead; AdaGrad, RMSprop and Adam give each coordinate a step size of its own. The learning
-rates are the book's, where it has one. (Deep Learning from Scratch, section 6.1.)
+The slope across the valley is much larger than the slope along it. SGD therefore jumps from side to side. Momentum
+and Nesterov add a part of the previous step. AdaGrad, RMSprop and Adam use another step size for each coordinate.
+The learning rates are the book's, except Nesterov's and RMSprop's. (Deep Learning from Scratch, section 6.1.)
 
 ::
 
@@ -50,6 +50,7 @@ for ax, (name, way) in zip(fig.subplots(2, 3, sharex=True, sharey=True).flat, wa
     ax.plot(0, 0, color="C3", marker="+", markersize=10)
     ax.set(title=name, xticks=[-7, 0], yticks=[-2, 0, 2])
     ax.spines[["top", "right"]].set_visible(False)
+fig.suptitle("30 steps of each optimizer from (-7, 2) to the lowest point (+) of x²/20 + y²")
 fig.supxlabel("x")
 fig.supylabel("y")
 fig.savefig(folder / "optimizers_valley.png")

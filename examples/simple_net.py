@@ -1,11 +1,12 @@
-"""The first gradient of a network
-===============================
+"""The gradient of six weights
+==============================
 
-The first gradient of a network: six weights, one sample, and the slope of the loss by each weight.
+The smallest network: two inputs, three classes, six weights, and the gradient of the loss.
 
-Where the slope is positive, a smaller weight lowers the loss. (Deep Learning from Scratch, section 4.4.2.)
+Where the derivative is positive, a smaller weight lowers the loss. (Deep Learning from Scratch, section 4.4.2.)
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/simple_net.svg"
 import numpy as np
 
 from xpnet import SimpleNet, softmax

@@ -1,14 +1,13 @@
 """Training on MNIST
 =================
 
-Train the book's two-layer network on MNIST; draw the curves, and some digits with what it takes them for.
+The book's two-layer network learns to read digits. The pictures show its curves, and digits with its answers.
 
 ::
 
     python examples/train_mnist.py [FOLDER] [EPOCHS]
 
-Three epochs where nothing else is said; the book's curves have 17. (Deep Learning from Scratch, sections 4.5 and
-5.7.)
+Default: 3 epochs. The book's curves have 17. (Deep Learning from Scratch, sections 4.5 and 5.7.)
 """
 
 import sys
@@ -29,7 +28,7 @@ _, (images, labels) = xpnet.load_mnist()
 probabilities = result.network.predict_proba(images)
 guesses = np.argmax(probabilities, axis=1)
 wrong = np.flatnonzero(guesses != labels)
-print(f"{len(wrong)} of {len(labels)} test digits are taken for another")
+print(f"{len(wrong)} of {len(labels)} test digits get a wrong answer")
 
 # The first test digits, and the first of those that the network gets wrong.
 shown = [*range(6), *wrong[:6]]

@@ -8,6 +8,7 @@ an epoch of MNIST, the parameters of the written file and those of `fit` have th
 operations, with the shapes of their results.
 """
 
+# sphinx_gallery_thumbnail_path = "thumbnails/written_step.svg"
 import importlib.util
 import sys
 from pathlib import Path

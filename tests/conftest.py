@@ -92,6 +92,7 @@ VARIANTS = {
     "strict-device1": ("strict", "device1"),
     "strict-no_float64": ("strict", "no_float64"),
     "strict-no_x64": ("strict", "no_x64"),
+    "strict-oldest": ("strict", None),  # the oldest version of the standard that xpnet works with
     "torch": ("torch", None),
     "torch-cuda": ("torch", "cuda"),
     "jax": ("jax", None),
@@ -174,7 +175,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def _flags(request):
-    """array-api-strict's flags are global to the process: the strictest for that variant, else the default."""
+    """array-api-strict's flags are global to the process: those of the variant, else the default."""
     params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     lib = params.get("lib")
     if lib is None or lib.backend.name != "strict":
@@ -184,6 +185,8 @@ def _flags(request):
 
     if lib.name == "strict-strictest":
         array_api_strict.set_array_api_strict_flags(boolean_indexing=False, data_dependent_shapes=False)
+    elif lib.name == "strict-oldest":
+        array_api_strict.set_array_api_strict_flags(api_version=xpnet._array._OLDEST)
     yield
     array_api_strict.reset_array_api_strict_flags()
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import sys
@@ -201,6 +202,29 @@ def test_plot_draws_the_numbers_of_the_history(tmp_path, monkeypatch):
     loss, accuracy = drawn[0][1]
     assert loss.lines[0].get_ydata().tolist() == HISTORY.loss
     assert [list(line.get_ydata()) for line in accuracy.lines] == [HISTORY.train_accuracy, HISTORY.test_accuracy]
+
+
+@needs("matplotlib")
+@pytest.mark.parametrize(
+    ("accuracies", "start"),
+    [([0.1, 0.93, 0.97], 0.9), ([0.9, 0.4, 0.7], 0.4), ([0.1, 1.0], 0.9), ([0.1], 0), ([math.nan, math.nan], 0)],
+)
+def test_the_axis_starts_below_the_accuracies_after_the_first_epoch_and_says_so(
+    tmp_path, monkeypatch, accuracies, start
+):
+    from xpnet import plotting
+
+    drawn = []
+    make = plotting.figure
+    monkeypatch.setattr(plotting, "figure", lambda *args: drawn.append(make(*args)) or drawn[-1])
+    history = History(
+        loss=[1.0], train_accuracy=accuracies, test_accuracy=accuracies, validation_accuracy=accuracies, seconds=[0.5]
+    )
+    history.plot(tmp_path / "run.png")
+    ax = drawn[0][1][1]
+    assert ax.get_ylim() == (start, 1)
+    assert ax.get_ylabel() == f"accuracy (axis starts at {start})"
+    assert len({(line.get_linestyle(), line.get_marker()) for line in ax.lines}) == 3, "told apart without color"
 
 
 def test_plot_without_matplotlib_says_how_to_get_it(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Products in half precision: close to float32, for tiny and huge numbers, too; refused where there are none."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,15 +10,11 @@ import xpnet
 from xpnet import Adam, Network, Sequential, fit, nn
 from xpnet.cli import main
 from xpnet.layers.precision import HALF, in_precision
+from xpnet.tracing import TracingError
 
 HALVES = pytest.mark.only("torch", "jax", "cupy")
 TOLERANCE = {"bfloat16": 2**-7, "float16": 2**-9}
 RNG = np.random.default_rng(0)
-
-
-def halves(lib):
-    """The precisions that can be tried here."""
-    return ["float16"] if lib.backend.name == "cupy" else HALF  # the emulated CUDA machine has no bfloat16
 
 
 def product(lib, precision, a, b):
@@ -37,7 +34,7 @@ def test_a_product_is_close_to_that_of_float32_and_has_its_dtype(lib, factor):
     a, b = lib.asarray(a, "float32"), lib.asarray(b, "float32")
     with lib.here:
         expected = a @ b
-    for precision in halves(lib):
+    for precision in HALF:
         found = product(lib, precision, a, b)
         assert found.dtype == a.dtype and lib.holds(found)
         close(lib, found, expected, precision)
@@ -47,7 +44,7 @@ def test_a_product_is_close_to_that_of_float32_and_has_its_dtype(lib, factor):
 @HALVES
 def test_zeros_infinity_and_nan(lib):
     one = lib.asarray([[1.0]], "float32")
-    for precision in halves(lib):
+    for precision in HALF:
         for value, expected in ((0.0, 0.0), (np.nan, np.nan)):
             x = lib.asarray([[value]], "float32")
             assert np.array_equal(lib.numpy(product(lib, precision, x, one)), [[expected]], equal_nan=True)
@@ -63,7 +60,7 @@ def test_a_bad_number_stays_in_its_row(lib):
         ([[1e5, 1, 1], [np.nan, 1, 1]], 100002.0),
         ([[1e-9, 1e-9, 1e-9], [np.nan, 1e-9, 1]], 3e-9),
     ):
-        for precision in halves(lib):
+        for precision in HALF:
             if good > 1 or precision == "bfloat16":
                 y = lib.numpy(product(lib, precision, lib.asarray(rows, "float32"), w))
                 np.testing.assert_allclose(y[0], good, rtol=2 * TOLERANCE[precision])
@@ -72,7 +69,7 @@ def test_a_bad_number_stays_in_its_row(lib):
 
 @HALVES
 def test_huge_operands_long_sums_and_nothing(lib):
-    for precision in halves(lib):
+    for precision in HALF:
 
         def of(a, b, precision=precision):
             return lib.numpy(product(lib, precision, lib.asarray(a, "float32"), lib.asarray(b, "float32")))
@@ -81,6 +78,25 @@ def test_huge_operands_long_sums_and_nothing(lib):
         np.testing.assert_allclose(of([[3e38]], [[0.5]]), 1.5e38, rtol=0.01)
         np.testing.assert_allclose(of(np.ones((1, 100_352)), np.ones((100_352, 1))), 100_352, rtol=0.01)
         assert of(np.ones((0, 3)), np.ones((3, 2))).shape == (0, 2)
+
+
+@HALVES
+@pytest.mark.parametrize("precision", HALF)
+def test_products_of_batches_are_rounded_once(lib, precision):
+    xp, matmul, turned = lib.xp, lib.backend.matmul, lib.xp.matrix_transpose
+    a, b = RNG.normal(size=(2, 3, 4, 300)), RNG.normal(size=(2, 3, 300, 5))
+
+    def host(x):
+        return lib.numpy(xp.astype(x, xp.float32))
+
+    with lib.here:
+        a, b = (xp.astype(lib.asarray(x, "float32"), lib.backend.half(precision)) for x in (a, b))
+        expected = host(a).astype("float64") @ host(b)
+        for found in (matmul(a, b), turned(matmul(turned(b), turned(a)))):
+            assert found.dtype == a.dtype
+            np.testing.assert_allclose(host(found), expected, rtol=TOLERANCE[precision], atol=1e-4)
+        assert matmul(a[:, :, :0, :], b).shape == (2, 3, 0, 5)
+        assert np.array_equal(host(matmul(a[..., :0], b[..., :0, :])), np.zeros((2, 3, 4, 5)))
 
 
 STACK = Sequential(
@@ -107,7 +123,7 @@ def test_layers_are_close_to_those_of_float32(lib):
     affine = RNG.random((6, 50)), RNG.normal(size=(50, 4)), RNG.normal(size=4)
     for kind, arrays in ((xpnet.Convolution, convolution), (xpnet.Affine, affine)):
         x, W, b = (lib.asarray(a, "float32") for a in arrays)
-        for precision in halves(lib):
+        for precision in HALF:
             half, full = kind(W, b, precision=precision), kind(W, b)
             pairs = [(half.forward(x), full.forward(x))]
             dout = lib.asarray(RNG.normal(size=pairs[0][1].shape) * 1e-10, "float32")
@@ -122,7 +138,7 @@ def test_layers_are_close_to_those_of_float32(lib):
 
 @HALVES
 def test_losses_and_gradients_of_a_network_are_close_to_those_of_float32(lib):
-    for precision in halves(lib):
+    for precision in HALF:
         half, x, t = problem(lib, precision)
         full = Network(STACK, (1, 6, 6), like=lib.asarray([1.0], "float32"))
         assert {str(p.dtype) for p in half.params.values()} == {str(p.dtype) for p in full.params.values()}
@@ -141,7 +157,7 @@ def test_training_reaches_the_accuracy_of_float32(lib):
     x = RNG.normal(size=(600, 20))
     t = np.argmax(x @ RNG.normal(size=(20, 4)), axis=1)
     data, reached = (lib.asarray(x, "float32"), lib.asarray(t)), {}
-    for dtype in ("float32", *halves(lib)):
+    for dtype in ("float32", *HALF):
         net = Network(Sequential(nn.Dense(16), nn.Relu(), nn.Dense(4)), (20,), like=data[0][:0, ...], dtype=dtype)
         fit(net, data, Adam(0.01), batch_size=50, epochs=20, progress=False)
         reached[dtype] = net.accuracy(*data)
@@ -152,7 +168,7 @@ def test_training_reaches_the_accuracy_of_float32(lib):
 
 @HALVES
 def test_a_compiled_step_gives_the_same(lib):
-    net, x, t = problem(lib, halves(lib)[0])
+    net, x, t = problem(lib, HALF[0])
 
     def step(params, x, t):
         return net.stack.loss_and_gradient(params, x, t)[0]
@@ -162,12 +178,22 @@ def test_a_compiled_step_gives_the_same(lib):
         close(lib, lib.backend.compile(step)(net.params, x, t), step(net.params, x, t), "bfloat16")
 
 
+@pytest.mark.only("cupy")
+def test_cupy_asks_for_the_package_of_its_bfloat16(lib, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(
+        ValueError, match="'bfloat16' is not supported: CuPy's bfloat16 needs .*pip install ml-dtypes.;"
+    ):
+        problem(lib, "bfloat16")
+    assert lib.backend.half("float16") == lib.xp.float16
+
+
 @pytest.mark.only("numpy", "strict", "dask")
 @pytest.mark.parametrize("precision", HALF)
 def test_libraries_without_products_of_half_precision_refuse(lib, precision):
     with pytest.raises(
         ValueError,
-        match=f"^dtype .or precision. '{precision}' is not supported: .*; use PyTorch.* JAX.*, or float32$",
+        match=f"^dtype .or precision. '{precision}' is not supported: .*; use PyTorch, JAX or CuPy, or float32$",
     ):
         problem(lib, precision)
     layer = xpnet.Affine(lib.asarray([[1.0]]), lib.asarray([1.0]), precision=precision)
@@ -187,10 +213,8 @@ def test_unknown_precisions():
 
 def test_the_command_line_refuses_half_precision_on_numpy(capsys):
     assert main(["train", "--dtype", "bfloat16", "--epochs", "0"]) != 0
-    assert (
-        "dtype (or precision) 'bfloat16' is not supported: NumPy has no bfloat16; use PyTorch or JAX, or float32"
-        in capsys.readouterr().err
-    )
+    error = "'bfloat16' is not supported: NumPy has no bfloat16; use PyTorch, JAX or CuPy, or float32"
+    assert f"dtype (or precision) {error}" in capsys.readouterr().err
 
 
 def test_a_description_tells_its_precision():
@@ -225,7 +249,7 @@ def test_a_dtype_of_the_library_is_known_too(lib):
     assert net.params["W1"].dtype == lib.xp.float32
 
 
-@pytest.mark.only("torch", "jax")
+@HALVES
 def test_train_takes_half_precision_by_name(lib):
     x, t = RNG.random((60, 5)).astype("float32"), RNG.integers(0, 3, 60)
     for network in (None, Sequential(nn.Dense(3))):
@@ -235,6 +259,16 @@ def test_train_takes_half_precision_by_name(lib):
         assert "precision='bfloat16'" in repr(result.network.stack)
     with pytest.raises(ValueError, match="a Network is given"):
         xpnet.train((x, t), network=result.network, dtype="float16", epochs=1)
+
+
+@pytest.mark.only("torch", "cupy")
+def test_the_source_of_a_program_needs_a_library_with_its_dtype(lib):
+    net, x, t = problem(lib, "bfloat16")
+    with lib.here:
+        program = xpnet.trace(net.stack.loss_and_gradient, net.params, x, t)
+    for library in ("numpy", "cupy"):
+        with pytest.raises(TracingError, match=f"source: {library} has no bfloat16; write for 'torch'"):
+            program.source(library)
 
 
 @pytest.mark.only("torch")

@@ -15,9 +15,21 @@ if hasattr(os, "geteuid") and os.geteuid() == 0:
 @pytest.fixture(scope="session")
 def browser():
     """Chromium, as Playwright's `Browser`: ``browser.new_page(color_scheme="dark", viewport=...)``."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=path, args=OPTIONS)
+        yield launch(playwright.chromium)
+
+
+@pytest.fixture
+def browser_with_webgpu(browser):
+    """Chromium with a WebGPU that runs on the CPU."""
+    options = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+    with launch(browser.browser_type, *options) as other:
+        yield other
+
+
+def launch(chromium, *options):
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return chromium.launch(executable_path=path, args=[*OPTIONS, *options])
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 CUPY=14.2.0
 CUPY_WHEEL=cupy-cuda13x
 CUPY_CUDA_VERSION=13020 # what that wheel was built with
+ML_DTYPES=0.6.0
 CYTHON=3.2.4
 SETUPTOOLS=84.2.1
 CUDA_RUNTIME=13.0.96 # only the headers of these two are used

@@ -474,6 +474,19 @@ def test_a_run_that_was_made_up_is_refused(tmp_path, change, arrays, match):
         np.testing.assert_array_equal(net.params[name], p)
 
 
+def test_a_history_with_text_for_an_empty_column_is_refused(tmp_path):
+    path = tmp_path / "run.safetensors"
+    net, data = TwoLayerNet(6, 8, 3, like=X), ((X, T), (X, T))
+    options = {"checkpoint": path, "progress": False}
+    fit(net, data, Momentum(0.1), epochs=1, **options)
+    with safe_open(path, framework="numpy") as file:
+        plain = json.loads(file.metadata()["xpnet"])
+    plain["history"]["validation_loss"] = ""
+    del plain["axes"]
+    forge(path, plain, st.load_file(path))
+    refused(lambda: fit(net, data, Momentum(0.1), epochs=2, resume=True, **options), path, "other than numbers")
+
+
 # What is refused of a run
 
 

@@ -368,6 +368,7 @@ def test_what_xpnet_wrote_itself_is_refused_by_name():
     [
         ([node("MaxPool", "x")], {}, "the model is damaged, or is not an ONNX model .*kernel_shape"),
         ([node("Gemm", "x")], {}, "with transA"),
+        ([node("Con\nv", "x")], {}, "the model has Con v"),
         ([node("Relu", "y")], {}, "tensor 'y' is computed from itself"),
         ([node("Relu", "s", out="y"), node("Tanh", "y", out="s")], {}, "tensor 'y' is computed from itself"),
         ([node("MatMul", "x", "W")], {"W": np.broadcast_to(np.float32(0), (2**10, 2))}, r"expects \(6, 2\)"),

@@ -89,7 +89,9 @@ LIBRARIES = [
         | {"fit with convolution and dropout": "Not equal to tolerance"},
         "cubed cannot concatenate chunks of different sizes, as a convolution with padding does. `fit with "
         "convolution and dropout` gives a wrong result, which is a defect of cubed: `take` with as many indices as "
-        "there are rows returns the rows in their old order. So use mini-batches that are smaller than the dataset.",
+        "there are rows returns the rows in their old order. xpnet does not detect this, because it would have to "
+        "compute values to compare them. So use mini-batches that are smaller than the dataset, and do not give an "
+        "`Embedding` as many ids as it has rows.",
     ),
     Library(
         "marray",

@@ -309,6 +309,10 @@ class Backend:
         """`x` stored in one block along all axes except the first, which is the axis of samples."""
         return x
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """The products of the matrices of two batches, shapes (..., A, B) and (..., B, C)."""
+        return a @ b
+
     def times_each(self, matrix: Array, matrices: Array) -> Array:
         """The product of a matrix, shape (..., A, B), with each of several, shape (N, ..., B, C)."""
         return matrix @ matrices
@@ -433,8 +437,7 @@ class Backend:
 
 def no_half(name: str, why: str) -> ValueError:
     """The error for a dtype of half precision that a library does not have."""
-    others = "PyTorch or JAX" if name == "bfloat16" else "PyTorch, JAX or CuPy"
-    return ValueError(f"dtype (or precision) {name!r} is not supported: {why}; use {others}, or float32")
+    return ValueError(f"dtype (or precision) {name!r} is not supported: {why}; use PyTorch, JAX or CuPy, or float32")
 
 
 def one_line(error: Exception) -> str:

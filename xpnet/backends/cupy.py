@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 import os
 import platform
 import sys
@@ -11,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache, lru_cache, wraps
 from types import ModuleType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import numpy as np
 
 from .. import _array
 from .._array import namespace
@@ -126,17 +129,33 @@ class Cupy(Numpy):
         return super().rows(x, index)
 
     def half(self, name: str) -> Any:
-        """CuPy's float16. Raises ValueError for bfloat16, which CuPy supports only in part."""
-        if name != "float16":
-            raise no_half(name, "CuPy supports it only in part")
-        return importlib.import_module("cupy").float16
+        """The dtype of half precision with this name.
+
+        Raises
+        ------
+        ValueError
+            If the name is "bfloat16", and the package ml-dtypes is not installed. CuPy takes this dtype from it.
+        """
+        try:
+            return np.dtype(getattr(importlib.import_module("ml_dtypes"), name) if name == "bfloat16" else name)
+        except ImportError as error:
+            raise no_half(name, "CuPy's bfloat16 needs the package ml-dtypes (pip install ml-dtypes)") from error
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        """The products of the matrices of two batches.
+
+        CuPy multiplies batches of float16 in float32, and it has no product of batches of bfloat16. So this method
+        calls cuBLAS for both.
+        """
+        return _half_products(a, b) if a.dtype.itemsize == 2 else a @ b
 
     def times_each(self, matrix: Array, matrices: Array) -> Array:
         """The product of a matrix with each of several matrices.
 
         CuPy builds tables of pointers if one operand is a single matrix. If both operands are batches, it does not.
         """
-        return namespace(matrix=matrix).broadcast_to(matrix, (matrices.shape[0], *matrix.shape)) @ matrices
+        each = namespace(matrix=matrix).broadcast_to(matrix, (matrices.shape[0], *matrix.shape))
+        return self.matmul(each, matrices)
 
     def adder(self, processes: Any) -> Add:
         """A function that sums arrays of several processes.
@@ -154,6 +173,24 @@ class Cupy(Numpy):
         if os.environ.get("XPNET_CUDA_AWARE_MPI") == "1":
             return _adder_by_mpi(cupy, processes)
         return _adder_on_host(cupy, processes)
+
+
+def _half_products(a: Array, b: Array) -> Array:
+    """The products of batches of half precision, with sums in float32."""
+    cupy, cublas = importlib.import_module("cupy"), importlib.import_module("cupy_backends.cuda.libs.cublas")
+    (*batch, m, k), n = a.shape, b.shape[-1]
+    if not a.size or not b.size:
+        return cupy.zeros((*batch, m, n), a.dtype)
+    a, b, c = cupy.ascontiguousarray(a), cupy.ascontiguousarray(b), cupy.empty((*batch, m, n), a.dtype)
+    kind = cupy.cuda.runtime.CUDA_R_16F if a.dtype == cupy.float16 else cupy.cuda.runtime.CUDA_R_16BF
+    one, zero = np.ones((), np.float32), np.zeros((), np.float32)
+    # cuBLAS stores matrices by columns, so it computes the transposed product: bᵀ aᵀ.
+    sizes = cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_N, n, m, k
+    left, right, out = (b.data.ptr, kind, n, k * n), (a.data.ptr, kind, k, m * k), (c.data.ptr, kind, n, m * n)
+    how = math.prod(batch), cublas.CUBLAS_COMPUTE_32F, cublas.CUBLAS_GEMM_DEFAULT
+    handle = cupy.cuda.device.get_cublas_handle()
+    cublas.gemmStridedBatchedEx(handle, *sizes, one.ctypes.data, *left, *right, zero.ctypes.data, *out, *how)
+    return c
 
 
 def _adder_by_nccl(cupy: Any, nccl: Any, processes: Any) -> Add:

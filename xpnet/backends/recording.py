@@ -39,6 +39,10 @@ class Recording(Backend):
         """`x` stored in one block along all axes except the first."""
         return record(self.backend.joined, x)
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """The products of the matrices of two batches."""
+        return record(self.backend.matmul, a, b)
+
     def times_each(self, matrix: Array, matrices: Array) -> Array:
         """The product of a matrix with each of several."""
         return record(self.backend.times_each, matrix, matrices)

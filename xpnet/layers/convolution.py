@@ -197,11 +197,12 @@ def by_filters(
 ) -> Array:
     """dL/dW for filters of `shape`: the sum of dout_n X_nᵀ over the images."""
     xp, (_, filters, *out), (_, _, kh, kw), (down, right) = namespace(x=x, dout=dout), dout.shape, shape, padding
+    backend = backend_of(x)
     dout = xp.reshape(dout, (-1, groups, filters // groups, out[0] * out[1]))
     padded = pad(xp, x, down, down, right, right)
     blocks = _columns(padded, (kh, kw), stride, dilation, (out[0], out[1]), groups)
     # OpenBLAS computes (X doutᵀ)ᵀ in two thirds of the time of dout Xᵀ.
-    sums = [xp.sum(X @ xp.matrix_transpose(dout[part, ...]), axis=0) for X, part in blocks]
+    sums = [xp.sum(backend.matmul(X, xp.matrix_transpose(dout[part, ...])), axis=0) for X, part in blocks]
     dW = sum(sums[1:], start=sums[0])
     return xp.reshape(xp.matrix_transpose(dW), tuple(shape))
 

@@ -67,7 +67,8 @@ def from_onnx(model: Path | onnx.ModelProto, *, loss: Any = None) -> Network:
         raise
     except Exception as error:
         told = error if type(error) is ValueError else f"the model is damaged, or is not an ONNX model ({error!r})"
-        raise ValueError(f"from_onnx: {f'{path}: ' if path else ''}{told}") from error
+        one_line = " ".join(str(told).split())  # names in a damaged model can have line breaks
+        raise ValueError(f"from_onnx: {f'{path}: ' if path else ''}{one_line}") from error
 
 
 def _network(graph: onnx.GraphProto, loss: Any) -> Network:

@@ -35,6 +35,7 @@ class Source:
 
     library = "numpy"
     prefix = "np"
+    missing = frozenset({"bfloat16"})  # a dtype that NumPy and CuPy have no name for
     windows = '''
 def windows(x, size, stride, dilation, out):
     """All windows of images, shape (N, C, *size, *out): a view."""
@@ -183,8 +184,12 @@ def windows(x, size, stride, dilation, out):
             return "..."
         if tree is None or isinstance(tree, (bool, int, float, str)):
             return f"float('{tree}')" if isinstance(tree, float) and not math.isfinite(tree) else repr(tree)
-        name = tree.__name__ if isinstance(tree, type) else str(tree)
-        return f"{self.prefix}.{name.rpartition('.')[2]}"  # a dtype
+        dtype = (tree.__name__ if isinstance(tree, type) else str(tree)).rpartition(".")[2]
+        if dtype in self.missing:
+            raise TracingError(
+                f"source: {self.library} has no {dtype}; write for 'torch', or trace a network in float32"
+            )
+        return f"{self.prefix}.{dtype}"
 
     def _part(self, value: Any, least: int) -> str:
         """An operand, in parentheses if its operator binds less than `least`."""
@@ -278,6 +283,7 @@ class TorchSource(Source):
 
     library = "torch"
     prefix = "torch"
+    missing = frozenset[str]()
     windows = Source.windows.replace("x.strides", "x.stride()").replace(
         "np.lib.stride_tricks.as_strided(x, ", "x.as_strided("
     )

@@ -346,6 +346,7 @@ def _check_run(run: Snapshot, rows_of_samples: HostArrays) -> None:
     flags = [run.whole, run.over, history.interrupted]
     if not (
         all(type(flag) is bool for flag in flags)
+        and all(type(getattr(history, name)) is list for name in rows)
         and all(type(n) in (int, float) for n in numbers)
         and all(type(n) is int for n in (run.epoch, *history.updates, history.best_epoch or 0))
     ):

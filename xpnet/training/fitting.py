@@ -522,8 +522,8 @@ def train(
         default's kind, or of the kind given by a name without a number, such as "cuda".
     dtype : {"float32", "float64", "bfloat16", "float16"}, default "float32"
         The dtype of parameters and arithmetic. Samples of another floating dtype are converted, by the trained
-        network, too. "bfloat16" (PyTorch, JAX) and "float16" (PyTorch, JAX, CuPy) mean matrix products in half
-        precision; parameters, optimizer state, sums and losses are float32.
+        network, too. "bfloat16" and "float16" (PyTorch, JAX, CuPy) mean matrix products in half precision;
+        parameters, optimizer state, sums and losses are float32.
     hidden_size, activation, weight_init_std : int, str and float, default 50, "relu" and 0.01
         Options of the two-layer network, see `TwoLayerNet`. Leave them out if you pass `network`.
     epochs : int, default 17
