@@ -537,7 +537,8 @@ def browser(session):
             session.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium", external=True)
         if not find_chromium():
             skip(session, "browser", "", "there is no Chromium; on Debian: sudo apt-get install chromium")
-        matrix.install(session, DEV["playwright"], *EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"])
+        site = [*EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"]]
+        matrix.install(session, DEV["playwright"], *site, *EXTRAS["checkpoints"])
         matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *session.posargs)
 
 

@@ -83,6 +83,10 @@ class InMemory:
         """The number of units, from the first one, that together have `count` samples."""
         return count
 
+    def numbers(self, units: Host) -> Host:
+        """The positions in the dataset of the samples in these units."""
+        return units
+
     def epoch(
         self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0
     ) -> Batches:
@@ -142,6 +146,11 @@ class OnDisk:
     def first(self, units: Host, count: int) -> int:
         """The number of units, from the first one and at least one, that together have about `count` samples."""
         return int(np.abs(np.cumsum(self.shards.sizes[units]) - count).argmin()) + 1
+
+    def numbers(self, units: Host) -> Host:
+        """The positions in the dataset of the samples in these units."""
+        sizes, ends = self.shards.sizes, np.cumsum(self.shards.sizes)
+        return np.concatenate([np.arange(ends[unit] - sizes[unit], ends[unit]) for unit in units])
 
     def epoch(
         self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0
