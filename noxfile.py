@@ -172,6 +172,10 @@ others = tried & {
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
 
+# XLA compiles with less optimization in the tests on JAX, in half the time. The sessions gradcheck, train, conformance
+# and bridges use its defaults.
+LESS_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
+
 # What CuPy's environment lacks where PyTorch is one for CUDA.
 OF_OTHER_LIBRARIES = {line for name in ("torch", "jax", "dask") for line in INSTALL[name]} | set(ORACLES)
 # Such as a PyTorch for CUDA brings; the one for the CPU brings none.
@@ -224,15 +228,15 @@ class Environment:
         env = ENVIRONMENT | options.pop("env", {})
         return session.run(*command, python, *args, external=True, env=env, **options)
 
-    def run_on(self, session, backends, command, requirements=()):
+    def run_on(self, session, backends, command, requirements=(), **options):
         """Run ``command(backends)``, with all of them in one process where one environment has them all."""
         if "cupy" in backends and self.cuda is not self:
             self.cuda.install(session, *(line for line in requirements if line not in OF_OTHER_LIBRARIES))
-            self.run(session, *command([b for b in backends if b in ("numpy", "cupy")]), cuda=True)
+            self.run(session, *command([b for b in backends if b in ("numpy", "cupy")]), cuda=True, **options)
             backends = [backend for backend in backends if backend != "cupy"]
         if backends:
             self.install(session, *requirements)
-            self.run(session, *command(backends), cuda="cupy" in backends)
+            self.run(session, *command(backends), cuda="cupy" in backends, **options)
 
     def install(self, session, *requirements):
         if not self.installed:
@@ -356,7 +360,7 @@ def tests(session, backend):
             if sys.platform != "darwin":
                 matrix.install(session, *INSTALL["cupy"])  # what it says without a device is tested here
         command = pytest(VARIANTS.get(backend, backend), *where, *WITHOUT_BRIDGES, *session.posargs)
-        matrix.run_on(session, [backend], lambda _: command, ORACLES)
+        matrix.run_on(session, [backend], lambda _: command, ORACLES, env=LESS_XLA if backend == "jax" else {})
 
 
 @nox.session(python=False)
@@ -533,7 +537,8 @@ def browser(session):
             session.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium", external=True)
         if not find_chromium():
             skip(session, "browser", "", "there is no Chromium; on Debian: sudo apt-get install chromium")
-        matrix.install(session, DEV["playwright"], *EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"])
+        site = [*EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"]]
+        matrix.install(session, DEV["playwright"], *site, *EXTRAS["checkpoints"])
         matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *session.posargs)
 
 

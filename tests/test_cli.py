@@ -21,7 +21,7 @@ from xpnet.backends import BACKENDS
 from xpnet.cli import main
 
 LAST = r"test accuracy (\d\.\d{4})  \(\d+\.\d s; numpy \d+\.\d+\S*, cpu, float32\)"
-COMMANDS = ("train", "predict", "backends", "gradcheck", "conformance")
+COMMANDS = ("train", "predict", "report", "backends", "gradcheck", "conformance")
 
 
 @pytest.fixture
@@ -586,9 +586,10 @@ def test_help_ends_with_0_and_tells_every_option(capsys, command):
     names = {
         "": COMMANDS,
         "train": "--backend --device --dtype --epochs --batch-size --lr --hidden --activation --sampling --seed "
-        "--plot --history --quiet --data --checkpoint --resume numpy cupy torch jax dask strict",
+        "--plot --history --report --quiet --data --checkpoint --resume numpy cupy torch jax dask strict",
         "gradcheck": "--backend --device --dtype --hidden --activation --seed --samples --elements",
         "predict": "--model",
+        "report": "--data --output",
         "backends": "",
         "conformance": "--backend --device --page numpy cupy torch jax dask strict",
     }[command]

@@ -17,7 +17,9 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = set("backends checking datasets functions layers nn numerical optim plotting tracing training".split())
+_ROOMS = set(
+    "backends checking datasets functions layers nn numerical optim plotting report tracing training".split()
+)
 
 _IMPORTS = [
     (node.module, alias.name)

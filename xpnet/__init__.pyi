@@ -57,6 +57,9 @@ from .training.fitting import (
     fit as fit,
     train as train,
 )
+from .training.gradients import (
+    GradientNorms as GradientNorms,
+)
 from .training.history import (
     History as History,
 )

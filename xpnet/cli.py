@@ -1,4 +1,4 @@
-"""The command line: ``xpnet train``, ``predict``, ``backends``, ``gradcheck``, ``conformance``."""
+"""The command line: ``xpnet train``, ``predict``, ``report``, ``backends``, ``gradcheck``, ``conformance``."""
 
 import argparse
 import os
@@ -26,7 +26,8 @@ from .training.callbacks import Callback
 from .training.checkpoints import load_network
 from .training.config import OPTIMIZERS
 from .training.distributed import ProcessesError, processes
-from .training.fitting import train
+from .training.fitting import result_of, train
+from .training.gradients import GradientNorms
 from .training.history import History
 from .training.loop import Loop
 from .training.progress import Progress
@@ -175,6 +176,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model", required=True, metavar="FILE", help="network file, written by train --checkpoint or save_network"
     )
 
+    about = "write a report of a run from its checkpoint, or compare several runs"
+    _add_report(command("report", _report, about), known)
     command(
         "backends", _backends, "list the array libraries: version, devices, and whether this machine can use them"
     )
@@ -190,12 +193,21 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     about = "measure the errors of all functions and layers on each library; run ONNX's test vectors"
-    sub = command("conformance", _conformance, about)
+    _add_conformance(command("conformance", _conformance, about))
+    return parser
+
+
+def _add_report(sub: argparse.ArgumentParser, known: str) -> None:
+    sub.add_argument("runs", nargs="+", metavar="FILE", help="a checkpoint, written by train --checkpoint")
+    _add(sub, "--data", f"{known} (default: the dataset of the run)", metavar="NAME")
+    _add(sub, "--output", "the report (.html)", default="report.html", metavar="FILE")
+
+
+def _add_conformance(sub: argparse.ArgumentParser) -> None:
     several = f"library: {', '.join(BACKENDS)}; repeat for several (default: all usable libraries)"
     _add(sub, "--backend", several, action="append", choices=BACKENDS, metavar="NAME")
     _add(sub, "--device", "device, such as cuda (default: the first device of each kind)", metavar="NAME")
     _add(sub, "--page", "also write the tables to a Markdown file (.md)", metavar="FILE")
-    return parser
 
 
 def _add_training(sub: argparse.ArgumentParser) -> None:
@@ -216,6 +228,7 @@ def _add_training(sub: argparse.ArgumentParser) -> None:
     )
     _add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
     _add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
+    _add(sub, "--report", "write a report of the run (.html)", metavar="FILE")
     _add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
     sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint file, if it exists")
     _add(sub, "--distributed", "mpi: divide each mini-batch among the processes of mpiexec", choices=("mpi",))
@@ -227,12 +240,12 @@ def _place(backend: Backend, device: Any, dtype: str) -> str:
 
 
 class _Kept(Callback):
-    """Keeps the history of a run from its start, so that it can be saved after an error, too."""
+    """Keeps the run from its start, so that its history can be saved after an error, too."""
 
-    history: History | None = None
+    run: Loop | None = None
 
     def on_start(self, run: Loop) -> None:
-        self.history = run.history
+        self.run = run
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -244,14 +257,17 @@ def _train(options: argparse.Namespace) -> int:
         check_integer("seed", options.seed, 0)
         if options.history:
             check_output(options.history, ".csv", ".json")
+        if options.report:
+            check_output(options.report, ".html")
         if options.plot:
             check_output(options.plot, ".png", ".svg", ".pdf")
             from .plotting import figure
 
             figure()  # if matplotlib is missing, raise the error before the training, not after it
     start, kept, failed = time.perf_counter(), _Kept(), list[Exception]()
+    norms = [GradientNorms(max(1, min(100, options.batch_size)))] if options.report or options.checkpoint else []
     try:
-        history = train(
+        result = train(
             options.data,
             backend=options.backend,
             device=options.device,
@@ -266,24 +282,25 @@ def _train(options: argparse.Namespace) -> int:
             seed=options.seed,
             validation=options.validation,
             patience=options.patience,
-            callbacks=[kept],
+            callbacks=[kept, *norms],
             checkpoint=options.checkpoint,
             resume=options.resume,
             distributed=options.distributed,
             progress=not options.quiet,
-        ).history
+        )
     except ERRORS as error:
-        if kept.history is None:
+        if kept.run is None:
             raise
         failed.append(error)
-        history = kept.history
-    over = not failed
+        result = result_of(kept.run)
+    over, history = not failed, result.history
     if _speaks(options):
-        for path, write in ((options.history, history.save), (options.plot, history.plot)):
+        files = ((options.history, history.save), (options.plot, history.plot), (options.report, result.report))
+        for path, write in files:
             try:
                 if path:
                     write(path)
-            except ERRORS as error:  # the other file is still written
+            except ERRORS as error:  # the other files are still written
                 failed.append(error)
         for problem in failed:
             _tell(problem, options)
@@ -313,6 +330,21 @@ def _predict(options: argparse.Namespace) -> int:
     width = max(map(len, options.images))
     for path, p in zip(options.images, network.predict_proba(x.astype(dtype)), strict=True):
         print(f"{path:<{width}}  {p.argmax()}  {p.max():.3f}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from .report import read, write  # imported late: no other command needs it
+
+    check_output(options.output, ".html")
+    several = len(options.runs) > 1
+    if several and options.data:
+        raise ValueError("--data is for the report of one run; leave it out to compare several")
+    runs = [read(path, options.data, evaluated=not several) for path in options.runs]
+    write(options.output, runs)
+    if not several and runs[0].note:
+        print(f"{runs[0].name}: {runs[0].note}")
+    print(f"wrote {options.output}")
     return 0
 
 

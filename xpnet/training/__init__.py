@@ -5,6 +5,7 @@ from .checkpoints import load_network, save_network
 from .describing import register
 from .evaluation import Evaluation, evaluate
 from .fitting import Result, fit, train
+from .gradients import GradientNorms
 from .history import History
 from .loop import Diverged
 from .many import fit_many
@@ -13,6 +14,7 @@ __all__ = [
     "Callback",
     "Diverged",
     "Evaluation",
+    "GradientNorms",
     "History",
     "Result",
     "evaluate",

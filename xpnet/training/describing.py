@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from .. import nn, optim
@@ -14,7 +15,7 @@ from ..layers.base import Loss
 from ..nn import Description, LossDescription, Residual, Sequential
 from ..optim.optimizers import Optimizer
 
-__all__ = ["difference", "fingerprint", "from_plain", "readable", "register", "to_plain"]
+__all__ = ["difference", "fingerprint", "from_plain", "name_of", "readable", "register", "to_plain"]
 
 Class = TypeVar("Class", bound=type)
 
@@ -167,6 +168,12 @@ def fingerprint(*things: Array | str) -> str:
             # Labels are int32 in some libraries and int64 in others.
             found.update((host.astype("int64") if host.dtype.kind == "i" else host).tobytes())
     return found.hexdigest()
+
+
+def name_of(function: Any) -> str:
+    """The name of a function or a callable object, without its options, which may be objects of a library."""
+    named = function.func if isinstance(function, partial) else function
+    return str(getattr(named, "__qualname__", getattr(named, "__name__", type(named).__name__)))
 
 
 def readable(thing: Any) -> str:

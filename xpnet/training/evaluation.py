@@ -19,7 +19,7 @@ from .distributed import Processes
 from .samples import Host, Samples, Sets, check_finite, check_values, samples_of
 from .step import Transform, detached, is_known, transformed
 
-__all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
+__all__ = ["Blocks", "Evaluation", "Measured", "Measures", "Sampled", "evaluate", "read"]
 
 _BLOCK = 2_000
 """The largest number of samples that are evaluated at a time."""
@@ -128,6 +128,24 @@ class Part(NamedTuple):
     samples: Samples
     units: Host
     has_loss: bool
+
+
+class Sampled(NamedTuple):
+    """A dataset, or a part of it, with the transform of the run: the samples that a report evaluates."""
+
+    name: str
+    samples: Samples
+    units: Host
+    transform: Transform | None
+
+    @classmethod
+    def of(cls, sets: Sets, transform: Transform | None) -> "Sampled":
+        """The test set of a run, or else its validation samples, or else its training set."""
+        if sets.test is not None:
+            return cls("test set", sets.test, sets.test.units, transform)
+        if len(sets.held):
+            return cls("validation samples", sets.train, sets.held, transform)
+        return cls("training set", sets.train, sets.units, transform)
 
 
 class Measures:

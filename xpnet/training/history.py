@@ -39,6 +39,9 @@ class History:
         The epoch with the smallest validation loss.
     seconds : list of float
         The time since the start of the run in each row.
+    gradient_norms : dict of lists
+        The norm of the gradient of each layer, by the name of the layer, and the epochs of these norms by "epoch".
+        Empty unless the callback `GradientNorms` records them.
     interrupted : bool
         Whether Ctrl-C ended the run.
 
@@ -58,6 +61,7 @@ class History:
     validation_accuracy: list[float] = field(default_factory=list)
     best_epoch: int | None = None
     seconds: list[float] = field(default_factory=list)
+    gradient_norms: dict[str, list[float]] = field(default_factory=dict)
     interrupted: bool = False
 
     def __repr__(self) -> str:

@@ -107,6 +107,8 @@ class Loop:
         The callbacks, called in this order.
     snapshot : Snapshot, optional
         The run to resume.
+    about : dict, optional
+        The facts of the run, see `Result`.
 
     Attributes
     ----------
@@ -132,9 +134,11 @@ class Loop:
         measures: Measures,
         callbacks: Sequence[Callback],
         snapshot: Snapshot | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.optimizer, self.run, self.batches = network, optimizer, run, batches
         self.rng, self.masks, self.measures, self.callbacks = rng, masks, measures, callbacks
+        self.about = dict(about or {})
         self.updated = [c.on_update for c in callbacks if type(c).on_update is not Callback.on_update]
         self.begun: list[Callback] = []
         self.states = deque[Mapping[str, Any]]()  # masks are drawn for several updates in advance
