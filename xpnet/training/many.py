@@ -22,7 +22,7 @@ from ..optim.optimizers import Optimizer
 from .about import about
 from .config import OptimizerLike, Options, optimizer_of
 from .distributed import Processes
-from .evaluation import Block, Measured, Measures
+from .evaluation import Block, Measured, Measures, Sampled
 from .fitting import Result, network_of, source_of
 from .history import History
 from .loop import Diverged, diverged
@@ -31,7 +31,6 @@ from .samples import (
     Dataset,
     Host,
     InMemory,
-    Sampled,
     Sets,
     check_batches,
     check_values,
