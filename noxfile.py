@@ -172,8 +172,7 @@ others = tried & {
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
 
-# XLA compiles with less optimization in the tests on JAX, in half the time. Other sessions, such as gradcheck, train and
-# conformance, use its defaults.
+# XLA compiles with less optimization in the tests on JAX, in half the time. Other sessions use its defaults.
 LESS_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
 
 # What CuPy's environment lacks where PyTorch is one for CUDA.
