@@ -370,7 +370,8 @@ def bridges(session, module):
         backends = BACKENDS_OF.get(module, "numpy").split(",")
         if "cupy" in backends and not has_cupy(session, f"xpnet.{module}"):
             backends.remove("cupy")
-        where = [f"tests/extras/test_{module.rpartition('.')[2]}.py", path_of(module)]
+        files = Path("tests/extras").glob(f"test_{module.rpartition('.')[2]}*.py")
+        where = [*sorted(map(str, files)), path_of(module)]
 
         def command(backends):
             return pytest(",".join(backends), "--doctest-modules", *where, *session.posargs)
