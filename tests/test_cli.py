@@ -151,7 +151,7 @@ def test_history_and_plot_are_written(folder, tmp_path, capsys, suffix):
         saved = History(**json.loads(text))
         assert (saved.loss, saved.test_accuracy) == (expected.loss, expected.test_accuracy)
     else:
-        assert [float(line.split(",")[1]) for line in text.splitlines()[2:]] == expected.loss
+        assert [float(line.split(",")[2]) for line in text.splitlines()[2:]] == expected.loss
     assert Path(files[1]).read_bytes().startswith(b"\x89PNG")
     assert f"test accuracy {expected.test_accuracy[-1]:.4f}" in capsys.readouterr().out
 

@@ -35,6 +35,7 @@ ARRAYS = {"_array", "_typing", "_validation", "backends"}
 MAY_IMPORT = {
     "_array": {"_typing"},
     "_files": set(),
+    "_html": set(),
     "_typing": set(),
     "_validation": set(),
     "backends": {"_array", "_typing", "tracing"},
@@ -43,10 +44,10 @@ MAY_IMPORT = {
     "numerical": ARRAYS,
     "optim": ARRAYS,
     "tracing": {"_files", "_typing"},
-    "nn": ARRAYS | {"functions", "layers", "numerical", "tracing"},
+    "nn": ARRAYS | {"_html", "functions", "layers", "numerical", "tracing"},
     "datasets": ARRAYS | {"_files"},
     "checking": ARRAYS | {"nn", "numerical"},
-    "training": ARRAYS | {"_files", "datasets", "functions", "layers", "nn", "optim", "plotting"},
+    "training": ARRAYS | {"_files", "_html", "datasets", "functions", "layers", "nn", "optim", "plotting"},
     "plotting": {"_files", "training"},
 }
 SHELLS = {"__main__", "cli", "conformance", "jax", "onnx", "sklearn", "torch"}

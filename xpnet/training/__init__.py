@@ -21,3 +21,7 @@ __all__ = [
     "save_network",
     "train",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,5 +1,6 @@
 """Training: `fit` for any network and data, and `train`, which calls `fit` with the book's defaults."""
 
+import html
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,10 @@ class Result:
 
     def __repr__(self) -> str:
         return f"Result on {self.backend}, {self.device}\n  {self.network}\n  {self.history}"
+
+    def _repr_html_(self) -> str:
+        where = html.escape(f"Result on {self.backend}, {self.device}")
+        return f"<div>{where}</div>{self.network._repr_html_()}{self.history._repr_html_()}"
 
 
 @on_arrays_device
