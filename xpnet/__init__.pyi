@@ -58,6 +58,7 @@ from .training.fitting import (
 from .training.history import (
     History as History,
 )
+from .training.loggers import *
 from .training.loop import (
     Diverged as Diverged,
 )

@@ -6,14 +6,19 @@ from .describing import register
 from .evaluation import Evaluation, evaluate
 from .fitting import Result, fit, train
 from .history import History
+from .loggers import CSVLogger, JSONLinesLogger, LivePlot, TensorBoard
 from .loop import Diverged
 
 __all__ = [
+    "CSVLogger",
     "Callback",
     "Diverged",
     "Evaluation",
     "History",
+    "JSONLinesLogger",
+    "LivePlot",
     "Result",
+    "TensorBoard",
     "evaluate",
     "fit",
     "load_network",

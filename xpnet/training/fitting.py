@@ -304,6 +304,7 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
             Measures(network, samples, options.transform, peers),
             _callbacks(samples, options, peers, saver, saved),
             saved and saved.snapshot,
+            peers.rank,
         )
         loop.go(options.epochs)
     return Result(network, loop.history)

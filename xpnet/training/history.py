@@ -84,8 +84,13 @@ class History:
         about = ["History", f"{len(self.loss)} updates", *about, *["interrupted"] * self.interrupted]
         return _html.table([name.replace("_", " ") for name in header], cells, ", ".join(about)) + drawn
 
-    def epochs(self) -> list[dict[str, float]]:
+    def epochs(self, start: int = 0) -> list[dict[str, float]]:
         """The rows as dicts: one row before training, and one row after each epoch.
+
+        Parameters
+        ----------
+        start : int, default 0
+            The epoch of the first row; -1 for the last row only.
 
         Returns
         -------
@@ -99,14 +104,12 @@ class History:
         {'epoch': 1, 'update': 2, 'loss': 1.5, 'test_accuracy': 0.8, 'seconds': 1.5}
         """
         columns = {name: values for name in COLUMNS if (values := getattr(self, name))}
-        rows, start = list[dict[str, float]](), 0
-        for epoch, update in enumerate(self.updates[: len(self.seconds)]):
-            losses, start = self.loss[start:update], update
-            mean = math.fsum(losses) / len(losses) if losses else math.nan
-            rows.append(
-                {"epoch": epoch, "update": update, "loss": mean}
-                | {name: values[epoch] for name, values in columns.items()}
-            )
+        rows = list[dict[str, float]]()
+        for epoch in range(len(self.seconds))[start:]:
+            losses = self.loss[self.updates[epoch - 1] if epoch else 0 : self.updates[epoch]]
+            loss = math.fsum(losses) / len(losses) if losses else math.nan
+            row: dict[str, float] = {"epoch": epoch, "update": self.updates[epoch], "loss": loss}
+            rows.append(row | {name: values[epoch] for name, values in columns.items()})
         return rows
 
     def to_pandas(self) -> Any:

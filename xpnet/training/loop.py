@@ -89,6 +89,8 @@ class Loop:
         The callbacks, called in this order.
     snapshot : Snapshot, optional
         The run to resume.
+    rank : int, default 0
+        The number of this process among those of the run.
 
     Attributes
     ----------
@@ -114,9 +116,11 @@ class Loop:
         measures: Measures,
         callbacks: Sequence[Callback],
         snapshot: Snapshot | None = None,
+        rank: int = 0,
     ) -> None:
         self.network, self.optimizer, self.run, self.batches = network, optimizer, run, batches
         self.rng, self.masks, self.measures, self.callbacks = rng, masks, measures, callbacks
+        self.rank = rank
         self.updated = [c.on_update for c in callbacks if type(c).on_update is not Callback.on_update]
         self.begun: list[Callback] = []
         self.states = deque[Mapping[str, Any]]()  # masks are drawn for several updates in advance
