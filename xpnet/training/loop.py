@@ -176,8 +176,7 @@ class Loop:
             callback.on_start(self)
             self.begun.append(callback)
         if not self.history.seconds:
-            _, rows = read([], self.measures())
-            self._row(self._found(rows))
+            self._row(self.evaluate())
         while not self.over and (self.within or self.epoch < epochs):
             self._epoch()
 
@@ -226,6 +225,11 @@ class Loop:
         masks = self.masks(size)
         self.states.append(self.rng.bit_generator.state)
         return masks
+
+    def evaluate(self) -> dict[str, float]:
+        """Evaluate the network as it is now; the result has a number for each column of the history."""
+        _, rows = read([], self.measures())
+        return self._found(rows)
 
     def _found(self, rows: Any) -> dict[str, float]:
         """The columns of the history from the results of the evaluation; an error if the scores are not finite."""
