@@ -168,7 +168,8 @@ import xpnet
 for name in xpnet.__all__:  # loaded when first used
     getattr(xpnet, name)
 others = tried & {
-    "array_api_strict", "cupy", "dask", "jax", "matplotlib", "mpi4py", "ndonnx", "onnx", "sklearn", "torch", "zarr",
+    "IPython", "array_api_strict", "cupy", "dask", "jax", "matplotlib", "mpi4py", "ndonnx", "onnx", "pandas",
+    "sklearn", "tensorboardX", "torch", "zarr",
 }
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """

@@ -185,7 +185,7 @@ def test_divergence_ends_with_1_and_still_saves_the_history(folder, tmp_path, ca
     path = tmp_path / "run.json"
     assert main(["train", "--data", folder, "--lr", "1e30", "--epochs", "3", "--history", str(path)]) == 1
     out, err = capsys.readouterr()
-    assert re.match(r"xpnet train: the loss is .* learning rate 1e\+30", err)
+    assert re.fullmatch(r"xpnet train: the loss is .* with --lr 1e\+30; train again with a smaller --lr\n", err)
     assert "test accuracy" not in out.splitlines()[-1]
     saved = History(**json.loads(path.read_text()))
     assert len(saved.loss) == 3

@@ -185,7 +185,7 @@ def test_importing_the_package_imports_no_array_library_but_numpy():
         "import sys, xpnet, xpnet.cli, xpnet.plotting\n"
         "for name in xpnet.__all__: getattr(xpnet, name)\n"
         "heavy = {'torch', 'jax', 'jaxlib', 'dask', 'cupy', 'matplotlib', 'tqdm', 'array_api_strict', 'scipy'}\n"
-        "heavy |= {'mpi4py', 'safetensors', 'h5py', 'zarr'}\n"
+        "heavy |= {'mpi4py', 'safetensors', 'h5py', 'zarr', 'IPython', 'pandas', 'tensorboardX'}\n"
         "print(*sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

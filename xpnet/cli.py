@@ -29,7 +29,7 @@ from .training.config import OPTIMIZERS
 from .training.distributed import ProcessesError, processes
 from .training.fitting import train
 from .training.history import History
-from .training.loop import Loop
+from .training.loop import Diverged, Loop
 from .training.progress import Progress
 
 __all__ = ["main"]
@@ -126,6 +126,8 @@ def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
     if isinstance(error, MemoryError):
         sizes = [options[name] for name in ("hidden", "batch_size", "samples") if name in options]
         text = f"out of memory; choose a smaller {' or '.join(sizes)}" if sizes else f"out of memory: {text}"
+    if isinstance(error, Diverged):  # the rest is for programs
+        text = text.partition(". ")[0].replace("learning rate", "--lr")
     options |= NAMES
     known = "|".join(options)
     text = re.sub(r"(?<=was made )with (.+) = (.+), and now it is (.+);.*", partial(_not_resumed, options), text)

@@ -287,7 +287,7 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
     train, units, sample = samples.train, samples.units, _sample_shape(network, samples, options)
     masks = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
     backend = backend_of(_first(network))
-    go_on = f" Resume the run in {options.checkpoint} with resume=True." if saver else ""
+    go_on = f" Resume the run in {options.checkpoint} with resume=True (xpnet train: --resume)." if saver else ""
     # A run that diverges raises Diverged. NumPy's warnings would come before it.
     with (
         np.errstate(over="ignore", invalid="ignore"),
