@@ -91,7 +91,7 @@ def test_a_long_history_shows_the_first_the_best_and_the_last_epochs():
     "history",
     [
         History(),
-        History([1.0]),
+        History([1.0], best_epoch=1),
         History([float("nan"), 1.0]),
         History([2.0, 1.0], [0, 1, 2], test_loss=[3.0, float("inf"), 1.0], seconds=[0.0, 1.0, 2.0]),
         History([2.0, 1.0], [0, 2], [0.1, 0.2], seconds=[0.0, 1.0], interrupted=True),
@@ -206,6 +206,8 @@ def test_a_plot_opens_a_window_where_there_are_windows(monkeypatch):
     monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.get_fignums()))
     History([1.0]).plot()
     assert [len(numbers) for numbers in shown] == [1]
+    assert len(pyplot.get_fignums()) == 1  # where `show` does not wait, the window stays
+    pyplot.close("all")
 
 
 @needs("matplotlib")

@@ -65,7 +65,8 @@ def finish(fig: Any, path: str | os.PathLike[str] | None, *, window: bool = Fals
 
         if fig.canvas.required_interactive_framework:
             pyplot.show()
-        pyplot.close(fig)  # or a notebook would show the figure twice
+        else:
+            pyplot.close(fig)  # or a notebook would show the figure twice
     return fig
 
 

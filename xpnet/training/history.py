@@ -71,7 +71,7 @@ class History:
 
     def _repr_html_(self) -> str:
         rows = self.epochs()
-        best = [rows[self.best_epoch]] if self.best_epoch is not None else []
+        best = [] if self.best_epoch is None else rows[self.best_epoch : self.best_epoch + 1]
         chosen = {row["epoch"]: row for row in (*rows[:1], *best, *rows[-5:])}  # the first, the best and the last
         header = list(rows[-1] if rows else ["epoch", "update", "loss"])
         cells = [[_cell(name, row.get(name)) for name in header] for _, row in sorted(chosen.items())]
@@ -107,7 +107,7 @@ class History:
         rows = list[dict[str, float]]()
         for epoch in range(len(self.seconds))[start:]:
             losses = self.loss[self.updates[epoch - 1] if epoch else 0 : self.updates[epoch]]
-            loss = math.fsum(losses) / len(losses) if losses else math.nan
+            loss = sum(losses) / len(losses) if losses else math.nan
             row: dict[str, float] = {"epoch": epoch, "update": self.updates[epoch], "loss": loss}
             rows.append(row | {name: values[epoch] for name, values in columns.items()})
         return rows
@@ -163,12 +163,8 @@ class History:
             loss = self.loss[update - 1] if update else ""
             i = rows.get(update)
             columns = [getattr(self, name) for name in COLUMNS]
-            yield [
-                bisect_left(self.updates, update),
-                update,
-                loss,
-                *("" if i is None or not column else column[i] for column in columns),
-            ]
+            measured = ("" if i is None or not column else column[i] for column in columns)
+            yield [bisect_left(self.updates, update), update, loss, *measured]
 
     def add(self, found: dict[str, float], seconds: float) -> None:
         """Add a row with a number for each column, by name."""
