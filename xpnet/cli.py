@@ -289,20 +289,25 @@ def _place(backend: Backend, device: Any, dtype: str) -> str:
 class _Kept(Callback):
     """Keeps the history of a run from its start, so that it can be saved after an error, too.
 
-    After Ctrl-C during an epoch, it evaluates the network, because the last row of the history is of another one.
+    After Ctrl-C during an epoch, it evaluates the network, because the last row of the history is of another network.
+    It does not in a run on several processes: mpiexec may end them before the history is saved.
     """
 
     history: History | None = None
     score: str | None = None
+
+    def __init__(self, processes: int) -> None:
+        self.alone = processes == 1
 
     def on_start(self, run: Loop) -> None:
         self.history = run.history
 
     def on_end(self, run: Loop) -> None:
         if run.history.interrupted and run.history.test_accuracy and not run.whole:
-            self.score = "no test accuracy"
+            self.score = f"test accuracy {run.history.test_accuracy[-1]:.4f}, of epoch {run.epoch - 1}"
             with suppress(KeyboardInterrupt):  # pressed again, for an end at once
-                self.score = f"test accuracy {run.evaluate()['test_accuracy']:.4f}"
+                if self.alone:
+                    self.score = f"test accuracy {run.evaluate()['test_accuracy']:.4f}"
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -319,7 +324,7 @@ def _train(options: argparse.Namespace) -> int:
             from .plotting import figure
 
             figure()  # if matplotlib is missing, raise the error before the training, not after it
-    start, kept, failed = time.perf_counter(), _Kept(), list[Exception]()
+    start, kept, failed = time.perf_counter(), _Kept(peers.size), list[Exception]()
     try:
         history = train(
             options.data,
