@@ -576,6 +576,18 @@ def test_after_ctrl_c_the_last_line_is_of_the_network_that_is_kept(folder, monke
     )
 
 
+def test_after_ctrl_c_on_several_processes_the_last_line_names_the_epoch_of_its_accuracy(folder):
+    kept = cli._Kept(2)
+
+    class CtrlC(xpnet.Callback):
+        def on_update(self, run: Any) -> None:
+            if run.updates == 5:
+                raise KeyboardInterrupt
+
+    history = xpnet.train(folder, callbacks=[kept, CtrlC()], progress=False).history
+    assert kept.score == f"test accuracy {history.test_accuracy[1]:.4f}, of epoch 1"
+
+
 def test_the_real_mnist_reaches_90_percent_in_one_epoch(capsys):
     assert main(["train", "--epochs", "1", "--quiet"]) == 0
     assert float(re.fullmatch(LAST + "\n", capsys.readouterr().out)[1]) > 0.9

@@ -1,4 +1,5 @@
-"""Plots of a run. The module needs matplotlib: the extra `plot`. It does not change matplotlib's global state."""
+"""Plots of a run. The module needs matplotlib: the extra `plot`. Only a plot without a path and axes
+uses `pyplot`, which chooses where pictures are shown."""
 
 import os
 from typing import TYPE_CHECKING, Any

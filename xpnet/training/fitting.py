@@ -164,8 +164,8 @@ def fit(
         arguments. Losses and parameters are those of a run on one process, up to rounding. Requires mpi4py: the extra
         `distributed`.
     progress : bool, default True
-        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
-        processes prints.
+        Whether to print a line for each epoch, and to show a progress bar on a terminal, or in a notebook that has
+        ipywidgets. Only the first of several processes prints.
 
     Returns
     -------
@@ -475,8 +475,8 @@ def train(
     validation, patience, accumulate, callbacks, checkpoint, resume, distributed
         As in `fit`.
     progress : bool, default True
-        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
-        processes prints.
+        Whether to print a line for each epoch, and to show a progress bar on a terminal, or in a notebook that has
+        ipywidgets. Only the first of several processes prints.
 
     Returns
     -------
