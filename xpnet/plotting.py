@@ -1,5 +1,7 @@
-"""Plots of a run. The module needs matplotlib: the extra `plot`. Only a plot without a path and axes
-uses `pyplot`, which chooses where pictures are shown."""
+"""Plots of a run. The module needs matplotlib: the extra `plot`.
+
+Only a plot without a path and axes uses `pyplot`, which chooses where pictures are shown.
+"""
 
 import os
 from typing import TYPE_CHECKING, Any
