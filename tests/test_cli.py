@@ -16,6 +16,7 @@ from conftest import VARIANTS, needs
 from test_training import ENVIRONMENT, write_mnist
 
 import xpnet
+import xpnet.__main__
 from xpnet import Affine, History, cli
 from xpnet.backends import BACKENDS
 from xpnet.cli import main
@@ -479,6 +480,14 @@ def test_ctrl_c_while_modules_are_imported_leaves_no_traceback(tmp_path):
         [sys.executable, "-m", "xpnet", "backends"], env=ENVIRONMENT | {"PYTHONPATH": path}, capture_output=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_ctrl_c_while_the_command_line_is_read_ends_with_130(monkeypatch):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parser", interrupted)
+    assert xpnet.__main__.main() == 130
 
 
 @pytest.mark.parametrize("command", ["train", "gradcheck"])
