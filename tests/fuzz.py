@@ -3,8 +3,8 @@
     python tests/fuzz.py [--seconds 600] [--seed 0] [--only KIND:NUMBER]
 
 A run is wrong if an error is not one of xpnet's own with a message of one line, if it takes more than 30 seconds, or
-if it needs more than 8 GiB of memory. The seed and the number of a run decide everything in it. The default is a fixed
-number of runs of each kind, the same on every machine. They take about a minute.
+if it needs more than 8 GiB of memory. The seed and the number of a run decide everything in it. The default is a
+fixed number of runs of each kind, the same on every machine. They take about a minute.
 """
 
 import argparse

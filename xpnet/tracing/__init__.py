@@ -22,3 +22,7 @@ __all__ = [
     "trace",
     "traced_type",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

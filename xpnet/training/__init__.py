@@ -7,15 +7,20 @@ from .evaluation import Evaluation, evaluate
 from .fitting import Result, fit, train
 from .gradients import GradientNorms
 from .history import History
+from .loggers import CSVLogger, JSONLinesLogger, LivePlot, TensorBoard
 from .loop import Diverged
 
 __all__ = [
+    "CSVLogger",
     "Callback",
     "Diverged",
     "Evaluation",
     "GradientNorms",
     "History",
+    "JSONLinesLogger",
+    "LivePlot",
     "Result",
+    "TensorBoard",
     "evaluate",
     "fit",
     "load_network",
@@ -23,3 +28,7 @@ __all__ = [
     "save_network",
     "train",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
