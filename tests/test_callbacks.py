@@ -168,7 +168,7 @@ def loop_of(lib, data, snapshot=None, callbacks=(), rank=0):
         Measures(net, samples, None, peers),
         callbacks,
         snapshot,
-        rank,
+        rank=rank,
     )
 
 

@@ -216,7 +216,7 @@ def test_the_axis_starts_below_the_accuracies_after_the_first_epoch_and_says_so(
 
     drawn = []
     make = plotting.figure
-    monkeypatch.setattr(plotting, "figure", lambda *args: drawn.append(make(*args)) or drawn[-1])
+    monkeypatch.setattr(plotting, "figure", lambda *args, **kwargs: drawn.append(make(*args, **kwargs)) or drawn[-1])
     history = History(
         loss=[1.0], train_accuracy=accuracies, test_accuracy=accuracies, validation_accuracy=accuracies, seconds=[0.5]
     )
