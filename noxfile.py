@@ -29,7 +29,8 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 DEV = {re.match(r"[\w-]+", line)[0]: line for line in EXTRAS["dev"]}
-TEST_TOOLS = [DEV["pytest"], DEV["pytest-xdist"], DEV["hypothesis"], *EXTRAS["plot"]]
+TEST_TOOLS = [DEV["pytest"], DEV["pytest-xdist"], DEV["hypothesis"], *EXTRAS["plot"], *EXTRAS["tensorboard"]]
+TEST_TOOLS += [DEV["ipykernel"], DEV["nbclient"], DEV["pandas"]]
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [v for v in nox.project.python_versions(PROJECT) if v != THIS_PYTHON]
 
@@ -167,7 +168,8 @@ import xpnet
 for name in xpnet.__all__:  # loaded when first used
     getattr(xpnet, name)
 others = tried & {
-    "array_api_strict", "cupy", "dask", "jax", "matplotlib", "mpi4py", "ndonnx", "onnx", "sklearn", "torch", "zarr",
+    "IPython", "array_api_strict", "cupy", "dask", "jax", "matplotlib", "mpi4py", "ndonnx", "onnx", "pandas",
+    "sklearn", "tensorboardX", "torch", "zarr",
 }
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """

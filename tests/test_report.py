@@ -434,7 +434,7 @@ def test_train_writes_the_report(folder, tmp_path, capfd):
 def test_a_run_that_diverges_has_a_report(folder, tmp_path, capfd):
     path = tmp_path / "run.html"
     assert main(["train", "--data", folder, "--epochs", "30", "--quiet", "--lr", "1e30", "--report", str(path)]) == 1
-    assert "learning rate" in capfd.readouterr().err
+    assert "with --lr 1e+30" in capfd.readouterr().err
     assert read(path).rows("Data, network, options, versions and device")
 
 

@@ -63,6 +63,7 @@ from .training.gradients import (
 from .training.history import (
     History as History,
 )
+from .training.loggers import *
 from .training.loop import (
     Diverged as Diverged,
 )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from copy import copy
 from typing import Any, TypeAlias
 
+from .. import _html
 from .._array import device, index_dtype, namespace
 from .._typing import Array
 from ..backends import on_arrays_device, trace
@@ -115,9 +116,15 @@ class Sequential:
         ]
 
     def __repr__(self) -> str:
+        return f"Sequential({', '.join([*map(repr, self.descriptions), f'loss={self._loss_text()}'])})"
+
+    def _repr_html_(self) -> str:
+        rows = [[name, repr(description)] for name, description in zip(self.names, self.descriptions, strict=True)]
+        return _html.table(["layer", "description"], [*rows, ["loss", self._loss_text()]], type(self).__name__)
+
+    def _loss_text(self) -> str:
         loss = self.loss_description
-        shown = repr(loss) if isinstance(loss, LossDescription) else loss.__name__
-        return f"Sequential({', '.join([*map(repr, self.descriptions), f'loss={shown}'])})"
+        return repr(loss) if isinstance(loss, LossDescription) else loss.__name__
 
     @property
     def precisions(self) -> set[Precision]:

@@ -6,3 +6,7 @@
 from .writing import read, write
 
 __all__ = ["read", "write"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -104,7 +104,7 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_network(TwoLayerNet(4, 8, 3), f"{folder}/network.safetensors")
     ...     load_network(f"{folder}/network.safetensors")
-    Network(W1 (4, 8), b1 (8,), W2 (8, 3), b2 (3,); float32, array_api_compat.numpy)
+    Network(W1 (4, 8), b1 (8,), W2 (8, 3), b2 (3,); float32, numpy)
     """
     plain, arrays = _read(Path(path))
     return _network(path, plain, arrays, np.empty(0) if like is None else like)

@@ -1,5 +1,6 @@
 """Training: `fit` for any network and data, and `train`, which calls `fit` with the book's defaults."""
 
+import html
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -141,6 +142,10 @@ class Result:
 
         write(path, [self], data=data, image_shape=image_shape, class_names=class_names)
 
+    def _repr_html_(self) -> str:
+        where = html.escape(f"Result on {self.backend}, {self.device}")
+        return f"<div>{where}</div>{self.network._repr_html_()}{self.history._repr_html_()}"
+
 
 @on_arrays_device
 def fit(
@@ -219,8 +224,8 @@ def fit(
         arguments. Losses and parameters are those of a run on one process, up to rounding. Requires mpi4py: the extra
         `distributed`.
     progress : bool, default True
-        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
-        processes prints.
+        Whether to print a line for each epoch, and to show a progress bar on a terminal, or in a notebook that has
+        ipywidgets. Only the first of several processes prints.
 
     Returns
     -------
@@ -351,7 +356,7 @@ def _run(
     train, units, sample = samples.train, samples.units, _sample_shape(network, samples, options)
     masks = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
     backend = backend_of(_first(network))
-    go_on = f" Resume the run in {options.checkpoint} with resume=True." if saver else ""
+    go_on = f" Resume the run in {options.checkpoint} with resume=True (xpnet train: --resume)." if saver else ""
     # A run that diverges raises Diverged. NumPy's warnings would come before it.
     with (
         np.errstate(over="ignore", invalid="ignore"),
@@ -369,6 +374,7 @@ def _run(
             _callbacks(samples, options, peers, saver, saved),
             saved and saved.snapshot,
             told,
+            peers.rank,
         )
         loop.go(options.epochs)
     return result_of(loop)
@@ -548,8 +554,8 @@ def train(
     validation, patience, accumulate, callbacks, checkpoint, resume, distributed
         As in `fit`.
     progress : bool, default True
-        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
-        processes prints.
+        Whether to print a line for each epoch, and to show a progress bar on a terminal, or in a notebook that has
+        ipywidgets. Only the first of several processes prints.
 
     Returns
     -------
