@@ -7,7 +7,6 @@ from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
-from .._array import index_dtype
 from .._typing import Array, Namespace
 from .program import is_array, leaves, replaced
 
@@ -364,7 +363,8 @@ def _take(function: Callable[..., Any], x: BatchedArray, indices: BatchedArray, 
     if x.many:  # the rows of all calls in one array, in which the rows of call i start at i n
         n, moved = x.shape[axis], xp.moveaxis(x.value, axis + 1, 1)
         rows = xp.reshape(moved, (count * n, *moved.shape[2:]))
-        numbers = xp.astype(numbers, index_dtype(xp, indices.device), copy=False)
+        wide = xp.__array_namespace_info__().default_dtypes(device=indices.device)["indexing"]
+        numbers = xp.astype(numbers, wide, copy=False)  # the rows of all calls can be too many for the dtype
         starts = xp.reshape(xp.arange(count, dtype=numbers.dtype, device=indices.device) * n, (count, 1))
         own = xp.where(numbers < 0, numbers + n, numbers)
         # An index outside x must not find a row of another call. It becomes an index outside the array of all rows.
