@@ -35,11 +35,11 @@ def small(images):
     return (means - 0.13) / 0.25
 
 
-(images, labels), (test_images, test_labels) = load_mnist()
+(images, labels), _ = load_mnist()
 x, t = small(images[:300]), labels[:300].copy()
 t[::3] = np.random.default_rng(0).integers(0, 10, 100)
 validation = small(images[300:2300]), labels[300:2300]
-test = small(test_images[:2000]), test_labels[:2000]
+test = small(images[2300:4300]), labels[2300:4300]
 
 rates, decays = np.geomspace(0.003, 10, 40), np.geomspace(0.001, 1, 25)
 optimizers = [SGD(lr, weight_decay=decay) for decay in decays.tolist() for lr in rates.tolist()]
@@ -72,7 +72,9 @@ fig.savefig(folder / "search_landscape.png")
 
 alone = fit(stack, (x, t), optimizer=optimizers[best], **options)
 difference = np.abs(np.asarray(alone.history.loss) - results[best].history.loss).max()
-print(f"the best network trained alone by fit: its {len(alone.history.loss)} losses differ by at most {difference:.0e}")
+print(
+    f"the best network trained alone by fit: its {len(alone.history.loss)} losses differ by at most {difference:.0e}"
+)
 
 assert difference < 1e-4
 assert accuracy[best] > accuracy[:40].max() + 0.02, "weight decay helps"
