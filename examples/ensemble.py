@@ -3,16 +3,21 @@
 
 20 networks read digits that are drawn badly. How sure are they, and are they right as often as they say?
 
-`xpnet.sklearn.MLPEnsemble` trains the networks at once. They differ in their initial weights and in their mini-batches.
-The ensemble's probabilities are the means over its members, and `spread` is the standard deviation over its members.
-The training digits are the first 3,000 of MNIST. The test digits are 4,000 others: as they are, with a part erased,
-turned, and blended with another digit.
+`xpnet.sklearn.MLPEnsemble` trains the networks at once. They differ in their initial weights and in their
+mini-batches. The ensemble's probabilities are the means over its members, and `spread` is the standard deviation over
+its members. The training digits are the first 3,000 of MNIST. The test digits are 4,000 others: as they are, with a
+part erased, turned, and blended with another digit.
 
 A classifier is *calibrated* if it is right as often as its probabilities say: of all answers with a probability of
 0.8, 80% are right. Nothing in the training makes sure of this, so it is measured. The reliability curve shows the
 fraction of right answers against the probability of the answer. The expected calibration error (ECE) is the mean
-distance of this curve from the diagonal, weighted by the number of answers. Needs scikit-learn: pip install
-'.[sklearn,plot]'
+distance of this curve from the diagonal, weighted by the number of answers.
+
+On digits as they are, one member and the ensemble are both nearly calibrated. On digits that are drawn badly, the
+spread is about twice as large, so the ensemble notices that something is wrong. But its probabilities are too large,
+and only a little better than those of one member: an ensemble is not calibrated by itself.
+
+Needs scikit-learn: pip install '.[sklearn,plot]'
 
 ::
 
@@ -101,7 +106,7 @@ for kind, pictures in kinds.items():
 # Of each kind: the test digits on whose probability the members agree least. First, one as it is.
 shown = [("as they are", 0)]
 shown += [(kind, i) for kind in list(kinds)[1:] for i in np.argsort(-results[kind][2][:500])[:2]]
-fig, _ = figure(len(shown), width=1.45, height=3.4)
+fig, _ = figure(len(shown), width=1.45, height=3.7)
 fig.clear()
 for column, (kind, i) in enumerate(shown):
     (_, p), spread, _ = results[kind]
@@ -114,6 +119,7 @@ for column, (kind, i) in enumerate(shown):
     below.set(xlim=(0, 1), ylim=(9.6, -0.6), yticks=range(10), xticks=[0, 0.5, 1], xlabel="probability")
     below.tick_params(labelsize="x-small")
     below.spines[["top", "right"]].set_visible(False)
+fig.suptitle("Mean probability of the members (blue: the right digit), and its spread (lines)")
 fig.savefig(folder / "uncertain_digits.png")
 
 fig, axes = figure(2, width=4.0, height=3.9)
@@ -124,9 +130,10 @@ for ax, (title, pairs) in zip(axes, panels.items(), strict=True):
     ax.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="calibrated")
     for k, (name, style) in enumerate({"one member": "C1s--", "ensemble": "C0o-"}.items()):
         p, targets = np.concatenate([pair[k] for pair in pairs]), np.tile(t, len(pairs))
-        sure, right, _ = reliability(p, targets)
+        sure, right, fraction = reliability(p, targets)
+        often = fraction * len(targets) >= 30  # a fraction of few answers is chance
         errors[title, name] = error = calibration_error(p, targets)
-        ax.plot(sure, right, style, label=f"{name}: ECE {error:.3f}", markersize=5)
+        ax.plot(sure[often], right[often], style, label=f"{name}: ECE {error:.3f}", markersize=5)
     ax.set(xlabel="probability of the answer", xlim=(0, 1), ylim=(0, 1), title=title, aspect="equal")
     ax.legend(frameon=False, loc="upper left", fontsize="small")
     ax.grid(alpha=0.3)
@@ -134,9 +141,8 @@ axes[0].set_ylabel("fraction of right answers")
 fig.savefig(folder / "reliability.png")
 
 plain, badly = panels
-print(
-    f"ECE of badly drawn digits: one member {errors[badly, 'one member']:.3f}, ensemble {errors[badly, 'ensemble']:.3f}"
-)
-assert errors[badly, "ensemble"] < errors[badly, "one member"]
-assert errors[badly, "ensemble"] > 2 * errors[plain, "ensemble"], "also the ensemble is too sure of bad digits"
+one, many = errors[badly, "one member"], errors[badly, "ensemble"]
+print(f"ECE of digits that are drawn badly: one member {one:.3f}, ensemble {many:.3f}")
+assert errors[plain, "one member"] < 0.03 and errors[plain, "ensemble"] < 0.03, "nearly calibrated"
+assert 0.06 < many < one, "too sure of bad digits; the ensemble less than a member"
 assert all(results[kind][2].mean() > 1.5 * results["as they are"][2].mean() for kind in list(kinds)[1:])

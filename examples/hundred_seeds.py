@@ -62,7 +62,7 @@ fig.savefig(folder / "hundred_seeds.png")
 
 alone = fit(stack, train, test, seed=7, epochs=6, progress=False)
 difference = np.abs(np.asarray(alone.history.loss) - results[7].history.loss).max()
-print(f"seed 7 trained alone by fit: its {len(alone.history.loss)} losses differ by at most {difference:.0e}")
+print(f"seed 7 trained alone by fit: {len(alone.history.loss)} losses, which differ by {difference:.0e}")
 
 assert difference < 1e-5
 assert 0.003 < last.std(ddof=1) < 0.01

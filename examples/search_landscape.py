@@ -4,13 +4,12 @@
 1,000 networks that are trained at once: each pair of 40 learning rates and 25 amounts of weight decay.
 
 The networks learn 300 digits of MNIST, in 7 x 7 pixels. Every third label is random, so that a network which learns
-all labels by heart is not a good one. `xpnet.fit_many` gives all networks the same seed here: they start from the same
-weights and train with the same mini-batches. The picture shows the accuracy of each network on 2,000 other digits.
-Where the learning rate is too large, the loss becomes infinite. Such a network has the error in its result, and the
-other networks are trained to the end.
+all labels by heart is not a good one. All networks have the same seed: they start from the same weights and train
+with the same mini-batches. The picture shows the accuracy of each network on 2,000 other digits. In the gray corner,
+the loss became infinite. Such a network has the error in its result, and `xpnet.fit_many` trains the other networks to
+the end.
 
-The largest of the 1,000 accuracies is a little too good, because it was chosen by these 2,000 digits. So the best
-network is also tested on 2,000 digits that did not choose it.
+The largest of 1,000 accuracies can be too good by chance, so the best network is tested on 2,000 further digits, too.
 
 ::
 
@@ -54,7 +53,9 @@ diverged = np.asarray([result.error is not None for result in results])
 accuracy = np.asarray([np.nan if result.error else result.network.accuracy(*validation) for result in results])
 best = int(np.nanargmax(accuracy))
 print(f"best: learning rate {optimizers[best].lr:.3f}, weight decay {optimizers[best].weight_decay:.3f}")
-print(f"on the digits that chose it {accuracy[best]:.3f}, on others {results[best].network.accuracy(*test):.3f}")
+print(
+    f"on the digits of the picture {accuracy[best]:.3f}, on further digits {results[best].network.accuracy(*test):.3f}"
+)
 print(f"{diverged.sum()} networks diverged; the first says: {results[int(np.argmax(diverged))].error}")
 
 fig, (ax,) = figure(width=7.0, height=4.2)
