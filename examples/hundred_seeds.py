@@ -57,6 +57,7 @@ right.axvline(last.mean(), color="black", linestyle="--", label=f"mean {last.mea
 right.axvspan(low, high, color="C1", alpha=0.2, zorder=0, label="90 of 100 seeds")
 right.set(xlabel="test accuracy after epoch 6 (axis does not start at 0)", ylabel="number of seeds")
 right.set(ylim=(0, 1.35 * counts.max()), title="The same run, 100 times")
+right.locator_params(axis="y", integer=True)
 right.legend(frameon=False, fontsize="small")
 fig.savefig(folder / "hundred_seeds.png")
 

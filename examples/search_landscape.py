@@ -6,8 +6,8 @@
 The networks learn 300 digits of MNIST, in 7 x 7 pixels. Every third label is random, so that a network which learns
 all labels by heart is not a good one. All networks have the same seed: they start from the same weights and train
 with the same mini-batches. The picture shows the accuracy of each network on 2,000 other digits. In the gray corner,
-the loss became infinite. Such a network has the error in its result, and `xpnet.fit_many` trains the other networks to
-the end.
+the loss became infinite. Such a network has the error in its result, and `xpnet.fit_many` trains the other networks
+to the end.
 
 The largest of 1,000 accuracies can be too good by chance, so the best network is tested on 2,000 further digits, too.
 
