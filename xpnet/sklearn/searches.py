@@ -345,7 +345,8 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
     Notes
     -----
     The mean of the members' probabilities is the prediction of a mixture of the members. It is not calibrated by
-    construction; the example "Ensemble" measures how well it is.
+    construction; the example "The uncertainty of an
+    ensemble" measures how well it is.
 
     References
     ----------
