@@ -28,8 +28,8 @@ SECTIONS = {
     "optim": ("Optimizers and learning rates", "Optimizers, and learning rates that change during training."),
     "tracing": (
         "Tracing and batching",
-        "`trace` records the operations of a function: to print, draw, count and run them. `vmap` makes a function for "
-        "one input into a function for many inputs.",
+        "`trace` records the operations of a function: to print, draw, count and run them. `vmap` makes a function "
+        "for one input into a function for many inputs.",
     ),
     "training": (
         "Training",

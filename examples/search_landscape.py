@@ -53,9 +53,8 @@ diverged = np.asarray([result.error is not None for result in results])
 accuracy = np.asarray([np.nan if result.error else result.network.accuracy(*validation) for result in results])
 best = int(np.nanargmax(accuracy))
 print(f"best: learning rate {optimizers[best].lr:.3f}, weight decay {optimizers[best].weight_decay:.3f}")
-print(
-    f"on the digits of the picture {accuracy[best]:.3f}, on further digits {results[best].network.accuracy(*test):.3f}"
-)
+again = results[best].network.accuracy(*test)
+print(f"accuracy on the digits of the picture {accuracy[best]:.3f}, on further digits {again:.3f}")
 print(f"{diverged.sum()} networks diverged; the first says: {results[int(np.argmax(diverged))].error}")
 
 fig, (ax,) = figure(width=7.0, height=4.2)

@@ -345,8 +345,7 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
     Notes
     -----
     The mean of the members' probabilities is the prediction of a mixture of the members. It is not calibrated by
-    construction; the example "The uncertainty of an
-    ensemble" measures how well it is.
+    construction; the example "The uncertainty of an ensemble" measures it.
 
     References
     ----------
