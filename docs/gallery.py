@@ -87,7 +87,7 @@ ALT = {
     ),
     "hundred_seeds": (
         "Left: the test accuracy of 100 seeds over 6 epochs. The lines differ most after the first epoch. Right: a "
-        "histogram of the accuracies after the last epoch. They lie within two percentage points."
+        "histogram of the accuracies after the last epoch. They lie within three percentage points."
     ),
     "uncertain_digits": (
         "Seven digits, six of them drawn badly, and the mean probability of each answer. It is 1 for the plain "
