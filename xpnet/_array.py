@@ -315,8 +315,8 @@ def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:
         return known[name]
     if isinstance(dtype, str) or name == "float64":
         raise TypeError(
-            f"dtype {name} is not available in {xp.__name__} on this device; choose one of {', '.join(known)} "
-            "(JAX gives float64 after jax.config.update('jax_enable_x64', True))"
+            f"dtype {name} is not available in {xp.__name__.removeprefix('array_api_compat.')} on this device; "
+            f"choose one of {', '.join(known)} (JAX gives float64 after jax.config.update('jax_enable_x64', True))"
         )
     return dtype  # a dtype outside the standard, such as bfloat16
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,10 +19,11 @@ from ..nn.initializers import generator
 from ..nn.networks import Network
 from ..nn.sequential import Sequential
 from ..optim.optimizers import Optimizer
+from .about import about
 from .config import OptimizerLike, Options, optimizer_of
 from .distributed import Processes
-from .evaluation import Block, Measured, Measures
-from .fitting import Result, _network_of
+from .evaluation import Block, Measured, Measures, Sampled
+from .fitting import Result, network_of, source_of
 from .history import History
 from .loop import Diverged, diverged
 from .progress import Progress
@@ -201,7 +202,7 @@ def fit_many(
     members = list[_Member]()
     for i in range(count):
         rng = generator(columns["seeds"][i])
-        network = _network_of(columns["networks"][i], sets, rng)
+        network = network_of(columns["networks"][i], sets, rng)
         if members and network is columns["networks"][0]:
             raise ValueError(f"fit_many: networks[{i}] is networks[0]; pass another Network object for each run")
         optimizer = optimizer_of(columns["optimizers"][i])
@@ -210,7 +211,7 @@ def fit_many(
         members.append(_Member(network, optimizer, rng, sizes[i], chosen))
         check_batches(network, _sample_shape(members[i], options), len(chosen.units), sizes[i], 1, 1)
     _train_groups(members, options, memory)
-    return [Result(m.network, m.history, m.error) for m in members]
+    return [_result(member, options, seed) for member, seed in zip(members, columns["seeds"], strict=True)]
 
 
 def _columns(each: dict[str, Any]) -> tuple[int, dict[str, Sequence[Any]]]:
@@ -283,6 +284,13 @@ def _chosen_rows(rows: Any, i: int, count: int) -> Host:
 
 def _sample_shape(member: _Member, options: Options) -> tuple[int, ...]:
     return member.network.input_shape if options.transform else member.sets.train.shape[1:]
+
+
+def _result(member: _Member, options: Options, seed: Any) -> Result:
+    own = replace(options, batch_size=member.batch_size)
+    place = Result(member.network, member.history).device
+    facts = about(member.network, member.optimizer, member.sets, own, place, source_of(seed) | {"processes": 1})
+    return Result(member.network, member.history, facts, Sampled.of(member.sets, options.transform), member.error)
 
 
 # Groups
