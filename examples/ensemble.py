@@ -103,7 +103,7 @@ for kind, pictures in kinds.items():
     print(f"{kind:14}" + "".join(f"{number:10.3f}" for number in numbers) + f"{of_answer.mean():8.3f}")
     results[kind] = both, spread, of_answer
 
-# Of each kind: the test digits on whose probability the members agree least. First, one as it is.
+# One digit as it is. Then, of each kind, the two of the first 500 on whose answer the members agree least.
 shown = [("as they are", 0)]
 shown += [(kind, i) for kind in list(kinds)[1:] for i in np.argsort(-results[kind][2][:500])[:2]]
 fig, _ = figure(len(shown), width=1.45, height=3.7)

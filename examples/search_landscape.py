@@ -6,7 +6,7 @@
 The networks learn 300 digits of MNIST, in 7 x 7 pixels. Every third label is random, so that a network which learns
 all labels by heart is not a good one. All networks have the same seed: they start from the same weights and train
 with the same mini-batches. The picture shows the accuracy of each network on 2,000 other digits. In the gray corner,
-the loss became infinite. Such a network has the error in its result, and `xpnet.fit_many` trains the other networks
+the loss became NaN. Such a network has the error in its result, and `xpnet.fit_many` trains the other networks
 to the end.
 
 The largest of 1,000 accuracies can be too good by chance, so the best network is tested on 2,000 further digits, too.
@@ -41,7 +41,7 @@ validation = small(images[300:2300]), labels[300:2300]
 test = small(images[2300:4300]), labels[2300:4300]
 
 rates, decays = np.geomspace(0.003, 10, 40), np.geomspace(0.001, 1, 25)
-optimizers = [SGD(lr, weight_decay=decay) for decay in decays.tolist() for lr in rates.tolist()]
+optimizers = [SGD(lr, weight_decay=decay) for decay in decays for lr in rates]
 stack = Sequential(nn.Dense(32), nn.Relu(), nn.Dense(10))
 options = {"epochs": 40, "batch_size": 30, "progress": False}
 
