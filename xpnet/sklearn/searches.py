@@ -41,7 +41,7 @@ class _Collecting:
 
 
 def _first_equal(known: list[Any], a: Any) -> Any:
-    """The array in `known` that equals `a`. If there is none, `a` is added. Splits are the same for all candidates."""
+    """The array in `known` that equals `a`; if there is none, `a` is added. All candidates have the same splits."""
     found = next((k for k in known if _equal(k, a)), None)
     if found is None and a is not None:
         known.append(a)
