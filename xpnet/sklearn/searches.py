@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._array import namespace
 from .._typing import Array
@@ -425,7 +425,7 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
         for seed in seeds:
             given = X, y, sample_weight
             if self.bootstrap:
-                given = _rows(given, rng.randint(X.shape[0], size=X.shape[0]))
+                given = _rows(given, rng.randint(_num_samples(X), size=_num_samples(X)))
             fits.append(Fit(clone(self._member()).set_params(random_state=seed), *given))
         for fit in fit_together(fits, self.memory):
             for warning in fit.warned:
