@@ -300,7 +300,7 @@ def scalars(folder):
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
     found = {}
-    for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns):
+    for path in sorted(folder.iterdir()):  # the names have the time, as TensorBoard expects
         data, start = path.read_bytes(), 0
         while start < len(data):
             (size,) = struct.unpack("<Q", data[start : start + 8])

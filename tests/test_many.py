@@ -194,6 +194,7 @@ def test_a_network_that_diverges_does_not_end_the_others(lib):
     results = fit_many(STACK, pair, None, [SGD(lr) for lr in rates], epochs=3, progress=False)
     assert [type(result.error) for result in results] == [type(None), Diverged, type(None)]
     assert f"learning rate {rates[1]}" in str(results[1].error)
+    assert str(results[1].error) in repr(results[1])
     for i in (0, 2):
         agree(lib, [results[i]], [fit(STACK, pair, SGD(rates[i]), epochs=3, progress=False)])
     assert np.isfinite(lib.numpy(results[1].network.params["W1"])).all()

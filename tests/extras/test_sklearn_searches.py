@@ -237,6 +237,12 @@ def test_an_ensemble_of_regressors_on_drawn_samples():
     assert len({estimator.loss_ for estimator in ensemble.estimators_}) == 3
 
 
+def test_lists_are_drawn_from():
+    ensembles = [MLPEnsemble(regressor(), 2, bootstrap=True, random_state=1) for _ in range(2)]
+    found, expected = ensembles[0].fit(X.tolist(), Z.tolist()), ensembles[1].fit(X, Z)
+    np.testing.assert_allclose(found.predict(X), expected.predict(X))
+
+
 def test_odd_ensembles_are_refused():
     with pytest.raises(TypeError, match="MLPClassifier or MLPRegressor of xpnet.sklearn, got LogisticRegression"):
         MLPEnsemble(LogisticRegression()).fit(X, Y)

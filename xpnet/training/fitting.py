@@ -90,7 +90,8 @@ class Result:
         return ", ".join(name for name, place in known.items() if place in where) or str(where[0])
 
     def __repr__(self) -> str:
-        return f"Result on {self.backend}, {self.device}\n  {self.network}\n  {self.history}"
+        failed = f"\n  {self.error}" if self.error else ""
+        return f"Result on {self.backend}, {self.device}\n  {self.network}\n  {self.history}{failed}"
 
     def report(
         self,

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,10 @@ class TensorBoard(Callback):
         self.writer: Any = None
         self.written = len(run.history.loss)
         if run.rank == 0:
-            self.writer = self.make(self.folder, purge_step=self.written + 1 if run.history.seconds else 0)
+            # The name of the file has seconds only: a second run in the same second would overwrite the first file.
+            suffix = f".{time.time_ns()}"
+            first = self.written + 1 if run.history.seconds else 0
+            self.writer = self.make(self.folder, purge_step=first, filename_suffix=suffix)
 
     def on_epoch(self, run: "Loop") -> bool | None:
         """Write the losses of the epoch, and the last row of the history."""

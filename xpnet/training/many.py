@@ -147,10 +147,12 @@ def fit_many(
         mini-batches and the dropout masks.
     rows : sequence of arrays, optional
         For each network, the rows of the training set to train with: integers, or a mask of bools. Default: all.
-    epochs, sampling, transform, validation
+    epochs
         As in `fit`.
     batch_size : int or sequence of int, default 100
         The number of samples in a mini-batch, for all networks or for each network.
+    sampling, transform, validation
+        As in `fit`.
     patience : int, optional
         As in `fit`, for each network on its own. A network that has stopped takes no more time as soon as half of
         its group has stopped.
