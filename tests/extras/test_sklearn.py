@@ -387,7 +387,7 @@ class PrivateNames:
         parts = zip(start.items(), np.split(flat, cuts), strict=True)
         stack, x = self._network(X)
         params = {name: part.reshape(p.shape) for (name, p), part in parts}
-        loss, gradients = self._objective(stack, float(self.alpha))(params, x, y.astype(X.dtype))
+        loss, gradients, _ = self._objective(stack, float(self.alpha))(params, x, y.astype(X.dtype))
         return loss, np.concatenate([gradients[name].ravel() for name in start])
 
 
