@@ -131,6 +131,23 @@ class _SparseDense(nn.Dense):
         return _SparseAffine(self.X, *arrays)
 
 
+def has_sparse_layout(X: Any) -> bool:
+    """Whether `X` is a sparse tensor: an array of a library in which arrays have a layout, as in PyTorch."""
+    return "sparse" in str(getattr(X, "layout", ""))
+
+
+def _check_rows(X: Array) -> None:
+    """Raise an error if the library cannot take a mini-batch from a sparse tensor."""
+    backend = backend_of(X)
+    try:
+        backend.rows(X, backend.index(np.zeros(1, dtype="int64"), X))
+    except NotImplementedError as error:
+        raise TypeError(
+            f"X has the layout {X.layout}, from which its library cannot take the rows of a mini-batch; pass X in a "
+            "coordinate (COO) layout, or a dense array"
+        ) from error
+
+
 def _takes_batches(estimator: Any) -> bool:
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit needs solver='sgd' or 'adam', which take a mini-batch at a time")
@@ -260,10 +277,9 @@ class _Perceptron(BaseEstimator):
         xp = namespace(W=W)
         stack, x = self._network(_cast(X, W.dtype))
         data: Data = (x, _beside(targets, W))
-        of_classes = self._class_weights(y, incremental)
-        if sample_weight is not None or of_classes is not None:
+        if sample_weight is not None or getattr(self, "class_weight", None) is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=W.dtype)
-            data = (*data, weights if of_classes is None else weights * _beside(of_classes, W))
+            data = (*data, self._class_weighted(weights, y, incremental))
             if not bool(xp.any(data[2] != 0)):  # an older scikit-learn takes them
                 raise ValueError("Sample weights must contain at least one non-zero number.")
         return stack, data, targets
@@ -305,9 +321,9 @@ class _Perceptron(BaseEstimator):
     def _generator(self) -> np.random.Generator:
         return np.random.default_rng(self._random_state.randint(np.iinfo(np.int32).max))
 
-    def _class_weights(self, y: Any, incremental: bool) -> Host | None:
-        """The weight of each sample by its class; None without class weights."""
-        return None
+    def _class_weighted(self, weights: Array, y: Any, incremental: bool) -> Array:
+        """The sample weights, multiplied by the weights of the classes."""
+        return weights
 
     def _start_records(self) -> None:
         self.loss_curve_: list[float] = []
@@ -434,6 +450,8 @@ class _Perceptron(BaseEstimator):
 
     def _start(self, stack: Sequential, data: Data, targets: Host, incremental: bool) -> "_Epochs":
         """What is needed before the first update."""
+        if has_sparse_layout(data[0]):
+            _check_rows(data[0])
         if self.dropout and self._mask_rng is None:
             self._mask_rng = self._generator()
         epochs = _Epochs(self, stack, data, targets, incremental)
@@ -607,7 +625,7 @@ class _Epochs(Callback):
         self.count = count
         if model.normalization_:
             if self.size < 2:
-                raise ValueError(f"batch_norm needs mini-batches of at least 2 samples, got {self.size}")
+                raise ValueError(f"batch_norm needs mini-batches of at least 2 samples, got batch_size={size}, n_samples={count}")
             self.count -= count % self.size == 1
         self.weights = to_numpy(data[2]) if len(data) > 2 else None
         self.index = dtype_name(index_dtype(namespace(x=data[0]), device(data[0])))
@@ -831,20 +849,22 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
         codes = np.searchsorted(known, host)
         return codes if several else codes[:, None].astype(bool)
 
-    def _class_weights(self, y: Any, incremental: bool) -> Host | None:
+    def _class_weighted(self, weights: Array, y: Any, incremental: bool) -> Array:
         if self.class_weight is None:
-            return None
+            return weights
         if incremental and self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all samples at once, but partial_fit has some of them; compute a dict "
                 "with sklearn.utils.class_weight.compute_class_weight, and pass class_weight=dict"
             )
-        host, known = _on_host(y), to_numpy(self.classes_)
+        host, known, own = _on_host(y), to_numpy(self.classes_), to_numpy(weights)
         if host.ndim > 1:
-            found: Host = compute_sample_weight(self.class_weight, host)
-            return found
-        weights = compute_class_weight(self.class_weight, classes=known, y=host)
-        return np.asarray(weights)[np.searchsorted(known, host)]
+            found = compute_sample_weight(self.class_weight, host)
+        else:
+            with np.errstate(divide="ignore"):  # all weights of a class may be 0
+                of_class = compute_class_weight(self.class_weight, classes=known, y=host, sample_weight=own)
+            found = np.nan_to_num(of_class, posinf=0.0)[np.searchsorted(known, host)]
+        return weights * _beside(found, weights)
 
     @property
     def _binary(self) -> bool:

@@ -16,7 +16,7 @@ from .._typing import Array, Params
 from ..backends import Draw, to_numpy
 from ..training.step import Carry, is_known
 from ..training.together import Together, cut, numbers_of, part
-from .perceptrons import Data, Host, _Perceptron
+from .perceptrons import Data, Host, _Perceptron, has_sparse_layout
 
 __all__ = ["Fit", "fit_together", "is_suitable"]
 
@@ -117,8 +117,9 @@ def is_suitable(fit: Fit) -> bool:
     if isinstance(of_classes, (dict, list)):
         dicts = of_classes if isinstance(of_classes, list) else [of_classes]
         whole = whole and all(isinstance(d, dict) and 0 not in d.values() for d in dicts)
-    own = is_known(estimator.optimizer)  # an optimizer or a schedule of one's own may need the values of its arrays
-    return estimator.solver in ("adam", "sgd") and not estimator.warm_start and not issparse(fit.X) and whole and own
+    sparse = issparse(fit.X) or has_sparse_layout(fit.X)
+    known = is_known(estimator.optimizer)  # an optimizer of one's own may need the values of its arrays
+    return estimator.solver in ("adam", "sgd") and not estimator.warm_start and not sparse and whole and known
 
 
 class _Member:
