@@ -186,16 +186,16 @@ def _cast(X: Any, dtype: Any) -> Any:
 
 
 def _constructor(theirs: type, **own: Any) -> Callable[..., None]:
-    """The method `__init__` with the parameters of scikit-learn's class `theirs`, and then `own` with their defaults."""
+    """The method `__init__` with the parameters of scikit-learn's class `theirs`, then `own` with their defaults."""
 
-    def __init__(self: Any, *args: Any, **options: Any) -> None:
+    def constructor(self: Any, *args: Any, **options: Any) -> None:
         vars(self).update({name: options.pop(name, default) for name, default in own.items()})
         theirs.__init__(self, *args, **options)  # type: ignore[misc]
 
     given = inspect.signature(theirs.__init__)  # type: ignore[misc]
     added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in own.items()]
-    __init__.__signature__ = given.replace(parameters=[*given.parameters.values(), *added])  # type: ignore[attr-defined]
-    return __init__
+    constructor.__signature__ = given.replace(parameters=[*given.parameters.values(), *added])  # type: ignore[attr-defined]
+    return constructor
 
 
 class _Perceptron(BaseEstimator):
@@ -340,7 +340,7 @@ class _Perceptron(BaseEstimator):
             )
         self.n_outputs_, self.out_activation_ = count, activation
 
-    # The network. Its parameters and its state are `coefs_`, `intercepts_` and `normalization_`, which a user may change
+    # The network. Its parameters and state are `coefs_`, `intercepts_` and `normalization_`, which a user may change
     # between two calls.
 
     def _network(self, X: Any) -> tuple[Sequential, Array]:
@@ -537,7 +537,8 @@ class _Perceptron(BaseEstimator):
         W = self.coefs_[0]
         dtype = namespace(W=W).result_type(X.dtype, W.dtype)
         stack, x = self._network(_cast(X, dtype))
-        params, state = ({name: _cast(a, dtype) for name, a in named.items()} for named in (self._params, self._state))
+        own = self._params, self._state
+        params, state = ({name: _cast(a, dtype) for name, a in arrays.items()} for arrays in own)
         return self._activated(stack.predict(params, x, state=state or None))
 
     @on_arrays_device
@@ -577,7 +578,9 @@ class _Perceptron(BaseEstimator):
             host, dtype = to_numpy(a), dtype_name(a.dtype)
             if host.dtype.kind in "iu":
                 return from_host(host, xp, index_dtype(xp, where), where)
-            return from_host(host, xp, "float32" if dtype == "float64" and not has_float64(xp, where) else dtype, where)
+            if dtype == "float64" and not has_float64(xp, where):
+                dtype = "float32"
+            return from_host(host, xp, dtype, where)
 
         return self.__sklearn_array_api_convert__(moved)
 
@@ -586,8 +589,8 @@ class _Perceptron(BaseEstimator):
         made = deepcopy(self)
         made.coefs_, made.intercepts_ = ([converter(a) for a in arrays] for arrays in (made.coefs_, made.intercepts_))
         made.normalization_ = {name: converter(a) for name, a in made.normalization_.items()}
-        if getattr(made, "_memory", None) is not None:
-            made._memory = {name: converter(a) for name, a in made._memory.items()}
+        if memory := getattr(made, "_memory", None):
+            made._memory = {name: converter(a) for name, a in memory.items()}
         if hasattr(made, "classes_") and to_numpy(made.classes_).dtype.kind in "biuf":  # others stay on the host
             made.classes_ = converter(made.classes_)
         return made
@@ -625,7 +628,9 @@ class _Epochs(Callback):
         self.count = count
         if model.normalization_:
             if self.size < 2:
-                raise ValueError(f"batch_norm needs mini-batches of at least 2 samples, got batch_size={size}, n_samples={count}")
+                raise ValueError(
+                    f"batch_norm needs mini-batches of at least 2 samples, got batch_size={size}, n_samples={count}"
+                )
             self.count -= count % self.size == 1
         self.weights = to_numpy(data[2]) if len(data) > 2 else None
         self.index = dtype_name(index_dtype(namespace(x=data[0]), device(data[0])))
@@ -714,7 +719,8 @@ class _Epochs(Callback):
         model, data = self.model, self.data
         rows = namespace(x=data[0]).asarray(self.held, device=device(data[0]))
         x, *weight = (backend_of(a).rows(a, rows) for a in (data[0], *data[2:]))
-        answers = to_numpy(model._answers(model._activated(self.stack.predict(carry.params, x, state=carry.state or None))))
+        outputs = model._activated(self.stack.predict(carry.params, x, state=carry.state or None))
+        answers = to_numpy(model._answers(outputs))
         score = np.nan
         if np.isfinite(answers).all():
             weights = to_numpy(weight[0]) if weight else None
