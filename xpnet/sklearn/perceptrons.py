@@ -570,6 +570,20 @@ class _Perceptron(BaseEstimator):
         MLPClassifier or MLPRegressor
             The copy. Its predictions are the same up to rounding, and `partial_fit` continues its training. float64
             becomes float32 if the device has no float64.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If `like` is not an array of a library that follows the array API standard.
+
+        Examples
+        --------
+        >>> import array_api_strict
+        >>> model = MLPRegressor(hidden_layer_sizes=(3,), solver="lbfgs").fit([[0.0], [1.0]], [0.0, 1.0])
+        >>> model.to(array_api_strict.zeros(1)).coefs_[1].shape
+        (3, 1)
         """
         check_is_fitted(self)
         xp, where = namespace(like=like), device(like)
@@ -759,9 +773,28 @@ class _Epochs(Callback):
 class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
     """scikit-learn's `MLPClassifier` with xpnet's backpropagation, on the device of the arrays that are passed.
 
-    Parameters, defaults and fitted attributes are those of `sklearn.neural_network.MLPClassifier`. With the same
-    `random_state`, initial weights and mini-batches are the same, too. So both train the same network, up to
-    rounding.
+    The parameters of `sklearn.neural_network.MLPClassifier`, with their defaults, and its fitted attributes are the
+    same here. With the same `random_state`, initial weights and mini-batches are the same, too. So both train the
+    same network, up to rounding. The parameters below are in addition to those of scikit-learn.
+
+    Parameters
+    ----------
+    class_weight : "balanced", dict or list of dict, optional
+        The weight of each class, ``{label: weight}``, by which the sample weights are multiplied. "balanced": weights
+        that are inversely proportional to the frequencies of the classes. For several labels for each sample, a list
+        with a dict for each label. The validation score of `early_stopping` has these weights, too.
+    dropout : float, default 0.0
+        The fraction of the units of each hidden layer that are dropped in training, from 0 to below 1. Dropout comes
+        after the activation. The masks are drawn with `random_state`.
+    batch_norm : bool, default False
+        Whether each hidden layer has batch normalization before its activation. A last mini-batch with a single
+        sample is left out.
+    weight_init : callable, optional
+        The initial weights: an initializer such as `xpnet.nn.He`, or a function of a `numpy.random.Generator` and a
+        shape. The initial biases are then 0. Default: the initial weights and biases of scikit-learn.
+    optimizer : Optimizer, its class or its name, optional
+        An optimizer of xpnet, such as ``Momentum(CosineDecay(0.1, 1000))``. The learning rate and all other options
+        of `solver` are then not used. `alpha` is used: its L2 penalty is part of the loss.
 
     Attributes
     ----------
@@ -769,13 +802,17 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
         The labels, in the library of `y`.
     coefs_, intercepts_ : list of arrays
         Weights and biases of each layer, in the library, on the device and in the dtype of `X`.
+    normalization_ : dict of arrays
+        With `batch_norm`, the scale, shift, running mean and running variance of each hidden layer: "gamma1",
+        "beta1", "mean1", "var1", "gamma2", ...
     loss_curve_ : list of float
         The mean loss of each epoch.
 
     Raises
     ------
     ValueError, TypeError
-        As scikit-learn raises them.
+        As scikit-learn raises them. Also if `dropout`, `batch_norm` or `optimizer` is combined with
+        ``solver="lbfgs"``, or ``class_weight="balanced"`` with `partial_fit`.
 
     Notes
     -----
@@ -792,6 +829,16 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
     >>> X, y = load_iris(return_X_y=True)
     >>> classifier = MLPClassifier((10,), solver="lbfgs", alpha=1.0, max_iter=1000, random_state=0)
     >>> bool(cross_val_score(make_pipeline(StandardScaler(), classifier), X, y).mean() > 0.95)
+    True
+
+    With options that scikit-learn does not have:
+
+    >>> from xpnet import AdamW, CosineDecay
+    >>> options = {"dropout": 0.1, "batch_norm": True, "optimizer": AdamW(CosineDecay(0.01, 200)), "max_iter": 100}
+    >>> classifier = MLPClassifier((20,), **options, class_weight="balanced", tol=0.0, random_state=0)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # 100 epochs end before the loss stops changing
+    ...     print(make_pipeline(StandardScaler(), classifier).fit(X, y).score(X, y) > 0.95)
     True
     """
 
@@ -922,20 +969,27 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
 class MLPRegressor(_Perceptron, sklearn.neural_network.MLPRegressor):
     """scikit-learn's `MLPRegressor` with xpnet's backpropagation, on the device of the arrays that are passed.
 
-    Parameters, defaults and fitted attributes are those of `sklearn.neural_network.MLPRegressor`. The notes on
-    `MLPClassifier` hold for this class, too.
+    The parameters of `sklearn.neural_network.MLPRegressor`, with their defaults, and its fitted attributes are the
+    same here. The notes on `MLPClassifier` hold for this class, too.
+
+    Parameters
+    ----------
+    dropout, batch_norm, weight_init, optimizer
+        See `MLPClassifier`.
 
     Attributes
     ----------
     coefs_, intercepts_ : list of arrays
         Weights and biases of each layer, in the library, on the device and in the dtype of `X`.
+    normalization_ : dict of arrays
+        See `MLPClassifier`.
     loss_curve_ : list of float
         The mean loss of each epoch.
 
     Raises
     ------
     ValueError, TypeError
-        As scikit-learn raises them.
+        See `MLPClassifier`.
 
     Examples
     --------
