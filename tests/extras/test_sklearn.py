@@ -846,6 +846,12 @@ def test_wrong_options_are_refused():
         ({"dropout": 1.0}, ValueError, "'dropout' parameter of MLPClassifier must be a float in the range"),
         ({"batch_norm": "yes"}, ValueError, "'batch_norm' parameter of MLPClassifier must be"),
         ({"weight_init": "he"}, ValueError, "'weight_init' parameter of MLPClassifier must be a callable or None"),
+        (
+            {"weight_init": nn.He},
+            TypeError,
+            r"weight_init must be an initializer, such as nn.He\(\), got the class He",
+        ),
+        ({"weight_init": lambda rng, shape: rng.random(3)}, ValueError, r"it is given, \(64, 100\), got \(3,\)"),
         ({"optimizer": 0.1}, ValueError, "'optimizer' parameter of MLPClassifier must be an instance of"),
         ({"optimizer": "adamm"}, ValueError, "optimizer 'adamm' is not known; choose one of adagrad, adam"),
         ({"optimizer": dict}, TypeError, "optimizer must be an optimizer of xpnet"),

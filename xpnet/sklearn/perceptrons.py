@@ -198,6 +198,16 @@ def _constructor(theirs: type, **own: Any) -> Callable[..., None]:
     return constructor
 
 
+def _drawn(weight_init: Any, rng: np.random.Generator, shape: tuple[int, int]) -> Host:
+    """Initial weights of this shape."""
+    if isinstance(weight_init, type):
+        raise TypeError(f"weight_init must be an initializer, such as nn.He(), got the class {weight_init.__name__}")
+    W = np.asarray(weight_init(rng, shape))
+    if W.shape != shape:
+        raise ValueError(f"weight_init must return weights of the shape that it is given, {shape}, got {W.shape}")
+    return W
+
+
 class _Perceptron(BaseEstimator):
     """The base class of both estimators: everything except the meaning of targets and predictions."""
 
@@ -278,7 +288,9 @@ class _Perceptron(BaseEstimator):
         stack, x = self._network(_cast(X, W.dtype))
         data: Data = (x, _beside(targets, W))
         if sample_weight is not None or getattr(self, "class_weight", None) is not None:
-            weights = _check_sample_weight(sample_weight, X, dtype=W.dtype)
+            weights = _beside(np.ones(X.shape[0]), W)
+            if sample_weight is not None:
+                weights = _check_sample_weight(sample_weight, X, dtype=W.dtype)
             data = (*data, self._class_weighted(weights, y, incremental))
             if not bool(xp.any(data[2] != 0)):  # an older scikit-learn takes them
                 raise ValueError("Sample weights must contain at least one non-zero number.")
@@ -304,7 +316,7 @@ class _Perceptron(BaseEstimator):
         for fan_in, fan_out in zip(units, units[1:], strict=False):
             bound = (factor / (fan_in + fan_out)) ** 0.5
             if rng:
-                W, b = self.weight_init(rng, (fan_in, fan_out)), np.zeros(fan_out)
+                W, b = _drawn(self.weight_init, rng, (fan_in, fan_out)), np.zeros(fan_out)
             else:
                 W, b = (self._random_state.uniform(-bound, bound, shape) for shape in ((fan_in, fan_out), (fan_out,)))
             self.coefs_.append(placed(W))
