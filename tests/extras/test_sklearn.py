@@ -28,7 +28,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xpnet
 from xpnet import nn
-from xpnet.sklearn import MLPClassifier, MLPRegressor
+from xpnet.sklearn import MLPClassifier, MLPEnsemble, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 OURS = {"classifier": MLPClassifier, "regressor": MLPRegressor}
@@ -857,6 +857,11 @@ def test_wrong_options_are_refused():
         ({"optimizer": dict}, TypeError, "optimizer must be an optimizer of xpnet"),
         ({"class_weight": "even"}, ValueError, "'class_weight' parameter of MLPClassifier must be"),
         ({"class_weight": {"a": 1}}, ValueError, "not in class_weight"),
+        (
+            {"class_weight": [1, 2]},
+            ValueError,
+            "must be .balanced. or a dict for targets with one label",
+        ),
         *((options, ValueError, "need solver='adam' or 'sgd'") for options in minimized),
     ]:
         with pytest.raises(error, match=match):
@@ -930,6 +935,9 @@ def test_scikit_learn_moves_estimators_too():
         xp, _, device = module.get_namespace_and_device(x)
         there = module.move_estimator_to(model, xp, device)
         np.testing.assert_array_equal(there.predict(x), model.predict(X))
+        members = MLPEnsemble(model[-1], n_estimators=2, random_state=0).fit(X, y == "yes")
+        there = module.move_estimator_to(members, xp, device)
+        np.testing.assert_allclose(there.predict_proba(x), members.predict_proba(X))
     with pytest.raises(sklearn.exceptions.NotFittedError):
         MLPClassifier().to(x)
 

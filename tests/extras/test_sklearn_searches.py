@@ -217,6 +217,14 @@ def test_the_search_itself_is_not_changed():
     assert repr(clone(search).get_params()) == before
 
 
+def test_an_optimizer_that_was_used_before_is_used_again():
+    optimizer = Momentum(0.01)
+    optimizer.update({"W": np.ones(3)}, {"W": np.ones(3)})  # the optimizer keeps its state
+    found = GridSearchCV(classifier(), {"optimizer": [optimizer, Momentum(0.1)]}, cv=3).fit(X, Y)
+    compare(found, theirs.GridSearchCV(classifier(), {"optimizer": [Momentum(0.01), Momentum(0.1)]}, cv=3).fit(X, Y))
+    assert found.n_alone_ == 0
+
+
 @pytest.mark.parametrize("name", ["numpy", "torch", "array_api_strict"])
 def test_arrays_of_other_libraries(name):
     import sklearn

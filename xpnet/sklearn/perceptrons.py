@@ -613,6 +613,8 @@ class _Perceptron(BaseEstimator):
     def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> Any:
         """A copy with converted arrays; scikit-learn's `move_estimator_to` calls this method."""
         made = deepcopy(self)
+        if not hasattr(made, "coefs_"):  # such as the estimator that a fitted ensemble was given
+            return made
         made.coefs_, made.intercepts_ = ([converter(a) for a in arrays] for arrays in (made.coefs_, made.intercepts_))
         made.normalization_ = {name: converter(a) for name, a in made.normalization_.items()}
         if memory := getattr(made, "_memory", None):
@@ -923,6 +925,10 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
                 "with sklearn.utils.class_weight.compute_class_weight, and pass class_weight=dict"
             )
         host, known, own = _on_host(y), to_numpy(self.classes_), to_numpy(weights)
+        if host.ndim == 1 and isinstance(self.class_weight, list):
+            raise ValueError(
+                "class_weight must be 'balanced' or a dict for targets with one label for each sample, got a list"
+            )
         if host.ndim > 1:
             found = compute_sample_weight(self.class_weight, host)
         else:

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -137,11 +137,12 @@ class _Member:
     @property
     def key(self) -> tuple[Any, ...]:
         """What must be equal for estimators that are fitted at once."""
-        options = {name: float if self.differs(name) else value for name, value in vars(self.optimizer).items()}
+        names = [f.name for f in fields(self.optimizer)]
+        options = [float if self.differs(name) else getattr(self.optimizer, name) for name in names]
         return (
             repr(self.stack),
             type(self.optimizer),
-            tuple(options.items()),
+            *options,
             self.epochs.size,
             self.epochs.count,
             *((tuple(a.shape[1:]), str(a.dtype), type(a), str(device(a))) for a in self.data),
