@@ -29,7 +29,8 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 DEV = {re.match(r"[\w-]+", line)[0]: line for line in EXTRAS["dev"]}
-TEST_TOOLS = [DEV["pytest"], DEV["pytest-xdist"], DEV["hypothesis"], *EXTRAS["plot"]]
+TEST_TOOLS = [DEV["pytest"], DEV["pytest-xdist"], DEV["hypothesis"], *EXTRAS["plot"], *EXTRAS["tensorboard"]]
+TEST_TOOLS += [DEV["ipykernel"], DEV["nbclient"], DEV["pandas"]]
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [v for v in nox.project.python_versions(PROJECT) if v != THIS_PYTHON]
 
@@ -167,10 +168,14 @@ import xpnet
 for name in xpnet.__all__:  # loaded when first used
     getattr(xpnet, name)
 others = tried & {
-    "array_api_strict", "cupy", "dask", "jax", "matplotlib", "mpi4py", "ndonnx", "onnx", "sklearn", "torch", "zarr",
+    "IPython", "array_api_strict", "cupy", "dask", "jax", "matplotlib", "mpi4py", "ndonnx", "onnx", "pandas",
+    "sklearn", "tensorboardX", "torch", "zarr",
 }
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
+
+# XLA compiles with less optimization in the tests on JAX, in half the time. Other sessions use its defaults.
+LESS_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
 
 # What CuPy's environment lacks where PyTorch is one for CUDA.
 OF_OTHER_LIBRARIES = {line for name in ("torch", "jax", "dask") for line in INSTALL[name]} | set(ORACLES)
@@ -224,15 +229,15 @@ class Environment:
         env = ENVIRONMENT | options.pop("env", {})
         return session.run(*command, python, *args, external=True, env=env, **options)
 
-    def run_on(self, session, backends, command, requirements=()):
+    def run_on(self, session, backends, command, requirements=(), **options):
         """Run ``command(backends)``, with all of them in one process where one environment has them all."""
         if "cupy" in backends and self.cuda is not self:
             self.cuda.install(session, *(line for line in requirements if line not in OF_OTHER_LIBRARIES))
-            self.run(session, *command([b for b in backends if b in ("numpy", "cupy")]), cuda=True)
+            self.run(session, *command([b for b in backends if b in ("numpy", "cupy")]), cuda=True, **options)
             backends = [backend for backend in backends if backend != "cupy"]
         if backends:
             self.install(session, *requirements)
-            self.run(session, *command(backends), cuda="cupy" in backends)
+            self.run(session, *command(backends), cuda="cupy" in backends, **options)
 
     def install(self, session, *requirements):
         if not self.installed:
@@ -356,7 +361,7 @@ def tests(session, backend):
             if sys.platform != "darwin":
                 matrix.install(session, *INSTALL["cupy"])  # what it says without a device is tested here
         command = pytest(VARIANTS.get(backend, backend), *where, *WITHOUT_BRIDGES, *session.posargs)
-        matrix.run_on(session, [backend], lambda _: command, ORACLES)
+        matrix.run_on(session, [backend], lambda _: command, ORACLES, env=LESS_XLA if backend == "jax" else {})
 
 
 @nox.session(python=False)
@@ -367,7 +372,8 @@ def bridges(session, module):
         backends = BACKENDS_OF.get(module, "numpy").split(",")
         if "cupy" in backends and not has_cupy(session, f"xpnet.{module}"):
             backends.remove("cupy")
-        where = [f"tests/extras/test_{module.rpartition('.')[2]}.py", path_of(module)]
+        files = Path("tests/extras").glob(f"test_{module.rpartition('.')[2]}*.py")
+        where = [*sorted(map(str, files)), path_of(module)]
 
         def command(backends):
             return pytest(",".join(backends), "--doctest-modules", *where, *session.posargs)
@@ -533,7 +539,8 @@ def browser(session):
             session.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium", external=True)
         if not find_chromium():
             skip(session, "browser", "", "there is no Chromium; on Debian: sudo apt-get install chromium")
-        matrix.install(session, DEV["playwright"], *EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"])
+        site = [*EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"]]
+        matrix.install(session, DEV["playwright"], *site, *EXTRAS["checkpoints"])
         matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *session.posargs)
 
 
@@ -568,6 +575,7 @@ def bench(session):
         "convolution",
         "networks",
         "estimators",
+        "searches",
         "streaming",
         "scaling",
         "launches",

@@ -24,7 +24,10 @@ READING_ORDER = [
     "batch_normalization",
     "overfitting",
     "learned_filters",
+    "search_landscape",
+    "hundred_seeds",
     "grid_search",
+    "ensemble",
     "dask_search",
     "larger_than_memory",
     "bridges",
@@ -78,6 +81,22 @@ ALT = {
     ),
     "confusion": "The confusion matrix of the test digits: a row for each digit, a column for each answer.",
     "misclassified": "Twelve test digits that the network gets wrong, each with its answer and the right digit.",
+    "search_landscape": (
+        "The accuracy of 1,000 networks in colors, for each learning rate and weight decay. It is best in the "
+        "middle, at a learning rate of 0.08 and a weight decay of 0.04, and bad where one of the two is large."
+    ),
+    "hundred_seeds": (
+        "Left: the test accuracy of 100 seeds over 6 epochs. The lines differ most after the first epoch. Right: a "
+        "histogram of the accuracies after the last epoch. They lie within three percentage points."
+    ),
+    "uncertain_digits": (
+        "Seven digits, six of them drawn badly, and the mean probability of each answer. It is 1 for the plain "
+        "digit; for the others, two or more answers have a probability, with a large spread."
+    ),
+    "reliability": (
+        "The fraction of right answers against their probability, for one network and an ensemble. Both curves are "
+        "near the diagonal for digits as they are, and below it for digits that are drawn badly."
+    ),
     "grid_search": (
         "Two moons of points and the areas that a network gives to each moon, for three amounts of weight decay: "
         "a ragged border, a smooth one, and a straight one."

@@ -26,14 +26,22 @@ SECTIONS = {
     "nn.losses": ("nn: losses", "Descriptions of losses: the argument `loss` of `Sequential`."),
     "nn.initializers": ("nn: initial weights", "The argument `weight_init` of layers."),
     "optim": ("Optimizers and learning rates", "Optimizers, and learning rates that change during training."),
-    "tracing": ("Tracing", "`trace` records the operations of a function: to print, draw, count and run them."),
-    "training": ("Training", "`fit` trains any network on any data. `train` calls `fit` with the book's defaults."),
+    "tracing": (
+        "Tracing and batching",
+        "`trace` records the operations of a function: to print, draw, count and run them. `vmap` makes a function "
+        "for one input into a function for many inputs.",
+    ),
+    "training": (
+        "Training",
+        "`fit` trains any network on any data. `train` calls `fit` with the book's defaults. `fit_many` trains many "
+        "networks at once.",
+    ),
     "checking": ("Gradient check", "Backpropagation compared with numerical gradients."),
     "datasets": ("Datasets", "MNIST, files in MNIST's format, and datasets that stay on disk."),
     "backends": ("Backends", "The array libraries: which of them this machine can use, and on which devices."),
     "modules": ("Modules with an extra", "Import these modules by their names, as in `import xpnet.torch`."),
 }
-ELSEWHERE = {"trace": "tracing"}
+ELSEWHERE = {"trace": "tracing", "vmap": "tracing"}
 """The sections of names that are not listed with the other names of their room."""
 MODULES = ("sklearn", "torch", "jax", "onnx", "datasets.images", "conformance")
 

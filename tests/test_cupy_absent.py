@@ -13,7 +13,7 @@ from xpnet import BackendUnavailable, get_backend
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
 
 PACKAGE = Path(xpnet.__file__).parent
-OTHER_LIBRARIES = {"jax.py", "onnx", "plotting.py", "sklearn.py", "torch"}  # which CuPy's arrays never come to
+OTHER_LIBRARIES = {"jax.py", "onnx", "plotting.py", "sklearn", "torch"}  # which CuPy's arrays never come to
 MODULES = [
     name
     for path in sorted(PACKAGE.rglob("*.py"))

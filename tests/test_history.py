@@ -47,17 +47,17 @@ def test_csv_has_a_row_before_training_and_one_per_update(tmp_path):
     path = tmp_path / "run.csv"
     HISTORY.save(str(path))
     assert path.read_bytes().decode() == (
-        "update,loss,train_accuracy,test_accuracy,test_loss,validation_loss,validation_accuracy,seconds\n"
-        "0,,0.125,0.1,,,,0.5\n"
-        "1,2.3,,,,,,\n"
-        "2,0.1,0.5,0.4,,,,1.5\n"
-        f"3,{1 / 3},0.75,0.7,,,,2.0\n"
+        "epoch,update,loss,train_accuracy,test_accuracy,test_loss,validation_loss,validation_accuracy,seconds\n"
+        "0,0,,0.125,0.1,,,,0.5\n"
+        "1,1,2.3,,,,,,\n"
+        "1,2,0.1,0.5,0.4,,,,1.5\n"
+        f"2,3,{1 / 3},0.75,0.7,,,,2.0\n"
     )
     WATCHED.save(path)
     assert path.read_text().splitlines()[1:] == [
-        "0,,0.125,0.1,,2.4,0.2,0.5",
-        "1,2.3,,,,,,",
-        "2,0.1,0.5,0.4,,0.3,0.6,1.5",
+        "0,0,,0.125,0.1,,2.4,0.2,0.5",
+        "1,1,2.3,,,,,,",
+        "1,2,0.1,0.5,0.4,,0.3,0.6,1.5",
     ]
 
 
@@ -75,9 +75,9 @@ def test_csv_reads_back_to_the_last_bit(tmp_path):
 def test_csv_without_accuracies_leaves_them_empty(tmp_path):
     REGRESSION.save(tmp_path / "run.csv")
     assert (tmp_path / "run.csv").read_text().splitlines()[1:] == [
-        "0,,,,2.5,,,0.0",
-        "1,2.0,,,,,,",
-        "2,1.0,,,0.5,,,1.0",
+        "0,0,,,,2.5,,,0.0",
+        "1,1,2.0,,,,,,",
+        "1,2,1.0,,,0.5,,,1.0",
     ]
 
 
@@ -216,7 +216,7 @@ def test_the_axis_starts_below_the_accuracies_after_the_first_epoch_and_says_so(
 
     drawn = []
     make = plotting.figure
-    monkeypatch.setattr(plotting, "figure", lambda *args: drawn.append(make(*args)) or drawn[-1])
+    monkeypatch.setattr(plotting, "figure", lambda *args, **kwargs: drawn.append(make(*args, **kwargs)) or drawn[-1])
     history = History(
         loss=[1.0], train_accuracy=accuracies, test_accuracy=accuracies, validation_accuracy=accuracies, seconds=[0.5]
     )

@@ -13,6 +13,8 @@ from xpnet import (
     AdamW,
     CosineDecay,
     Diverged,
+    History,
+    Layer,
     Momentum,
     Network,
     Sequential,
@@ -192,6 +194,7 @@ def test_a_network_that_diverges_does_not_end_the_others(lib):
     results = fit_many(STACK, pair, None, [SGD(lr) for lr in rates], epochs=3, progress=False)
     assert [type(result.error) for result in results] == [type(None), Diverged, type(None)]
     assert f"learning rate {rates[1]}" in str(results[1].error)
+    assert str(results[1].error) in repr(results[1])
     for i in (0, 2):
         agree(lib, [results[i]], [fit(STACK, pair, SGD(rates[i]), epochs=3, progress=False)])
     assert np.isfinite(lib.numpy(results[1].network.params["W1"])).all()
@@ -243,6 +246,123 @@ def test_an_interrupted_run_has_the_last_complete_epoch(lib, monkeypatch):
 
 
 @pytest.mark.only("numpy")
+def test_ctrl_c_between_two_networks_leaves_complete_epochs(lib, monkeypatch):
+    """The third network has its row of epoch 2, the fourth has not. The first one has stopped, and left the group."""
+    pair, options = data(lib), {"epochs": 2, "progress": False, "validation": 0.2, "patience": 1}
+    rates, seeds = [50.0, 50.0, 0.1, 0.2], [1, 2, 3, 4]
+    plain = History.add
+
+    def add(self, columns, seconds):
+        if self is last.history and len(self.seconds) == 2:
+            raise KeyboardInterrupt
+        plain(self, columns, seconds)
+
+    train, last = many._Group.train, None
+
+    def begin(self, bar):
+        nonlocal last
+        last = self.active[3]
+        return train(self, bar)
+
+    monkeypatch.setattr(many._Group, "train", begin)
+    monkeypatch.setattr(History, "add", add)
+    results = fit_many(STACK, pair, None, [SGD(lr) for lr in rates], seeds=seeds, **options)
+    monkeypatch.undo()
+    assert [result.history.interrupted for result in results] == [False, False, True, True]
+    alone = [fit(STACK, pair, SGD(lr), seed=s, **options | {"epochs": 1}) for lr, s in zip(rates, seeds, strict=True)]
+    agree(lib, results, alone)
+
+
+@pytest.mark.only("numpy")
+def test_ctrl_c_before_a_group_keeps_the_results_of_the_others(lib, monkeypatch):
+    plain = many._Group.__init__
+
+    def made(self, members, options):
+        if members[0].batch_size == 20:
+            raise KeyboardInterrupt
+        plain(self, members, options)
+
+    monkeypatch.setattr(many._Group, "__init__", made)
+    results = fit_many(STACK, data(lib), batch_size=[10, 20, 30], epochs=1, progress=False)
+    assert [result.history.interrupted for result in results] == [False, True, True]
+    assert [len(result.history.seconds) for result in results] == [2, 0, 0]
+
+
+@pytest.mark.only("numpy")
+def test_ctrl_c_with_patience_leaves_the_best_epoch(lib, monkeypatch):
+    pair, options = data(lib), {"progress": False, "validation": 0.2, "patience": 5}
+    plain = many._Group._end_epoch
+
+    def end(self, epoch, *args):
+        plain(self, epoch, *args)
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(many._Group, "_end_epoch", end)
+    results = fit_many(STACK, pair, None, SGD(5.0), seeds=[1, 2], epochs=9, batch_size=16, **options)
+    assert any(result.history.best_epoch != 3 for result in results)
+    agree(lib, results, [fit(STACK, pair, SGD(5.0), seed=s, epochs=3, batch_size=16, **options) for s in (1, 2)])
+
+
+class Boosted(SGD):
+    """An optimizer with an option that is no field of the dataclass."""
+
+    def __init__(self, lr, boost=1.0):
+        super().__init__(lr)
+        object.__setattr__(self, "boost", boost)
+
+    def rule(self, p, g, lr):
+        return (p - (2 if self.lr > 0.1 else 1) * self.boost * lr * g,)
+
+
+class Times(nn.Description):
+    """A layer with an option, not a dataclass; if `plain`, with functions of NumPy."""
+
+    kind = "Times"
+
+    def __init__(self, factor, plain=False):
+        self.factor, self.plain = factor, plain
+
+    def layer(self, arrays, training):
+        return TimesLayer(self.factor, self.plain)
+
+
+class TimesLayer(Layer):
+    def __init__(self, factor, plain):
+        self.factor, self.plain = factor, plain
+
+    def forward(self, x):
+        return np.multiply(x, self.factor) if self.plain else x * self.factor
+
+    def backward(self, dout):
+        return dout * self.factor
+
+
+@pytest.mark.only("numpy")
+def test_code_of_the_users_own(lib):
+    both(lib, STACK, data(lib), [Boosted(0.1), Boosted(0.1, 3.0), Boosted(0.2)], [1, 1, 1])
+    both(lib, [Sequential(nn.Dense(4), Times(n), nn.Dense(3)) for n in (1, 5)], data(lib), SGD(0.1), [1, 1])
+    stack = Sequential(nn.Dense(4), Times(2, plain=True), nn.Dense(3))
+    with pytest.raises(TypeError, match="fit_many: a layer, .* of your own must use .*ufunc.*; change it, or train"):
+        fit_many(stack, data(lib), seeds=[1, 2], progress=False)
+
+
+@pytest.mark.only("numpy")
+def test_networks_of_two_dtypes(lib):
+    stack, ids = Sequential(nn.Embedding(9, 2), nn.Dense(3)), RNG.integers(0, 9, (60, 4))
+    nets = [Network(stack, (4,), dtype=dtype) for dtype in ("float32", "float64")]
+    results = fit_many(nets, (ids, T), seeds=[1, 1], epochs=1, progress=False)
+    assert [result.network.params["W1"].dtype for result in results] == ["float32", "float64"]
+
+
+@pytest.mark.only("numpy")
+def test_the_labels_are_checked_for_each_network(lib):
+    stacks = [Sequential(nn.Dense(3)), Sequential(nn.Dense(2))]
+    with pytest.raises(ValueError, match=r"t_train contains the label 2, but the network has 2 classes"):
+        fit_many(stacks, data(lib), progress=False)
+
+
+@pytest.mark.only("numpy")
 def test_a_line_for_each_group(lib):
     with contextlib.redirect_stdout(io.StringIO()) as out:
         fit_many(STACK, data(lib), None, [SGD(0.1), SGD(1e300), "adam"], epochs=1)
@@ -267,6 +387,7 @@ def test_a_line_for_each_group(lib):
         ({"rows": [[0, 1], [60]]}, ValueError, r"rows\[1\] contains 60, but x_train has 60 rows \(0 to 59\)"),
         ({"rows": [[0.5], [1]]}, ValueError, r"rows\[0\] must contain integers, or one bool for each of the 60"),
         ({"seeds": [1, -1]}, TypeError, "seed must be an integer of at least 0"),
+        ({"seeds": [np.random.default_rng(0)]}, TypeError, r"seeds\[0\] must be an integer .* got a Generator"),
         ({"seeds": [1, 2], "batch_size": [1, 0]}, ValueError, "batch_size"),
         ({"seeds": [1, 2], "memory": 0}, ValueError, "memory"),
         ({"seeds": [1, 2], "patience": 2}, ValueError, "patience needs validation"),

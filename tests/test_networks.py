@@ -395,10 +395,16 @@ def test_a_pickle_does_not_grow_with_the_batch():
     assert len(pickle.dumps(net)) == size
 
 
+def test_an_error_of_a_dtype_names_the_library_as_users_know_it(lib):
+    with pytest.raises(TypeError, match="dtype float128 is not available in ") as error:
+        two_layers(lib)[0].__class__(2, 3, 4, like=lib.asarray([1.0]), dtype="float128")
+    assert "array_api_compat" not in str(error.value)
+
+
 def test_repr_tells_shapes_dtype_and_library(lib):
     net, _, _ = two_layers(lib)
     assert repr(net).startswith("TwoLayerNet(W1 (4, 5), b1 (5,), W2 (5, 3), b2 (3,); float")
-    assert lib.xp.__name__ in repr(net)
+    assert repr(net).endswith(f", {lib.backend.name})")
     assert repr(Sequential(nn.Dense(2), nn.Relu())).count("Relu") == 1
 
 

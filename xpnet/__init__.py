@@ -17,7 +17,11 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = set("backends checking datasets functions layers nn numerical optim plotting tracing training".split())
+_ROOMS = set(
+    "backends checking datasets functions layers nn numerical optim plotting report tracing training".split()
+)
+
+_WAYS = {"conformance", "jax", "onnx", "sklearn", "torch"}  # public, too, but loaded only by an import of their own
 
 _IMPORTS = [
     (node.module, alias.name)
@@ -56,7 +60,7 @@ def __getattr__(name: str) -> Any:
         return _load(name)
     if name == "__all__":
         value: Any = sorted({*_HOME, *(name for module in _WHOLE for name in _load(module).__all__)})
-    elif not name.startswith("__") and (home := _home(name)):
+    elif not name.startswith("_") and (home := _home(name)):
         value = getattr(_load(home), name)
     elif name in _OF_THE_BOOK:
         raise AttributeError(f"xpnet has no {name}; {_OF_THE_BOOK[name]}")
@@ -74,4 +78,4 @@ def _home(name: str) -> str | None:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__getattr__("__all__"), *_ROOMS})
+    return sorted({*__getattr__("__all__"), *_ROOMS, *(_WAYS & globals().keys()), "__version__"})

@@ -57,9 +57,13 @@ from .training.fitting import (
     fit as fit,
     train as train,
 )
+from .training.gradients import (
+    GradientNorms as GradientNorms,
+)
 from .training.history import (
     History as History,
 )
+from .training.loggers import *
 from .training.loop import (
     Diverged as Diverged,
 )

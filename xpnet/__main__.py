@@ -12,7 +12,10 @@ def main() -> int:
     from .cli import main
 
     signal.signal(signal.SIGINT, before)
-    return main()
+    try:
+        return main()
+    except KeyboardInterrupt:  # before the command runs, or after it
+        return 130
 
 
 if __name__ == "__main__":

@@ -59,10 +59,7 @@ def namespace(**arrays: Array) -> Namespace:
         if xp is None:
             xp, where = found, here
         elif found is not xp:
-            raise TypeError(
-                f"arrays of different libraries: {_kinds(arrays)}; convert them to one library first "
-                "(xpnet.to_numpy converts any array to NumPy)"
-            )
+            raise TypeError(_mixed(arrays))
         elif here != where and not same_device(here, where):
             raise ValueError(f"arrays on different devices: {_places(arrays)}; move them to one device first")
     return xp
@@ -169,6 +166,17 @@ _WAYS = {
 def _kind(array: Array) -> str:
     kind = type(array)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _mixed(arrays: dict[str, Array]) -> str:
+    """The message for arrays of different libraries."""
+    if any(_kind(array).startswith("xpnet.") for array in arrays.values()):
+        problem = "an array is not an argument of the function that vmap or trace calls"
+        advice = "pass each array as an argument (with in_axes=None in vmap if it is the same for all inputs)"
+    else:
+        problem = "arrays of different libraries"
+        advice = "convert them to one library first (xpnet.to_numpy converts any array to NumPy)"
+    return f"{problem}: {_kinds(arrays)}; {advice}"
 
 
 def _kinds(arrays: dict[str, Array]) -> str:
@@ -315,8 +323,8 @@ def find_dtype(xp: Namespace, dtype: Any, device: Any = None) -> Any:
         return known[name]
     if isinstance(dtype, str) or name == "float64":
         raise TypeError(
-            f"dtype {name} is not available in {xp.__name__} on this device; choose one of {', '.join(known)} "
-            "(JAX gives float64 after jax.config.update('jax_enable_x64', True))"
+            f"dtype {name} is not available in {xp.__name__.removeprefix('array_api_compat.')} on this device; "
+            f"choose one of {', '.join(known)} (JAX gives float64 after jax.config.update('jax_enable_x64', True))"
         )
     return dtype  # a dtype outside the standard, such as bfloat16
 

@@ -9,7 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["check_input", "check_output", "clear_parts", "replacing"]
+__all__ = ["appending", "check_input", "check_output", "clear_parts", "replacing"]
 
 PART = ".xpnet-part"
 """The suffix of a file that is being written."""
@@ -52,6 +52,13 @@ def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
 def _target(path: Path) -> Path:
     """The file that `path` points to, if `path` is a symbolic link; else `path`."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[IO[str]]:
+    """Open a text file to add to its end. If the file cannot be written, the error names `path`."""
+    with _naming(path), open(path, "a", encoding="utf-8", newline="") as file:
+        yield file
 
 
 @contextmanager

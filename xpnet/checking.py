@@ -17,6 +17,10 @@ from .numerical import default_step, slope_of
 __all__ = ["GradientCheck", "GradientError", "Row", "check_gradients", "check_layer"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 @dataclass(frozen=True)
 class Row:
     """The comparison of the two gradients with respect to one array.

@@ -1,4 +1,4 @@
-"""The command line: ``xpnet train``, ``predict``, ``backends``, ``gradcheck``, ``conformance``."""
+"""The command line: ``xpnet train``, ``predict``, ``report``, ``backends``, ``gradcheck``, ``conformance``."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,16 +27,16 @@ from .training.callbacks import Callback
 from .training.checkpoints import load_network
 from .training.config import OPTIMIZERS
 from .training.distributed import ProcessesError, processes
-from .training.fitting import train
+from .training.fitting import result_of, train
+from .training.gradients import GradientNorms
 from .training.history import History
-from .training.loop import Loop
+from .training.loop import Diverged, Loop
 from .training.progress import Progress
 
 __all__ = ["main"]
 
 DTYPES = ("float32", "float64")
 DTYPE_HELP = "dtype of parameters and arithmetic; with bfloat16 or float16, that of matrix products only"
-INTEGER: dict[str, Any] = {"type": int, "metavar": "N"}
 ERRORS = (
     ArithmeticError,  # Diverged, and numbers that are too large
     BackendUnavailable,
@@ -48,12 +49,20 @@ ERRORS = (
 )
 NAMES = {
     "dataset": "--data",
+    "load_mnist": "--data",
     "hidden_size": "--hidden",
     "learning_rate": "--lr",
     "sample": "--elements",
     "units": "--hidden",
 }
 """The options for arguments of `train` and `check_gradients` that have another name."""
+RESUMED = {
+    "network: stack: layers: 1: units": "--hidden",
+    "network: stack: layers: 2": "--activation",
+    "optimizer": "--optimizer",
+    "optimizer: lr": "--lr",
+}
+"""The options for what a checkpoint describes in another way than the arguments of `train`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output cannot be written; 2 for an error before that, such as a wrong argument or a missing file; 130 after
         Ctrl-C.
     """
-    options = _parser().parse_args(argv)
+    options = _options(argv)
     try:
         status: int = options.run(options)
     except KeyboardInterrupt:
@@ -114,12 +123,32 @@ def _as_typed(error: Exception, parser: argparse.ArgumentParser) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename or 'standard output'}: {error.strerror}"
-    options = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings} | NAMES
+    options = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    if isinstance(error, MemoryError):
+        sizes = [options[name] for name in ("hidden", "batch_size", "samples") if name in options]
+        text = f"out of memory; choose a smaller {' or '.join(sizes)}" if sizes else f"out of memory: {text}"
+    if isinstance(error, Diverged):  # the rest is for programs
+        text = text.partition(". ")[0].replace("learning rate", "--lr")
+    options |= NAMES
     known = "|".join(options)
+    text = re.sub(r"(?<=was made )with (.+) = (.+), and now it is (.+);.*", partial(_not_resumed, options), text)
     text = re.sub(rf"\b({known})=True\b", lambda found: options[found[1]], text)
     text = re.sub(rf"\b({known})='?([^\s,;'()]+)'?", lambda found: f"{options[found[1]]} {found[2]}", text)
     text = re.sub(rf"^(?:[A-Z]\w*: )?({known})\b", lambda found: options[found[1]], text)
     return re.sub(r"\bbatch_size\b", "--batch-size", " ".join(text.split()))
+
+
+def _not_resumed(options: dict[str, str], found: re.Match[str]) -> str:
+    """What differs between a checkpoint and the options of the run that should resume it."""
+    what, *values = (text.removeprefix("settings: ").strip("'") for text in found.groups())
+    option = "--dtype" if what.endswith("precision") else RESUMED.get(what) or options.get(what, "--data")
+    classes = {kind.__name__: name for table in (OPTIMIZERS, ACTIVATIONS) for name, kind in table.items()}
+    before, now = (classes.get(value, value) for value in values)
+    if option in ("--data", "--seed") or "None" in values:
+        told = f"with another {option}"
+    else:
+        told = f"with {option} {before}, and now it is {now}"
+    return f"{told}; use the options of that run, or name another file"
 
 
 def _speaks(options: argparse.Namespace) -> bool:
@@ -128,6 +157,30 @@ def _speaks(options: argparse.Namespace) -> bool:
         return processes(getattr(options, "distributed", None)).rank == 0
     except (ImportError, ProcessesError):
         return True
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must be the name of a file, got ''")
+    return text
+
+
+INTEGER: dict[str, Any] = {"type": _integer, "metavar": "N"}
+FILE: dict[str, Any] = {"type": _file, "metavar": "FILE"}
 
 
 def _add(sub: argparse.ArgumentParser, option: str, text: str, **kwargs: Any) -> None:
@@ -170,11 +223,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(sub)
 
     sub = command("predict", _predict, "read digits from image files with a saved network")
-    sub.add_argument("images", nargs="+", metavar="IMAGE", help="an image with one digit, of any size")
+    sub.add_argument("images", nargs="+", type=_file, metavar="IMAGE", help="an image with one digit, of any size")
     sub.add_argument(
-        "--model", required=True, metavar="FILE", help="network file, written by train --checkpoint or save_network"
+        "--model", required=True, help="network file, written by train --checkpoint or save_network", **FILE
     )
 
+    about = "write a report of a run from its checkpoint, or compare several runs"
+    _add_report(command("report", _report, about), known)
     command(
         "backends", _backends, "list the array libraries: version, devices, and whether this machine can use them"
     )
@@ -190,12 +245,29 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     about = "measure the errors of all functions and layers on each library; run ONNX's test vectors"
-    sub = command("conformance", _conformance, about)
+    _add_conformance(command("conformance", _conformance, about))
+    return parser
+
+
+def _add_report(sub: argparse.ArgumentParser, known: str) -> None:
+    sub.add_argument("runs", nargs="+", help="a checkpoint, written by train --checkpoint", **FILE)
+    _add(sub, "--data", f"{known} (default: the dataset of the run)", metavar="NAME")
+    _add(sub, "--output", "the report (.html)", default="report.html", **FILE)
+
+
+def _add_conformance(sub: argparse.ArgumentParser) -> None:
     several = f"library: {', '.join(BACKENDS)}; repeat for several (default: all usable libraries)"
     _add(sub, "--backend", several, action="append", choices=BACKENDS, metavar="NAME")
     _add(sub, "--device", "device, such as cuda (default: the first device of each kind)", metavar="NAME")
-    _add(sub, "--page", "also write the tables to a Markdown file (.md)", metavar="FILE")
-    return parser
+    _add(sub, "--page", "also write the tables to a Markdown file (.md)", **FILE)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line. An option before the command is likely one of the command's own."""
+    parser, words = _parser(), sys.argv[1:] if argv is None else argv
+    if words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
+        parser.error(f"the command comes first, as in: xpnet train {words[0]}")
+    return parser.parse_args(words)
 
 
 def _add_training(sub: argparse.ArgumentParser) -> None:
@@ -203,10 +275,10 @@ def _add_training(sub: argparse.ArgumentParser) -> None:
     _add(sub, "--epochs", "number of passes over the training set", default=17, **INTEGER)
     _add(sub, "--batch-size", "number of samples in a mini-batch", default=100, **INTEGER)
     _add(sub, "--optimizer", "optimizer", default="sgd", choices=OPTIMIZERS)
-    _add(sub, "--lr", "learning rate (default: the optimizer's own, 0.1 for sgd)", type=float, metavar="RATE")
+    _add(sub, "--lr", "learning rate (default: the optimizer's own, 0.1 for sgd)", type=_number, metavar="RATE")
     ways: dict[str, Any] = {"choices": ("shuffle", "replacement"), "default": "shuffle"}
     _add(sub, "--sampling", "mini-batches: shuffled each epoch, or drawn with replacement", **ways)
-    fraction: dict[str, Any] = {"type": float, "metavar": "FRACTION", "default": 0.0}
+    fraction: dict[str, Any] = {"type": _number, "metavar": "FRACTION", "default": 0.0}
     _add(sub, "--validation", "fraction of the training samples used for validation, not for training", **fraction)
     _add(
         sub,
@@ -214,9 +286,10 @@ def _add_training(sub: argparse.ArgumentParser) -> None:
         "end the run after N epochs without a smaller validation loss; keep the best network (needs --validation)",
         **INTEGER,
     )
-    _add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", metavar="FILE")
-    _add(sub, "--history", "save losses and accuracies (.json, .csv)", metavar="FILE")
-    _add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", metavar="FILE")
+    _add(sub, "--plot", "draw losses and accuracies (.png, .svg, .pdf; needs matplotlib)", **FILE)
+    _add(sub, "--history", "save losses and accuracies (.json, .csv)", **FILE)
+    _add(sub, "--report", "write a report of the run (.html)", **FILE)
+    _add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", **FILE)
     sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint file, if it exists")
     _add(sub, "--distributed", "mpi: divide each mini-batch among the processes of mpiexec", choices=("mpi",))
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
@@ -227,12 +300,27 @@ def _place(backend: Backend, device: Any, dtype: str) -> str:
 
 
 class _Kept(Callback):
-    """Keeps the history of a run from its start, so that it can be saved after an error, too."""
+    """Keeps the history of a run from its start, so that it can be saved after an error, too.
 
-    history: History | None = None
+    After Ctrl-C during an epoch, it evaluates the network, because the last row of the history is of another network.
+    It does not in a run on several processes: mpiexec may end them before the history is saved.
+    """
+
+    run: Loop | None = None
+    score: str | None = None
+
+    def __init__(self, processes: int) -> None:
+        self.alone = processes == 1
 
     def on_start(self, run: Loop) -> None:
-        self.history = run.history
+        self.run = run
+
+    def on_end(self, run: Loop) -> None:
+        if run.history.interrupted and run.history.test_accuracy and not run.whole:
+            self.score = f"test accuracy {run.history.test_accuracy[-1]:.4f}, of epoch {run.epoch - 1}"
+            with suppress(KeyboardInterrupt):  # pressed again, for an end at once
+                if self.alone:
+                    self.score = f"test accuracy {run.evaluate()['test_accuracy']:.4f}"
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -244,14 +332,17 @@ def _train(options: argparse.Namespace) -> int:
         check_integer("seed", options.seed, 0)
         if options.history:
             check_output(options.history, ".csv", ".json")
+        if options.report:
+            check_output(options.report, ".html")
         if options.plot:
             check_output(options.plot, ".png", ".svg", ".pdf")
             from .plotting import figure
 
             figure()  # if matplotlib is missing, raise the error before the training, not after it
-    start, kept, failed = time.perf_counter(), _Kept(), list[Exception]()
+    start, kept, failed = time.perf_counter(), _Kept(peers.size), list[Exception]()
+    norms = [GradientNorms(max(1, min(100, options.batch_size)))] if options.report or options.checkpoint else []
     try:
-        history = train(
+        result = train(
             options.data,
             backend=options.backend,
             device=options.device,
@@ -266,31 +357,32 @@ def _train(options: argparse.Namespace) -> int:
             seed=options.seed,
             validation=options.validation,
             patience=options.patience,
-            callbacks=[kept],
+            callbacks=[kept, *norms],
             checkpoint=options.checkpoint,
             resume=options.resume,
             distributed=options.distributed,
             progress=not options.quiet,
-        ).history
+        )
     except ERRORS as error:
-        if kept.history is None:
+        if kept.run is None:
             raise
         failed.append(error)
-        history = kept.history
-    over = not failed
+        result = result_of(kept.run)
+    over, history = not failed, result.history
     if _speaks(options):
-        for path, write in ((options.history, history.save), (options.plot, history.plot)):
+        files = ((options.history, history.save), (options.plot, history.plot), (options.report, result.report))
+        for path, write in files:
             try:
                 if path:
                     write(path)
-            except ERRORS as error:  # the other file is still written
+            except ERRORS as error:  # the other files are still written
                 failed.append(error)
         for problem in failed:
             _tell(problem, options)
         if over:
             place = _place(backend, options.device or backend.devices()[0], options.dtype)
             shared = f", {peers.size} processes" if peers.size > 1 else ", 1 process" if options.distributed else ""
-            print(f"{_score(history, options)}  ({time.perf_counter() - start:.1f} s; {place}{shared})")
+            print(f"{kept.score or _score(history, options)}  ({time.perf_counter() - start:.1f} s; {place}{shared})")
     return 1 if failed else 130 if history.interrupted else 0
 
 
@@ -316,6 +408,21 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def _report(options: argparse.Namespace) -> int:
+    from .report import read, write  # imported late: no other command needs it
+
+    check_output(options.output, ".html")
+    several = len(options.runs) > 1
+    if several and options.data:
+        raise ValueError("--data is for the report of one run; leave it out to compare several")
+    runs = [read(path, options.data, evaluated=not several) for path in options.runs]
+    write(options.output, runs)
+    if not several and runs[0].note:
+        print(f"{runs[0].name}: {runs[0].note}")
+    print(f"wrote {options.output}")
+    return 0
+
+
 def _backends(options: argparse.Namespace) -> int:
     problems = {name: backend.problem for name, backend in BACKENDS.items()}
     rows = [("backend", "version", "usable", "devices")]
@@ -336,6 +443,7 @@ def _backends(options: argparse.Namespace) -> int:
 def _gradcheck(options: argparse.Namespace) -> int:
     backend = get_backend(options.backend)
     backend.enable_float64()  # the numerical gradient is float64, whatever the dtype of the network
+    check_integer("seed", options.seed, 0)
     xp, place = backend.namespace(), backend.device(options.device)
     if not 1 <= options.samples <= 60_000:
         raise ValueError(f"--samples must be from 1 to 60000, got {options.samples}")

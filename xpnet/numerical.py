@@ -11,6 +11,10 @@ from .backends import backend_of, on_arrays_device, to_numpy
 __all__ = ["gradient_descent", "numerical_diff", "numerical_gradient", "numerical_gradient_rows"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 @on_arrays_device
 def numerical_diff(
     f: Callable[[Any], Any],

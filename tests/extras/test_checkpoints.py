@@ -532,7 +532,7 @@ def test_what_does_not_fit_the_run_in_the_file_is_refused_with_the_difference(tm
         (
             lambda: fit(net, data, Adam(0.2), resume=True, **options),
             ValueError,
-            "optimizer: .* they must be the same",
+            "optimizer = .SGD., and now it is .Adam.; they must be the same",
         ),
         (lambda: run(lib, "everything", path, resume=True), ValueError, "network"),
         (lambda: fit(net, data, SGD(0.2), resume=True, progress=False), ValueError, "resume=True needs checkpoint"),

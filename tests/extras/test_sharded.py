@@ -17,6 +17,7 @@ from test_losses import CASES, both, given_to
 
 import xpnet
 from xpnet import SGD, Adam, Network, Sequential, evaluate, fit, nn, train
+from xpnet.report.findings import answers_of
 from xpnet.training.distributed import Processes
 
 FLAG = "--xla_force_host_platform_device_count=8"
@@ -117,6 +118,19 @@ def test_a_mesh_may_have_one_device(on_one_device):
     mesh = Mesh(DEVICES[:1], ("data",))
     x, t = put(X, mesh), put(T, mesh, "data")
     same_run(fit(network(x), (x, t), Adam(0.01), **OPTIONS), on_one_device)
+
+
+def test_a_report_has_the_numbers_of_one_device(tmp_path):
+    mesh, spec, specs = PLACES["tensor-parallel"]
+    x, t = put(X, mesh, *spec), put(T, mesh, *spec[:1])
+    record = xpnet.GradientNorms()
+    found = fit(network(x, specs), (x, t), Adam(0.01), **OPTIONS, callbacks=[record])
+    x, t = jnp.asarray(X), jnp.asarray(T)
+    expected = fit(network(x), (x, t), Adam(0.01), **OPTIONS, callbacks=[record])
+    close(found.history.gradient_norms, expected.history.gradient_norms)
+    answers = [answers_of(result.network, result.sampled) for result in (found, expected)]
+    np.testing.assert_array_equal(answers[0].said, answers[1].said)
+    found.report(tmp_path / "run.html")
 
 
 def seen_in(run):

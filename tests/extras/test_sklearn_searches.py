@@ -11,8 +11,11 @@ import sklearn.model_selection as theirs
 from scipy.sparse import csr_matrix
 from scipy.stats import loguniform
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import BaggingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -183,6 +186,23 @@ def test_estimators_of_other_kinds_are_candidates_too():
     assert (found.n_together_, found.n_alone_) == (6, 3)
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        BaggingClassifier(classifier(), n_estimators=2, random_state=0),
+        CalibratedClassifierCV(classifier(), cv=2),
+        OneVsRestClassifier(classifier()),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_estimators_that_keep_fitted_networks(estimator):
+    grid = {"estimator__alpha": [1e-4, 10.0]}
+    ours, other = (kind(estimator, grid, cv=2).fit(X, Y > 0) for kind in (GridSearchCV, theirs.GridSearchCV))
+    np.testing.assert_allclose(ours.cv_results_["mean_test_score"], other.cv_results_["mean_test_score"])
+    again = pickle.loads(pickle.dumps(ours))
+    np.testing.assert_allclose(again.predict_proba(X), other.predict_proba(X))
+
+
 def test_a_fit_that_fails_gets_the_error_score():
     grid = {"learning_rate_init": [0.01, 1e300]}
     for error_score in (np.nan, -1.0):
@@ -288,6 +308,12 @@ def test_an_ensemble_of_regressors_on_drawn_samples():
     np.testing.assert_allclose(ensemble.predict(X), each.mean(axis=0))
     assert not hasattr(ensemble, "predict_proba")
     assert len({estimator.loss_ for estimator in ensemble.estimators_}) == 3
+
+
+def test_lists_are_drawn_from():
+    ensembles = [MLPEnsemble(regressor(), 2, bootstrap=True, random_state=1) for _ in range(2)]
+    found, expected = ensembles[0].fit(X.tolist(), Z.tolist()), ensembles[1].fit(X, Z)
+    np.testing.assert_allclose(found.predict(X), expected.predict(X))
 
 
 def test_odd_ensembles_are_refused():

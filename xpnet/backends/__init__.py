@@ -30,3 +30,7 @@ __all__ = [
     "value_ranges",
     "vmap",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .._array import device, namespace
+from .._array import device, index_dtype, namespace
 from .._typing import Array, Namespace
 from ..tracing import Program
 
@@ -303,7 +303,8 @@ class Backend:
 
     def index(self, numbers: HostArray, like: Array) -> Array:
         """Indices of samples as an array on the device of `like`, for `rows` and `repeat`."""
-        return namespace(like=like).asarray(numbers, device=device(like))
+        xp, where = namespace(like=like), device(like)
+        return xp.asarray(numbers, dtype=index_dtype(xp, where), device=where)
 
     def joined(self, x: Array) -> Array:
         """`x` stored in one block along all axes except the first, which is the axis of samples."""

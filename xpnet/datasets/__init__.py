@@ -10,3 +10,7 @@ from xpnet.datasets.registry import load, names, register
 from xpnet.datasets.shards import Shards
 
 __all__ = ["Shards", "load", "load_mnist", "names", "read_idx", "register", "scale_images"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -44,3 +44,7 @@ __all__ += losses.__all__
 __all__ += normalization.__all__
 __all__ += pooling.__all__
 __all__ += residual.__all__
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -61,7 +61,7 @@ class Layer:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in ("forward", "backward", "backward_params", "probabilities", "accuracy"):
+        for name in ("forward", "backward", "backward_params", "probabilities", "predictions", "accuracy"):
             if name in vars(cls) and isinstance(vars(cls)[name], FunctionType):  # a static method takes no `self`
                 setattr(cls, name, on_arrays_device(vars(cls)[name]))
 
@@ -129,6 +129,10 @@ class Loss(Layer):
     def probabilities(self, scores: Array, /) -> Array:
         """Return the probabilities computed from the scores; TypeError if the loss does not classify."""
         raise self._does_not_classify("probabilities")
+
+    def predictions(self, scores: Array, /) -> Array:
+        """Return the predicted targets computed from the scores; the default returns the scores."""
+        return scores
 
     def accuracy(self, scores: Array, targets: Array, /) -> Array:
         """Return the fraction of correct predictions, shape (); TypeError if the loss does not classify."""

@@ -52,7 +52,8 @@ class Dropout(Layer):
     """
 
     def __init__(self, rate: float | Array, mask: Array | None = None) -> None:
-        self.rate = rate if hasattr(rate, "shape") else check_number("Dropout: rate", rate, "from 0 to below 1")
+        array = hasattr(rate, "shape") and hasattr(rate, "__setitem__")  # a NumPy number could widen the dtype
+        self.rate = rate if array else check_number("Dropout: rate", rate, "from 0 to below 1")
         self.mask = mask
 
     def forward(self, x: Array) -> Array:

@@ -426,6 +426,10 @@ class ExponentialWithLoss(Loss):
         """The derivative of the loss with respect to the scores, in the same shape."""
         return self.error * (dout * self.share)
 
+    def predictions(self, scores: Array, /) -> Array:
+        """The expected counts: the exponential of the scores, in the same shape."""
+        return namespace(scores=scores).exp(scores)
+
 
 class HuberLoss(Loss):
     """Huber loss for regression with outliers; the mean over the batch.

@@ -78,3 +78,7 @@ def __getattr__(name: str) -> object:
         if name in others.split():
             raise AttributeError(f"xpnet.nn has no {name}; xpnet calls it nn.{ours}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,8 +1,11 @@
 """Networks: a `Sequential` with its parameters, and the methods of the book's networks."""
 
+import os
+import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Never
+from typing import TYPE_CHECKING, Any, NamedTuple, Never
 
+from .. import _html
 from .._array import check_floating, device, dtype_name, from_host, is_floating, is_integral, namespace
 from .._typing import Array, Params
 from .._validation import check_flag, check_integer, check_names, check_number
@@ -19,6 +22,9 @@ from .initializers import Normal, generator
 from .losses import AnyLoss, CrossEntropy
 from .normalization import BatchNorm
 from .sequential import Sequential
+
+if TYPE_CHECKING:
+    from ..tracing.drawing import Drawing
 
 __all__ = ["MultiLayerNet", "Network", "SimpleNet", "TwoLayerNet"]
 
@@ -106,8 +112,15 @@ class Network:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {tuple(p.shape)}" for name, p in self.params.items())
-        kinds = {f"; {dtype_name(p.dtype)}, {namespace(p=p).__name__}" for p in self.params.values()}
-        return f"{type(self).__name__}({shapes}{''.join(sorted(kinds))})"
+        return f"{type(self).__name__}({shapes}{''.join(f'; {kind}' for kind in self._kinds())})"
+
+    def _repr_html_(self) -> str:
+        header, *rows = self.stack.summary_rows(self.input_shape)
+        return _html.table(header, rows, "; ".join([type(self).__name__, *self._kinds()]))
+
+    def _kinds(self) -> list[str]:
+        """The dtype and the library of the parameters; more than one only if the parameters are mixed."""
+        return sorted({f"{dtype_name(p.dtype)}, {backend_of(p).name}" for p in self.params.values()})
 
     @property
     def classifies(self) -> bool:
@@ -149,6 +162,38 @@ class Network:
         be traced has "-" there.
         """
         return self.stack.summary(self.input_shape, params=self.params, state=self.state)
+
+    def draw(self, path: str | os.PathLike[str] | None = None) -> "Drawing":
+        """Draw the layers: a box for each layer, with its parameters, and the shapes of a sample between the layers.
+
+        Parameters
+        ----------
+        path : path, optional
+            A file to write; its name ends in ``.svg``. An existing file is replaced in one step.
+
+        Returns
+        -------
+        Drawing
+            The picture, which a notebook shows. Its attribute `svg` is the text of the file.
+
+        Examples
+        --------
+        >>> drawing = TwoLayerNet(784, 50, 10).draw()
+        >>> "Affine1" in drawing.svg, "W1 [784, 50]" in drawing.svg
+        (True, True)
+        """
+        from ..tracing.drawing import Box, column_of
+
+        stack, shapes = self.stack, self.stack.shapes(self.input_shape)
+        boxes = [Box("input", "forward", ["one sample"])]
+        for name, description, keys in zip(stack.names, stack.descriptions, stack.param_names, strict=True):
+            text = textwrap.shorten(description.text("weight_init"), 32, placeholder=" ...")
+            boxes.append(Box(name, "forward", [text, *(f"{key} {list(self.params[key].shape)}" for key in keys)]))
+        boxes.append(Box(type(stack.last).__name__, "forward", ["the loss"]))
+        found = column_of(f"{type(self).__name__}: layers", boxes, shapes)
+        if path is not None:
+            found.save(path)
+        return found
 
     def predict(self, x: Array) -> Array:
         """The scores of `x`, shape (N, K), or (K,) for one sample.

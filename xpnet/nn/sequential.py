@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from copy import copy
 from typing import Any, TypeAlias
 
+from .. import _html
 from .._array import device, index_dtype, namespace
 from .._typing import Array
 from ..backends import on_arrays_device, trace
@@ -115,9 +116,15 @@ class Sequential:
         ]
 
     def __repr__(self) -> str:
+        return f"Sequential({', '.join([*map(repr, self.descriptions), f'loss={self._loss_text()}'])})"
+
+    def _repr_html_(self) -> str:
+        rows = [[name, repr(description)] for name, description in zip(self.names, self.descriptions, strict=True)]
+        return _html.table(["layer", "description"], [*rows, ["loss", self._loss_text()]], type(self).__name__)
+
+    def _loss_text(self) -> str:
         loss = self.loss_description
-        shown = repr(loss) if isinstance(loss, LossDescription) else loss.__name__
-        return f"Sequential({', '.join([*map(repr, self.descriptions), f'loss={shown}'])})"
+        return repr(loss) if isinstance(loss, LossDescription) else loss.__name__
 
     @property
     def precisions(self) -> set[Precision]:
@@ -246,6 +253,16 @@ class Sequential:
             The parameters and the state. With them, the table shows the arithmetic operations of each layer for one
             sample, see `Cost`; "-" for a layer that cannot be traced.
         """
+        table = self.summary_rows(input_shape, params=params, state=state)
+        wide = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join(
+            "  ".join(f"{cell:{'<' if i < 2 else '>'}{wide[i]}}" for i, cell in enumerate(row)) for row in table
+        )
+
+    def summary_rows(
+        self, input_shape: Shape, /, *, params: Params | None = None, state: Params | None = None
+    ) -> list[list[str]]:
+        """The rows of `summary` as text: the header, a row for each layer, and the total."""
         shapes = self.shapes(input_shape)
         named = self.param_shapes(input_shape)
         counts = [sum(math.prod(named[name]) for name in names) for names in self.param_names]
@@ -259,11 +276,7 @@ class Sequential:
             flops = self._flops(params, state, shapes)
             rows = [[*row, f"{count:,}" if count >= 0 else "-"] for row, count in zip(rows, flops, strict=True)]
             header, total = [*header, "FLOPs"], [*total, f"{sum(flops):,}" if min(flops, default=0) >= 0 else "-"]
-        table = [header, *rows, total]
-        wide = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join(
-            "  ".join(f"{cell:{'<' if i < 2 else '>'}{wide[i]}}" for i, cell in enumerate(row)) for row in table
-        )
+        return [header, *rows, total]
 
     def cost(self, params: Params, batch_shape: Shape, /, *, state: Params | None = None) -> Cost:
         """The cost of `predict` for a batch of this shape; it calls `predict` once, with zeros. See `trace`."""

@@ -7,3 +7,7 @@ from .schedules import *
 __all__: list[str] = []
 __all__ += optimizers.__all__
 __all__ += schedules.__all__
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

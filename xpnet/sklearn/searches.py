@@ -3,18 +3,20 @@
 import itertools
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
 from typing import Any, ClassVar
 
 import numpy as np
 import sklearn.model_selection
 from joblib import Parallel, delayed, effective_n_jobs
+from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._array import namespace
 from .._typing import Array
@@ -29,12 +31,22 @@ __all__ = ["GridSearchCV", "MLPEnsemble", "RandomizedSearchCV"]
 class _Collecting:
     """An estimator whose `fit` only notes its arguments."""
 
+    _arrays: ClassVar[list[Any]]
     _fits: ClassVar[list[Fit]]
     _kind: ClassVar[type]
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        self._fits.append(Fit(self._kind(**self.get_params(deep=False)), X, y, sample_weight))  # type: ignore[attr-defined]
+        same = [_first_equal(self._arrays, a) for a in (X, y, sample_weight)]
+        self._fits.append(Fit(self._kind(**self.get_params(deep=False)), *same))  # type: ignore[attr-defined]
         return self
+
+
+def _first_equal(known: list[Any], a: Any) -> Any:
+    """The array in `known` that equals `a`; if there is none, `a` is added. All candidates have the same splits."""
+    found = next((k for k in known if _equal(k, a)), None)
+    if found is None and a is not None:
+        known.append(a)
+    return a if found is None else found
 
 
 class _Fitted:
@@ -46,11 +58,13 @@ class _Fitted:
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         given = Fit(self, X, y, sample_weight)
-        at = next((i for i, fit in enumerate(self._fits) if _same(fit, given)), None)
+        fits, used, kind = self._fits, self._used, self._kind
+        self.__class__ = kind  # here, because `_unmark` does not find all networks, such as those in an ensemble
+        at = next((i for i, fit in enumerate(fits) if _same(fit, given)), None)
         if at is None:
-            return self._kind.fit(self, X, y, sample_weight)  # type: ignore[attr-defined]
-        found = self._fits.pop(at)
-        self._used.append(found)
+            return kind.fit(self, X, y, sample_weight)  # type: ignore[attr-defined]
+        found = fits.pop(at)
+        used.append(found)
         for warning in found.warned:
             warnings.warn(warning.message, stacklevel=3)
         if found.error is not None:
@@ -67,11 +81,17 @@ def _same(fit: Fit, given: Fit) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    if one is other or type(one) is not type(other) or not hasattr(one, "shape"):
-        return one is other or (not hasattr(one, "shape") and one == other)
-    if tuple(one.shape) != tuple(other.shape) or hasattr(one, "iloc"):
-        return hasattr(one, "equals") and bool(one.equals(other))
-    return bool((one == other).all())
+    if one is other:
+        return True
+    if type(one) is not type(other) or getattr(one, "shape", None) != getattr(other, "shape", None):
+        return False
+    if hasattr(one, "equals"):  # a table or column of pandas or Polars
+        return bool(one.equals(other))
+    if issparse(one):
+        return False
+    if not hasattr(one, "shape"):
+        return bool(one == other)
+    return one.dtype == other.dtype and bool((one == other).all())
 
 
 def _marked(estimator: Any, mixin: type, **attributes: Any) -> Any:
@@ -164,11 +184,11 @@ class _Search:
     def _collect(first: Any, fits: list[Fit], X: Any, y: Any, params: dict[str, Any]) -> None:
         """Collect the fits of a search that can be made at once: a search in which nothing is fitted or scored."""
         found = list[Fit]()
-        first.estimator = _marked(first.estimator, _Collecting, _fits=found)
+        first.estimator = _marked(first.estimator, _Collecting, _fits=found, _arrays=[])
         first.scoring, first.refit, first.n_jobs, first.verbose = _no_score, False, None, 0
         first.error_score, first.return_train_score = np.nan, False
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the search that follows gives its warnings
+        with warnings.catch_warnings(), suppress(Exception):  # the search that follows gives its warnings and errors
+            warnings.simplefilter("ignore")
             super().fit(X, y, **params)  # type: ignore[misc]
         fits += [fit for fit in found if is_suitable(fit)]
 
@@ -346,7 +366,7 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
     Notes
     -----
     The mean of the members' probabilities is the prediction of a mixture of the members. It is not calibrated by
-    construction; the example "Ensemble" measures how well it is.
+    construction; the example "The uncertainty of an ensemble" measures it.
 
     References
     ----------
@@ -409,7 +429,7 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
         for seed in seeds:
             given = X, y, sample_weight
             if self.bootstrap:
-                given = _rows(given, rng.randint(X.shape[0], size=X.shape[0]))
+                given = _rows(given, rng.randint(_num_samples(X), size=_num_samples(X)))
             fits.append(Fit(clone(self._member()).set_params(random_state=seed), *given))
         for fit in fit_together(fits, self.memory):
             for warning in fit.warned:

@@ -26,3 +26,7 @@ __all__ = [
     "traced_type",
     "vectorized",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

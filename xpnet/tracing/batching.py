@@ -4,6 +4,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 from .._typing import Array, Namespace
@@ -37,7 +38,14 @@ class BatchedArray:
     device = property(lambda self: getattr(self.value, "device", None))
     ndim = property(lambda self: len(self.value.shape) - self.many)
     size = property(lambda self: math.prod(self.shape))
-    T = mT = property(lambda self: apply("matrix_transpose", type(self).xp.matrix_transpose, self))  # noqa: N815
+    mT = property(lambda self: apply("matrix_transpose", type(self).xp.matrix_transpose, self))  # noqa: N815
+
+    @property
+    def T(self) -> Any:  # noqa: N802
+        """The transposed matrix."""
+        if self.ndim != 2:
+            raise ValueError(f"x.T needs a matrix, got an array of shape {self.shape}; use x.mT or xp.permute_dims")
+        return self.mT
 
     def __array_namespace__(self, api_version: str | None = None) -> Namespace:
         return _namespace(type(self))  # type: ignore[arg-type]  # a type can be hashed
@@ -87,11 +95,23 @@ class _Batching:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._kind.xp, name)
+        if isinstance(found, ModuleType):
+            return _Extension(self._kind, name, found)
         if name in ("__array_namespace_info__", "finfo", "iinfo") or not callable(found) or isinstance(found, type):
             return found
         made = partial(_called, self._kind, name, found)
         setattr(self, name, made)
         return made
+
+
+class _Extension:
+    """An extension of the standard, such as `linalg`. Its functions take arrays that are the same in all calls."""
+
+    def __init__(self, kind: type[BatchedArray], name: str, module: ModuleType) -> None:
+        self._kind, self._name, self._module = kind, name, module
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(_called, self._kind, f"{self._name}.{name}", getattr(self._module, name))
 
 
 @cache
@@ -123,9 +143,16 @@ def apply(name: str, function: Callable[..., Any], /, *args: Any, **options: Any
     if not any(leaf.many for leaf in leaves((args, options)) if isinstance(leaf, BatchedArray)):
         plain = replaced((args, options), lambda a: a.value if isinstance(a, BatchedArray) else a)
         return _wrapped(kind, function(*plain[0], **plain[1]), False)
-    if name not in _RULES:
+    if name in _OF_ONE:
+        if (
+            isinstance(args[0], BatchedArray)
+            and sum(isinstance(a, BatchedArray) for a in leaves((args, options))) == 1
+        ):
+            return _wrapped(kind, _OF_ONE[name](function, *args, **options), True)
+        raise BatchingError(f"{name} can be computed for many inputs at once if one argument, the first, is an array")
+    if name not in _OF_SEVERAL:
         raise BatchingError(f"{name} cannot be computed for many inputs at once")
-    return _wrapped(kind, _RULES[name](function, *args, **options), True)
+    return _wrapped(kind, _OF_SEVERAL[name](function, *args, **options), True)
 
 
 # Helpers of the rules
@@ -156,6 +183,7 @@ def _flat(a: BatchedArray) -> Array:
 
 def _shifted(axis: int, rank: int) -> int:
     """The axis in the value: negative axes stay."""
+    axis = operator.index(axis)
     if not -rank <= axis < rank:
         raise IndexError(f"axis {axis} is out of range for an array with {rank} axes")
     return axis + 1 if axis >= 0 else axis
@@ -163,12 +191,12 @@ def _shifted(axis: int, rank: int) -> int:
 
 def merged(function: Callable[..., Any], x: BatchedArray, *args: Any) -> Any:
     """Call a function that works on each sample alone, along the first axis of `x`, for the samples of all calls."""
-    count = _count(x)
+    count, length = x.value.shape[:2]
 
     def parted(result: Array) -> Array:
-        return x.xp.reshape(result, (count, -1, *result.shape[1:])) if is_array(result) else result
+        return x.xp.reshape(result, (count, length, *result.shape[1:])) if is_array(result) else result
 
-    whole = x.xp.reshape(x.value, (-1, *x.shape[1:]))
+    whole = x.xp.reshape(x.value, (count * length, *x.shape[1:]))
     return _wrapped(type(x), replaced(function(whole, *args), parted), True)
 
 
@@ -176,12 +204,18 @@ def merged(function: Callable[..., Any], x: BatchedArray, *args: Any) -> Any:
 
 
 def _elementwise(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    rank = max(a.ndim for a in args if isinstance(a, BatchedArray))
-    return function(*[_at_rank(a, rank) for a in args], **options)
+    rank = max(a.ndim for a in (*args, *options.values()) if isinstance(a, BatchedArray))
+    return function(*[_at_rank(a, rank) for a in args], **{name: _at_rank(a, rank) for name, a in options.items()})
 
 
 def _same(function: Callable[..., Any], x: Any, *args: Any, **options: Any) -> Any:
     return function(x.value, *args, **options)
+
+
+def _matrices(function: Callable[..., Any], x: Any, **options: Any) -> Any:
+    if x.ndim < 2:
+        raise ValueError(f"an array of shape {x.shape} is not a matrix")
+    return function(x.value, **options)
 
 
 def _reduction(
@@ -201,6 +235,12 @@ def _along(default: int, extra: int = 0) -> Callable[..., Any]:
         return function(x.value, axis=_shifted(axis, x.ndim + extra), **options)
 
     return rule
+
+
+def _cumulative(function: Callable[..., Any], x: BatchedArray, *, axis: int | None = None, **options: Any) -> Any:
+    if axis is None and x.ndim != 1:
+        raise ValueError(f"pass axis; an array of shape {x.shape} does not have one axis")
+    return function(x.value, axis=_shifted(axis or 0, x.ndim), **options)
 
 
 def _joining(extra: int) -> Callable[..., Any]:
@@ -241,7 +281,7 @@ def _reshape(function: Callable[..., Any], x: BatchedArray, shape: Any, **option
 
 
 def _permute(function: Callable[..., Any], x: BatchedArray, axes: Sequence[int]) -> Any:
-    return function(x.value, (0, *(a % x.ndim + 1 for a in axes)))
+    return function(x.value, (0, *(_shifted(a, x.ndim) % (x.ndim + 1) for a in axes)))
 
 
 def _move(function: Callable[..., Any], x: BatchedArray, source: Any, destination: Any, /) -> Any:
@@ -276,6 +316,8 @@ def _repeat(function: Callable[..., Any], x: BatchedArray, repeats: Any, /, *, a
 
 
 def _matmul(function: Callable[..., Any], a: BatchedArray, b: BatchedArray) -> Any:
+    if not all(isinstance(x, BatchedArray) and x.ndim for x in (a, b)):
+        raise ValueError("matmul needs arrays with one axis or more")
     row, column = a.ndim == 1, b.ndim == 1
     a = apply("expand_dims", a.xp.expand_dims, a, axis=0) if row else a
     b = apply("expand_dims", b.xp.expand_dims, b, axis=1) if column else b
@@ -286,37 +328,51 @@ def _matmul(function: Callable[..., Any], a: BatchedArray, b: BatchedArray) -> A
     return result[..., 0] if column else result
 
 
+def _vecdot(function: Callable[..., Any], a: BatchedArray, b: BatchedArray, /, *, axis: int = -1) -> Any:
+    if not -min(a.ndim, b.ndim) <= axis < 0:
+        raise ValueError(f"vecdot: axis must be negative, and an axis of both arrays, got {axis}")
+    return _elementwise(function, a, b, axis=axis)
+
+
 def _tensordot(function: Callable[..., Any], a: BatchedArray, b: BatchedArray, /, *, axes: Any = 2) -> Any:
     if isinstance(axes, int):
         axes = range(a.ndim - axes, a.ndim), range(axes)
-    over_a, over_b = [n % a.ndim for n in axes[0]], [n % b.ndim for n in axes[1]]
+    over_a, over_b = [range(a.ndim)[n] for n in axes[0]], [range(b.ndim)[n] for n in axes[1]]
+    if [a.shape[n] for n in over_a] != [b.shape[n] for n in over_b]:
+        raise ValueError(f"tensordot: the axes {axes} of arrays of shapes {a.shape} and {b.shape} differ in length")
     kept_a, kept_b = [n for n in range(a.ndim) if n not in over_a], [n for n in range(b.ndim) if n not in over_b]
     one, other = (
         _called(type(a), "permute_dims", a.xp.permute_dims, a, (*kept_a, *over_a)),
         _called(type(b), "permute_dims", b.xp.permute_dims, b, (*over_b, *kept_b)),
     )
-    size = math.prod(a.shape[n] for n in over_a)
-    xp = a.__array_namespace__()
-    product = xp.reshape(one, (-1, size)) @ xp.reshape(other, (size, -1))
-    return xp.reshape(product, (*(a.shape[n] for n in kept_a), *(b.shape[n] for n in kept_b))).value
+    of_a, of_b, over = [a.shape[n] for n in kept_a], [b.shape[n] for n in kept_b], [a.shape[n] for n in over_a]
+    size, xp = math.prod(over), a.__array_namespace__()
+    product = xp.reshape(one, (math.prod(of_a), size)) @ xp.reshape(other, (size, math.prod(of_b)))
+    return xp.reshape(product, (*of_a, *of_b)).value
 
 
 def _take(function: Callable[..., Any], x: BatchedArray, indices: BatchedArray, /, *, axis: Any = None) -> Any:
     if axis is None and x.ndim != 1:
-        raise ValueError("take: pass axis; the array has several axes")
-    axis = (axis or 0) % x.ndim
+        raise ValueError("take: pass axis; the array does not have one axis")
+    axis = range(x.ndim)[axis or 0]
     if not indices.many:
         return function(x.value, indices.value, axis=axis + 1)
-    xp, count = x.xp, _count(indices)
+    if indices.ndim != 1:
+        raise ValueError(f"take: the indices must have one axis, got shape {indices.shape}")
+    xp, count, numbers = x.xp, _count(indices), indices.value
     if x.many:  # the rows of all calls in one array, in which the rows of call i start at i n
-        starts = xp.arange(count, dtype=indices.dtype, device=indices.device) * x.shape[axis]
-        moved = xp.moveaxis(x.value, axis + 1, 1)
-        rows = xp.reshape(moved, (-1, *moved.shape[2:]))
-        numbers = indices.value + xp.reshape(starts, (-1, 1))
+        n, moved = x.shape[axis], xp.moveaxis(x.value, axis + 1, 1)
+        rows = xp.reshape(moved, (count * n, *moved.shape[2:]))
+        wide = xp.__array_namespace_info__().default_dtypes(device=indices.device)["indexing"]
+        numbers = xp.astype(numbers, wide, copy=False)  # the rows of all calls can be too many for the dtype
+        starts = xp.reshape(xp.arange(count, dtype=numbers.dtype, device=indices.device) * n, (count, 1))
+        own = xp.where(numbers < 0, numbers + n, numbers)
+        # An index outside x must not find a row of another call. It becomes an index outside the array of all rows.
+        numbers = xp.where((own >= 0) & (own < n), own + starts, count * n)
     else:
-        rows, numbers = xp.moveaxis(x.value, axis, 0), indices.value
+        rows = xp.moveaxis(x.value, axis, 0)
     found = function(rows, xp.reshape(numbers, (-1,)), axis=0)
-    return xp.moveaxis(xp.reshape(found, (count, -1, *rows.shape[1:])), 1, axis + 1)
+    return xp.moveaxis(xp.reshape(found, (*indices.value.shape, *rows.shape[1:])), 1, axis + 1)
 
 
 def _take_along_axis(
@@ -331,10 +387,18 @@ def _getitem(function: Callable[..., Any], x: BatchedArray, key: Any) -> Any:
     arrays = [k for k in keys if isinstance(k, BatchedArray)]
     if any(k.many for k in arrays):
         raise BatchingError("x[...] with an array that differs between the calls; use xp.take or xp.where")
+    if arrays and _are_apart(keys):
+        raise BatchingError("x[...] with arrays or integers on both sides of a slice, None or ...; use xp.take")
     return function(x.value, (slice(None), *(k.value if isinstance(k, BatchedArray) else k for k in keys)))
 
 
-_RULES: dict[str, Callable[..., Any]] = {
+def _are_apart(keys: tuple[Any, ...]) -> bool:
+    """Whether arrays and integers are not next to each other; then NumPy moves their axis to the front."""
+    at = [i for i, key in enumerate(keys) if not (key is None or key is Ellipsis or isinstance(key, slice))]
+    return at[-1] - at[0] >= len(at)
+
+
+_OF_SEVERAL: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(
         "abs acos acosh add asin asinh atan atan2 atanh bitwise_and bitwise_invert bitwise_left_shift bitwise_or "
         "bitwise_right_shift bitwise_xor ceil clip copysign cos cosh divide equal exp expm1 floor floor_divide "
@@ -343,15 +407,27 @@ _RULES: dict[str, Callable[..., Any]] = {
         "reciprocal remainder round sign signbit sin sinh sqrt square subtract tan tanh trunc where".split(),
         _elementwise,
     ),
-    **dict.fromkeys(
-        "astype asarray empty_like full_like matrix_transpose ones_like tril triu zeros_like".split(), _same
-    ),
-    **dict.fromkeys("all any argmax argmin count_nonzero max mean min prod std sum var".split(), _reduction),
-    **dict.fromkeys("argsort cumulative_prod cumulative_sum diff sort".split(), _along(-1)),
-    "expand_dims": _along(0, extra=1),
-    "unstack": _along(0),
     "concat": _joining(0),
     "stack": _joining(1),
+    "broadcast_arrays": _broadcast_arrays,
+    "repeat": _repeat,
+    "matmul": _matmul,
+    "tensordot": _tensordot,
+    "vecdot": _vecdot,
+    "take": _take,
+    "take_along_axis": _take_along_axis,
+    "getitem": _getitem,
+}
+"""How to compute an operation of one array or several for all calls at once, by its name in the standard."""
+
+_OF_ONE: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys("astype asarray empty_like full_like ones_like zeros_like".split(), _same),
+    **dict.fromkeys("matrix_transpose tril triu".split(), _matrices),
+    **dict.fromkeys("all any argmax argmin count_nonzero max mean min prod std sum var".split(), _reduction),
+    **dict.fromkeys("argsort diff sort".split(), _along(-1)),
+    **dict.fromkeys("cumulative_prod cumulative_sum".split(), _cumulative),
+    "expand_dims": _along(0, extra=1),
+    "unstack": _along(0),
     "squeeze": _squeeze,
     "flip": _flip,
     "roll": _roll,
@@ -359,17 +435,9 @@ _RULES: dict[str, Callable[..., Any]] = {
     "permute_dims": _permute,
     "moveaxis": _move,
     "broadcast_to": _broadcast_to,
-    "broadcast_arrays": _broadcast_arrays,
     "tile": _tile,
-    "repeat": _repeat,
-    "matmul": _matmul,
-    "tensordot": _tensordot,
-    "vecdot": _elementwise,
-    "take": _take,
-    "take_along_axis": _take_along_axis,
-    "getitem": _getitem,
 }
-"""How to compute an operation for all calls at once, by its name in the standard."""
+"""How to compute an operation of one array, which is the first argument."""
 
 _OF_METADATA = ("can_cast", "isdtype", "result_type", "broadcast_shapes")
 
@@ -388,13 +456,21 @@ def vectorized(
 
         def enter(tree: Any, axis: Any) -> Any:
             if isinstance(tree, dict):
+                if isinstance(axis, dict) and axis.keys() != tree.keys():
+                    raise ValueError(f"vmap: in_axes has the keys {[*axis]} for a dict with the keys {[*tree]}")
                 return {key: enter(part, axis[key] if isinstance(axis, dict) else axis) for key, part in tree.items()}
             if isinstance(tree, (tuple, list)):
                 each = axis if isinstance(axis, (tuple, list)) else [axis] * len(tree)
+                if len(each) != len(tree):
+                    raise ValueError(
+                        f"vmap: in_axes has {len(each)} entries for a {type(tree).__name__} of {len(tree)}"
+                    )
                 parts = [enter(part, way) for part, way in zip(tree, each, strict=True)]
                 return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
             if not is_array(tree):
                 return tree
+            if not (axis is None or axis == 0):
+                raise ValueError(f"vmap: in_axes has {axis!r} for an array; it must be 0 or None")
             if axis == 0:
                 if not tree.shape:
                     raise ValueError("vmap: an array has shape (), so it has no axis 0; its in_axes must be None")
@@ -411,9 +487,10 @@ def vectorized(
         (count,) = lengths
 
         def leave(leaf: Any) -> Any:
-            if not isinstance(leaf, BatchedArray):
+            if not is_array(leaf):
                 return leaf
-            return leaf.value if leaf.many else leaf.xp.asarray(_for_all(leaf, count), copy=True)
+            array = leaf if isinstance(leaf, BatchedArray) else kind(leaf)(leaf, False)
+            return array.value if array.many else array.xp.asarray(_for_all(array, count), copy=True)
 
         return replaced(function(*entered), leave)
 

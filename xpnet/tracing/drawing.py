@@ -1,46 +1,84 @@
-"""Draw a program as a picture in SVG: a column for each layer, and a row for each pass."""
+"""Draw a program or the layers of a network in SVG: a column for each layer, and a row for each pass."""
 
 import html
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias
 
-from .program import Program, Var
+from .._files import check_output, replacing
 
-__all__ = ["drawing"]
+if TYPE_CHECKING:
+    from .program import Program, Var
+
+__all__ = ["Box", "Drawing", "column_of", "picture_of"]
+
+Shape: TypeAlias = tuple[int, ...]
 
 LINE, PAD, GAP = 17, 10, 84
 WIDTH = 250
 STYLE = """
-svg { background: #ffffff; font: 12px ui-monospace, Menlo, Consolas, monospace; }
-.box { fill: #f4f6fa; stroke: #8894a8; }
-.forward { fill: #e8f1fc; } .backward { fill: #fdefe3; } .update { fill: #e9f6ec; }
-text { fill: #1c2430; } .title { font-weight: bold; } .shape { fill: #5a6675; font-size: 11px; }
-.arrow { fill: none; stroke: #5a6675; stroke-width: 1.3; } .kept { stroke-dasharray: 4 3; }
+.xpnet { background: #ffffff; font: 12px ui-monospace, Menlo, Consolas, monospace; }
+.xpnet .box { fill: #f4f6fa; stroke: #8894a8; }
+.xpnet .forward { fill: #e8f1fc; } .xpnet .backward { fill: #fdefe3; } .xpnet .update { fill: #e9f6ec; }
+.xpnet text { fill: #1c2430; } .xpnet .title { font-weight: bold; }
+.xpnet .shape { fill: #5a6675; font-size: 11px; }
+.xpnet .arrow { fill: none; stroke: #5a6675; stroke-width: 1.3; } .xpnet .kept { stroke-dasharray: 4 3; }
 @media (prefers-color-scheme: dark) {
-  svg { background: #14181f; } .box { fill: #222a35; stroke: #5d6b80; } .forward { fill: #1d2f45; }
-  .backward { fill: #46301e; } .update { fill: #1d3a26; } text { fill: #e6eaf0; } .shape { fill: #a5b0be; }
-  .arrow { stroke: #a5b0be; }
+  .xpnet { background: #14181f; } .xpnet .box { fill: #222a35; stroke: #5d6b80; } .xpnet .forward { fill: #1d2f45; }
+  .xpnet .backward { fill: #46301e; } .xpnet .update { fill: #1d3a26; } .xpnet text { fill: #e6eaf0; }
+  .xpnet .shape { fill: #a5b0be; } .xpnet .arrow { stroke: #a5b0be; }
 }
 """
 
 
-class Box:
-    """The operations of one layer in one pass."""
+class Drawing:
+    """A picture in SVG. A notebook shows it as the result of a cell.
 
-    def __init__(self, title: str, row: str) -> None:
+    Attributes
+    ----------
+    svg : str
+        The text of the SVG file.
+    """
+
+    def __init__(self, svg: str) -> None:
+        self.svg = svg
+
+    def __repr__(self) -> str:
+        return f"Drawing(SVG, {len(self.svg)} characters)"
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture to a file; its name ends in ``.svg``. An existing file is replaced in one step."""
+        with replacing(check_output(path, ".svg")) as file:
+            file.write(self.svg)
+
+
+class Box:
+    """A box of a picture: a title, lines of text, and its row, such as the operations of one layer in one pass."""
+
+    def __init__(self, title: str, row: str, lines: Iterable[str] = ()) -> None:
         self.title, self.row = title, row
-        self.lines = list[str]()
+        self.lines = [*lines]
         self.layer = title.rpartition(", ")[0] or title
         self.x = self.y = 0
 
     @property
     def height(self) -> int:
+        """The height in pixels."""
         return LINE * (len(self.lines) + 1) + 2 * PAD
 
 
-def drawing(program: Program) -> str:
-    """The program as SVG."""
-    boxes, made = dict[str, Box](), dict[Var, Box]()
-    arrows = dict[tuple[Box, Box], dict[Var, None]]()
+Arrows: TypeAlias = dict[tuple[Box, Box], list[Shape]]
+"""The shapes of the arrays that go from one box to another."""
+
+
+def picture_of(program: "Program") -> Drawing:
+    """The operations of a program."""
+    boxes, made = dict[str, Box](), dict["Var", Box]()
+    arrows = dict[tuple[Box, Box], dict[object, Shape]]()
     for op in program.ops:
         place = program.where(op)
         row = place.rpartition(", ")[2] if place else "forward"
@@ -50,20 +88,35 @@ def drawing(program: Program) -> str:
         for var in op.reads:
             source = made.get(var.root)
             if source is not None and source is not box:
-                arrows.setdefault((source, box), {})[var.root] = None
+                arrows.setdefault((source, box), {})[var.root] = var.root.shape
         made |= dict.fromkeys(op.out, box)
+    shapes = {ends: [*arrays.values()] for ends, arrays in arrows.items()}
     placed = list(boxes.values())
-    width, height = _place(placed)
-    parts = [*_draw_arrows(arrows), *_draw_boxes(placed)]
+    return _picture(f"{program.name}: operations by layer", placed, shapes, _place(placed))
+
+
+def column_of(title: str, boxes: list[Box], shapes: list[Shape]) -> Drawing:
+    """Boxes below one another, with arrows of these shapes between them; `title` is read aloud by a screen reader."""
+    top = PAD
+    for box in boxes:
+        box.x, box.y = PAD, top
+        top += box.height + GAP // 2
+    arrows = {ends: [shape] for ends, shape in zip(pairwise(boxes), shapes, strict=True)}
+    return _picture(title, boxes, arrows, (WIDTH + 2 * PAD, top - GAP // 2 + PAD))
+
+
+def _picture(title: str, boxes: list[Box], arrows: Arrows, size: tuple[int, int]) -> Drawing:
+    width, height = size
+    parts = [*_draw_arrows(arrows), *_draw_boxes(boxes)]
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img" aria-label="{html.escape(program.name)}: operations by layer">'
+        f'<svg class="xpnet" xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(title)}">'
     )
     marker = (
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0 L8 4 L0 8 z" fill="#7a8798"/></marker></defs>'
     )
-    return "\n".join([head, f"<style>{STYLE}</style>", marker, *parts, "</svg>", ""])
+    return Drawing("\n".join([head, f"<style>{STYLE}</style>", marker, *parts, "</svg>", ""]))
 
 
 def _place(boxes: list[Box]) -> tuple[int, int]:
@@ -91,10 +144,10 @@ def _draw_boxes(boxes: list[Box]) -> Iterator[str]:
             yield _text(box.x + PAD, box.y + PAD + 12 + i * LINE, line, "line")
 
 
-def _draw_arrows(arrows: dict[tuple[Box, Box], dict[Var, None]]) -> Iterator[str]:
+def _draw_arrows(arrows: Arrows) -> Iterator[str]:
     for (a, b), arrays in arrows.items():
-        shapes = ", ".join(dict.fromkeys(str(list(var.shape)) for var in arrays))
-        if a.row == b.row:  # to the neighbor
+        shapes = ", ".join(dict.fromkeys(str(list(shape)) for shape in arrays))
+        if a.row == b.row and a.x != b.x:  # to the neighbor
             right = b.x > a.x
             x1, x2 = (a.x + WIDTH, b.x) if right else (a.x, b.x + WIDTH)
             y1 = y2 = max(a.y, b.y) + PAD + 8
@@ -106,8 +159,9 @@ def _draw_arrows(arrows: dict[tuple[Box, Box], dict[Var, None]]) -> Iterator[str
         else:
             x1, y1 = a.x + WIDTH // 2, a.y + a.height
             x2, y2 = b.x + WIDTH // 2 + 24 * ((a.x > b.x) - (a.x < b.x)), b.y
+            kind = "arrow" if a.row == b.row else "arrow kept"
             yield (
-                f'<path class="arrow kept" marker-end="url(#tip)" '
+                f'<path class="{kind}" marker-end="url(#tip)" '
                 f'd="M {x1} {y1} C {x1} {y1 + GAP // 2}, {x2} {y2 - GAP // 2}, {x2} {y2}"/>'
             )
             if a.x == b.x:

@@ -9,11 +9,11 @@ from functools import cached_property, reduce
 from operator import getitem
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from .._files import check_output, replacing
 from .._typing import Array
 
 if TYPE_CHECKING:
     from .cost import Cost
+    from .drawing import Drawing
 
 __all__ = ["Call", "Op", "Position", "Program", "TracingError", "Var"]
 
@@ -278,18 +278,25 @@ class Program:
 
         return cost_of(self)
 
-    def draw(self, path: str | os.PathLike[str]) -> None:
-        """Draw the operations in an SVG file: a box for each layer and pass, with the shapes of the arrays.
+    def draw(self, path: str | os.PathLike[str] | None = None) -> "Drawing":
+        """Draw the operations: a box for each layer and pass, with the shapes of the arrays.
 
         Parameters
         ----------
-        path : path
-            The file to write; its name ends in ``.svg``. An existing file is replaced in one step.
-        """
-        from .drawing import drawing
+        path : path, optional
+            A file to write; its name ends in ``.svg``. An existing file is replaced in one step.
 
-        with replacing(check_output(path, ".svg")) as file:
-            file.write(drawing(self))
+        Returns
+        -------
+        Drawing
+            The picture, which a notebook shows. Its attribute `svg` is the text of the file.
+        """
+        from .drawing import picture_of
+
+        found = picture_of(self)
+        if path is not None:
+            found.save(path)
+        return found
 
     def run(self, *args: Any) -> Any:
         """Call each operation as it was recorded."""

@@ -29,7 +29,8 @@ class Callback:
     - `updates`, the number of updates so far;
     - `carry`, with `params` and `state` after the last update (`network.params` changes only after each epoch);
     - `loss`, an array of the losses of the last updates;
-    - `error`, the exception that ended the run, or None.
+    - `error`, the exception that ended the run, or None;
+    - `rank`, the number of this process, 0 for the first.
 
     In a run on several processes, each process calls the hooks.
 

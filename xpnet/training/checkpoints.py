@@ -28,14 +28,15 @@ from .history import COLUMNS, History
 from .loop import Snapshot
 from .step import Best, Carry
 
-__all__ = ["Saved", "Saver", "load_network", "save_network"]
+__all__ = ["Recorded", "Saved", "Saver", "load_network", "read_run", "save_network"]
 
 FORMAT = 1
 SUFFIX = ".safetensors"
 EVERY = 30.0
 """The number of seconds after which a run is saved during an epoch, too."""
 
-HostArrays = dict[str, np.ndarray[Any, Any]]
+HostArray = np.ndarray[Any, Any]
+HostArrays = dict[str, HostArray]
 
 
 def save_network(network: Network, path: str | os.PathLike[str]) -> None:
@@ -103,10 +104,13 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_network(TwoLayerNet(4, 8, 3), f"{folder}/network.safetensors")
     ...     load_network(f"{folder}/network.safetensors")
-    Network(W1 (4, 8), b1 (8,), W2 (8, 3), b2 (3,); float32, array_api_compat.numpy)
+    Network(W1 (4, 8), b1 (8,), W2 (8, 3), b2 (3,); float32, numpy)
     """
     plain, arrays = _read(Path(path))
-    like = np.empty(0) if like is None else like
+    return _network(path, plain, arrays, np.empty(0) if like is None else like)
+
+
+def _network(path: str | os.PathLike[str], plain: dict[str, Any], arrays: HostArrays, like: Array) -> Network:
     with _contents_of(path):
         stack, shape = from_plain(plain["network"]["stack"]), tuple(plain["network"]["input_shape"])
         if not isinstance(stack, Sequential) or not all(type(n) is int and n > 0 for n in shape):
@@ -125,6 +129,41 @@ def load_network(path: str | os.PathLike[str], *, like: Array | None = None) -> 
     network.params = {name: _placed(params[name], like, device(like)) for name in network.params}
     network.state = {name: _placed(state[name], like, device(like)) for name in network.state}
     return network
+
+
+class Recorded(NamedTuple):
+    """The run in a checkpoint, for a report."""
+
+    network: Network
+    history: History
+    about: dict[str, Any]
+    settings: dict[str, Any]
+    held: HostArray | None
+    """The indices of the validation samples."""
+
+
+def read_run(path: str | os.PathLike[str]) -> Recorded:
+    """The run in a checkpoint, with its network on NumPy as from `load_network`.
+
+    Raises
+    ------
+    ValueError
+        If the file was not written by xpnet, was truncated or changed, or contains a network without a run.
+    OSError
+        If the file cannot be read.
+    """
+    plain, arrays = _read(Path(path))
+    if "settings" not in plain:
+        raise ValueError(f"{os.fspath(path)} contains a network without a run; name a file of train --checkpoint")
+    network = _network(path, plain, arrays, np.empty(0))
+    with _contents_of(path):
+        snapshot = _snapshot(plain, arrays)
+        rows = {name.removeprefix("rows."): a for name, a in arrays.items() if name.startswith("rows.")}
+        _check_run(snapshot, rows)
+        about, settings = plain.get("about", {}), plain["settings"]
+        if not all(isinstance(part, dict) for part in (about, settings)):
+            raise ValueError(f"the facts of the run are {about!r} and {settings!r}, expected names with values")
+    return Recorded(network, snapshot.history, about, settings, rows.get("held"))
 
 
 class Saved(NamedTuple):
@@ -149,6 +188,8 @@ class Saver:
     optimizer : Optimizer
     settings : dict
         The settings that must be the same when the run is resumed, by the argument names of `fit`.
+    about : dict
+        The facts of the run, see `Result`.
     """
 
     def __init__(
@@ -158,10 +199,11 @@ class Saver:
         network: Network,
         optimizer: Optimizer,
         settings: dict[str, Any],
+        about: dict[str, Any],
     ) -> None:
         self.path = check_output(path, SUFFIX)
         _safetensors()
-        self.network, self.optimizer = network, optimizer
+        self.network, self.optimizer, self.about = network, optimizer, about
         self.fixed = {"network": _described(network), "optimizer": to_plain(optimizer), "settings": settings}
         if self.path.exists() and not resume:
             raise FileExistsError(
@@ -177,6 +219,7 @@ class Saver:
     def save(self, run: Snapshot, best: Best | None, rows: HostArrays) -> None:
         """Save the run; an existing file is replaced in one step."""
         plain = self.fixed | {
+            "about": self.about,
             "epoch": run.epoch,
             "whole": run.whole,
             "over": run.over,
@@ -293,6 +336,13 @@ def _check_run(run: Snapshot, rows_of_samples: HostArrays) -> None:
             f"{len(run.losses)} losses, cannot have rows {rows}"
         )
     numbers = [value for name in rows for value in getattr(history, name)]
+    norms = history.gradient_norms
+    lengths = {name: len(column) for name, column in norms.items()}
+    if norms and ("epoch" not in norms or len({*lengths.values()}) > 1 or not lengths["epoch"]):
+        raise ValueError(f"the norms of gradients have the lengths {lengths}, expected equal ones, and epochs")
+    if not 0 <= (history.best_epoch or 0) < there:
+        raise ValueError(f"the best epoch is {history.best_epoch}, and the run has {there} rows")
+    numbers += [value for column in norms.values() for value in column]
     flags = [run.whole, run.over, history.interrupted]
     if not (
         all(type(flag) is bool for flag in flags)

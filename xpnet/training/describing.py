@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from .. import nn, optim
@@ -14,7 +15,7 @@ from ..layers.base import Loss
 from ..nn import Description, LossDescription, Residual, Sequential
 from ..optim.optimizers import Optimizer
 
-__all__ = ["difference", "fingerprint", "from_plain", "readable", "register", "to_plain"]
+__all__ = ["difference", "fingerprint", "from_plain", "name_of", "readable", "register", "to_plain"]
 
 Class = TypeVar("Class", bound=type)
 
@@ -140,15 +141,24 @@ def from_plain(data: Any) -> Any:
 def difference(one: Any, other: Any, what: str = "") -> tuple[str, Any, Any] | None:
     """The first place where two descriptions differ, and the two values at this place.
 
+    Objects of different classes differ as a whole; the values are then the names of the classes.
+
     Examples
     --------
     >>> difference({"optimizer": {"is": "SGD", "lr": 0.1}}, {"optimizer": {"is": "SGD", "lr": 0.2}})
     ('optimizer: lr', 0.1, 0.2)
     """
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return None if one == other else (what, one, other)
+    pairs: dict[str, tuple[Any, Any]] = {}
+    if isinstance(one, dict) and isinstance(other, dict):
+        if one.get("is") != other.get("is"):
+            return what, one.get("is"), other.get("is")
+        pairs = {name: (one.get(name), other.get(name)) for name in sorted({*one, *other})}
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = {str(i): pair for i, pair in enumerate(zip(one, other, strict=True), 1)}
+    elif one != other:
+        return what, one, other
     within = f"{what}: " if what else ""
-    found = (difference(one.get(name), other.get(name), f"{within}{name}") for name in sorted({*one, *other}))
+    found = (difference(*pair, f"{within}{name}") for name, pair in pairs.items())
     return next((place for place in found if place), None)
 
 
@@ -167,6 +177,12 @@ def fingerprint(*things: Array | str) -> str:
             # Labels are int32 in some libraries and int64 in others.
             found.update((host.astype("int64") if host.dtype.kind == "i" else host).tobytes())
     return found.hexdigest()
+
+
+def name_of(function: Any) -> str:
+    """The name of a function or a callable object, without its options, which may be objects of a library."""
+    named = function.func if isinstance(function, partial) else function
+    return str(getattr(named, "__qualname__", getattr(named, "__name__", type(named).__name__)))
 
 
 def readable(thing: Any) -> str:

@@ -1,6 +1,7 @@
 """Evaluate a network on a dataset: loss, accuracy and confusion matrix, computed one block of samples at a time."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .. import _array
+from .. import _array, _html
 from .._array import namespace
 from .._typing import Array, Params
 from ..backends import backend_of, on_arrays_device, read_all, to_numpy
@@ -19,7 +20,7 @@ from .distributed import Processes
 from .samples import Host, Samples, Sets, check_finite, check_values, samples_of
 from .step import Transform, detached, is_known, transformed
 
-__all__ = ["Blocks", "Evaluation", "Measured", "Measures", "evaluate", "read"]
+__all__ = ["Blocks", "Evaluation", "Measured", "Measures", "Sampled", "evaluate", "read"]
 
 _BLOCK = 2_000
 """The largest number of samples that are evaluated at a time."""
@@ -44,6 +45,46 @@ class Evaluation:
     loss: float
     accuracy: float | None = None
     confusion: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    def _repr_html_(self) -> str:
+        accuracy = [] if self.accuracy is None else [("accuracy", f"{self.accuracy:.4f}")]
+        found = _html.table(["", "value"], [("loss", f"{self.loss:.4f}"), *accuracy], "Evaluation")
+        if self.confusion is None or len(self.confusion) > 20:
+            return found
+        classes = [str(i) for i in range(len(self.confusion))]
+        rows = [[name, *map(str, row)] for name, row in zip(classes, self.confusion.tolist(), strict=True)]
+        return found + _html.table(
+            ["class", *classes], rows, "samples of each class (row) by predicted class (column)"
+        )
+
+    def plot(self, path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
+        """Draw the confusion matrix; needs matplotlib.
+
+        The color of a cell is the fraction of the samples of its class. Up to 20 classes have numbers in the cells.
+
+        Parameters
+        ----------
+        path : path, optional
+            An image file to write. An existing file is replaced in one step.
+        ax : matplotlib Axes, optional
+            Where to draw. Default: a new figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The figure. A notebook shows a figure as the result of a cell. Elsewhere, without `path` and `ax`, a
+            window opens if matplotlib has windows.
+
+        Raises
+        ------
+        ValueError
+            If there is no confusion matrix, as for a network that does not have classes.
+        ImportError
+            If matplotlib is not installed. The message has the command that installs it.
+        """
+        from ..plotting import plot_confusion
+
+        return plot_confusion(self, path, ax=ax)
 
 
 class Block(NamedTuple):
@@ -128,6 +169,24 @@ class Part(NamedTuple):
     samples: Samples
     units: Host
     has_loss: bool
+
+
+class Sampled(NamedTuple):
+    """A dataset, or a part of it, with the transform of the run: the samples that a report evaluates."""
+
+    name: str
+    samples: Samples
+    units: Host
+    transform: Transform | None
+
+    @classmethod
+    def of(cls, sets: Sets, transform: Transform | None) -> "Sampled":
+        """The test set of a run, or else its validation samples, or else its training set."""
+        if sets.test is not None:
+            return cls("test set", sets.test, sets.test.units, transform)
+        if len(sets.held):
+            return cls("validation samples", sets.train, sets.held, transform)
+        return cls("training set", sets.train, sets.units, transform)
 
 
 class Measures:

@@ -1,9 +1,10 @@
 """Training: `fit` for any network and data, and `train`, which calls `fit` with the book's defaults."""
 
+import html
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -20,12 +21,13 @@ from ..nn.initializers import generator
 from ..nn.networks import Network, TwoLayerNet
 from ..nn.sequential import Sequential
 from ..optim.optimizers import Optimizer
+from .about import about
 from .callbacks import Agreement, Callback, Checkpoint, EarlyStopping, Function, ProgressLine
 from .checkpoints import Saved, Saver
 from .config import OptimizerLike, Options, PlainCallback, optimizer_of
-from .describing import fingerprint, readable
+from .describing import fingerprint, name_of, readable
 from .distributed import Processes, processes
-from .evaluation import Measures
+from .evaluation import Measures, Sampled
 from .history import History
 from .loop import Diverged, Loop
 from .samples import (
@@ -44,7 +46,7 @@ from .samples import (
 )
 from .step import Transform, is_known, updates
 
-__all__ = ["Diverged", "Result", "fit", "train"]
+__all__ = ["Diverged", "Result", "fit", "loaded", "result_of", "train"]
 
 
 @dataclass(repr=False)
@@ -57,12 +59,18 @@ class Result:
         The trained network.
     history : History
         The losses and accuracies of the run.
+    about : dict
+        The facts of the run, such as the dataset, the options, the versions and the device: numbers and text by name.
+    sampled : Sampled or None
+        The samples that `report` evaluates: the test set, or else the validation samples, or else the training set.
     error : Diverged or None
         The error that ended the run of this network in `fit_many`.
     """
 
     network: Network
     history: History
+    about: dict[str, Any] = field(default_factory=dict)
+    sampled: Sampled | None = field(default=None, compare=False)
     error: Diverged | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -82,7 +90,62 @@ class Result:
         return ", ".join(name for name, place in known.items() if place in where) or str(where[0])
 
     def __repr__(self) -> str:
-        return f"Result on {self.backend}, {self.device}\n  {self.network}\n  {self.history}"
+        failed = f"\n  {self.error}" if self.error else ""
+        return f"Result on {self.backend}, {self.device}\n  {self.network}\n  {self.history}{failed}"
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        data: Dataset | None = None,
+        image_shape: Sequence[int] | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        """Write a report of the run as one HTML file, which needs no network and no script.
+
+        The report has the curves of loss and accuracy, the confusion matrix or the residuals, the samples with the
+        largest errors, the weights, activations and gradients of each layer, and the facts of the run.
+
+        Parameters
+        ----------
+        path : path
+            The file; its name ends in ``.html``. An existing file is replaced in one step.
+        data : ``(x, t)`` or Shards, optional
+            The samples to evaluate, in the form of the test set in `fit` (default: the test set of the run, or else
+            its validation samples, or else its training set). At most about 10,000 of them are used.
+        image_shape : (H, W) or (C, H, W), optional
+            The shape of a sample as an image. Default: the shape of a sample, if it is (1, H, W) or (3, H, W), or the
+            shape of the images of a dataset that `train` loads by name. Other samples are shown as numbers.
+        class_names : sequence of str, optional
+            The name of each class (default: its number).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument does not fit the network.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from xpnet import GradientNorms
+        >>> x = np.eye(4)
+        >>> network = TwoLayerNet(4, 8, 2, like=x)
+        >>> result = fit(network, (x, np.asarray([0, 1, 1, 0])), callbacks=[GradientNorms()], progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result.report(f"{folder}/run.html", class_names=["no", "yes"])
+        ...     Path(folder, "run.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+        True
+        """
+        from ..report import write
+
+        write(path, [self], data=data, image_shape=image_shape, class_names=class_names)
+
+    def _repr_html_(self) -> str:
+        where = html.escape(f"Result on {self.backend}, {self.device}")
+        return f"<div>{where}</div>{self.network._repr_html_()}{self.history._repr_html_()}"
 
 
 @on_arrays_device
@@ -162,8 +225,8 @@ def fit(
         arguments. Losses and parameters are those of a run on one process, up to rounding. Requires mpi4py: the extra
         `distributed`.
     progress : bool, default True
-        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
-        processes prints.
+        Whether to print a line for each epoch, and to show a progress bar on a terminal, or in a notebook that has
+        ipywidgets. Only the first of several processes prints.
 
     Returns
     -------
@@ -230,11 +293,11 @@ def fit(
             progress=progress,
         )
         chosen = optimizer_of(optimizer)
-        net = _network_of(network, sets, rng)
-    return _run(net, sets, chosen, options, peers)
+        net = network_of(network, sets, rng)
+    return _run(net, sets, chosen, options, peers, source_of(seed))
 
 
-def _network_of(
+def network_of(
     network: Any, sets: Given, rng: np.random.Generator, like: Array | None = None, precision: str | None = None
 ) -> Network:
     """The network that was passed, or a new network from a `Sequential`, by default on the device of the samples."""
@@ -265,18 +328,27 @@ def _first(network: Network) -> Array:
 
 
 @on_arrays_device
-def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, peers: Processes) -> Result:
-    """Check the arguments, build the loop, and run it."""
+def _run(
+    network: Network,
+    sets: Given,
+    optimizer: Optimizer,
+    options: Options,
+    peers: Processes,
+    source: dict[str, Any],
+) -> Result:
+    """Check the arguments, build the loop, and run it. `source` is what `about` takes."""
     rng = generator(options.seed)
     with peers.setup() as facts:
         state = rng.bit_generator.state
         samples = _samples(network, sets, options, peers, rng)
+        place = Result(network, History()).device
+        told = about(network, optimizer, samples, options, place, source | {"processes": peers.size})
         settings: dict[str, Any] = {}
         if options.checkpoint is not None or peers.size > 1:
             settings = _settings(network, samples, options, state)
         saver = saved = None
         if options.checkpoint is not None:
-            saver = Saver(options.checkpoint, options.resume, network, optimizer, settings)
+            saver = Saver(options.checkpoint, options.resume, network, optimizer, settings, told)
             saved = saver.load()
         if saved and saved.rows:
             samples = samples._replace(units=saved.rows["train"], held=saved.rows["held"])
@@ -285,7 +357,7 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
     train, units, sample = samples.train, samples.units, _sample_shape(network, samples, options)
     masks = (lambda size: network.stack.draw(rng, (size, *sample))) if network.stack.mask_names else None
     backend = backend_of(_first(network))
-    go_on = f" Resume the run in {options.checkpoint} with resume=True." if saver else ""
+    go_on = f" Resume the run in {options.checkpoint} with resume=True (xpnet train: --resume)." if saver else ""
     # A run that diverges raises Diverged. NumPy's warnings would come before it.
     with (
         np.errstate(over="ignore", invalid="ignore"),
@@ -302,9 +374,22 @@ def _run(network: Network, sets: Given, optimizer: Optimizer, options: Options, 
             Measures(network, samples, options.transform, peers),
             _callbacks(samples, options, peers, saver, saved),
             saved and saved.snapshot,
+            told,
+            peers.rank,
         )
         loop.go(options.epochs)
-    return Result(network, loop.history)
+    return result_of(loop)
+
+
+def result_of(run: Loop) -> Result:
+    """The result of a run, also of a run that an error ended."""
+    return Result(run.network, run.history, run.about, Sampled.of(run.measures.sets, run.measures.transform))
+
+
+def source_of(seed: Any) -> dict[str, Any]:
+    """The facts for `about` of a run on the arrays or files of the caller."""
+    drawn = "a generator" if isinstance(seed, np.random.Generator) else int(seed)
+    return {"dataset": None, "image shape": None, "seed": drawn}
 
 
 def _samples(network: Network, sets: Given, options: Options, peers: Processes, rng: np.random.Generator) -> Sets:
@@ -348,7 +433,6 @@ def _sample_shape(network: Network, samples: Sets, options: Options) -> tuple[in
 def _settings(network: Network, samples: Sets, options: Options, state: Any) -> dict[str, Any]:
     """The settings that must be the same when a run is resumed, and in all processes."""
     train, test, transform = samples.train, samples.test, options.transform
-    named = transform.func if isinstance(transform, partial) else transform  # its options may be objects of a library
     return {
         "batch_size": options.batch_size,
         "sampling": options.sampling,
@@ -356,8 +440,7 @@ def _settings(network: Network, samples: Sets, options: Options, state: Any) -> 
         "validation": options.validation,
         "patience": options.patience,
         "accumulate": options.accumulate,
-        "transform": transform
-        and str(getattr(named, "__qualname__", getattr(named, "__name__", type(named).__name__))),
+        "transform": transform and name_of(transform),
         "dtype": dtype_name(_first(network).dtype),
         "training samples": f"{list(train.shape)} with checksum {train.fingerprint()}",
         "test samples": test and f"{list(test.shape)} with checksum {test.fingerprint()}",
@@ -472,8 +555,8 @@ def train(
     validation, patience, accumulate, callbacks, checkpoint, resume, distributed
         As in `fit`.
     progress : bool, default True
-        Whether to print a line for each epoch, and to show a progress bar on a terminal. Only the first of several
-        processes prints.
+        Whether to print a line for each epoch, and to show a progress bar on a terminal, or in a notebook that has
+        ipywidgets. Only the first of several processes prints.
 
     Returns
     -------
@@ -520,8 +603,10 @@ def train(
         if network:
             stack = _stack_of(network)
             floats, takes_labels = stack.takes_floats, stack.last.takes_labels
+        source = source_of(seed)
         if sets is None:
-            sets = _loaded(dataset, flat=network is None)
+            sets, image_shape = loaded(dataset, flat=network is None)
+            source |= {"dataset": str(dataset), "image shape": image_shape}
             transform = transform or _scaling(sets.train, place.dtype, floats)
         for end, data in sets.named.items():
             check_samples(end, data, floats=floats and transform is None, takes_labels=takes_labels)
@@ -549,12 +634,12 @@ def train(
                 network_options = {"activation": activation, "seed": rng, "like": like, "dtype": place.precision}
                 net: Network = _two_layer(sets.train, hidden_size, weight_init_std, network_options)
             else:
-                net = _network_of(network, sets, rng, like, place.precision)
+                net = network_of(network, sets, rng, like, place.precision)
             if net is not network:
                 net.converts = True  # the training data was converted, so later samples are, too
     size = min(options.batch_size, shapes(sets.train)[0][0])
     with place.backend.threads(lambda: _largest_product(net, size)):
-        return _run(net, sets, chosen, options, peers)
+        return _run(net, sets, chosen, options, peers, source)
 
 
 def _largest_product(network: Network, batch_size: int) -> float:
@@ -655,15 +740,16 @@ def _place(
     return Place(chosen, xp, where, dtype, stays, precision)
 
 
-def _loaded(dataset: Any, flat: bool) -> Given:
-    """Load a dataset by its name or from a folder; if `flat`, each sample is one row."""
+def loaded(dataset: Any, flat: bool) -> tuple[Given, list[int] | None]:
+    """Load a dataset by its name or from a folder, and the shape of its images; if `flat`, each sample is one row."""
 
     def flatten(data: Any) -> Any:
         pair = flat and data is not None and not isinstance(data, Shards)
         return (data[0].reshape(data[0].shape[0], -1), data[1]) if pair else data
 
     found = given(load(dataset))
-    return Given(flatten(found.train), flatten(found.test))
+    shape, _ = shapes(found.train)
+    return Given(flatten(found.train), flatten(found.test)), list(shape[1:]) if len(shape) == 4 else None
 
 
 def _scaling(data: Dataset, dtype: str, floats: bool) -> Transform | None:

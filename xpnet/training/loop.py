@@ -107,6 +107,10 @@ class Loop:
         The callbacks, called in this order.
     snapshot : Snapshot, optional
         The run to resume.
+    about : dict, optional
+        The facts of the run, see `Result`.
+    rank : int, default 0
+        The number of this process among those of the run.
 
     Attributes
     ----------
@@ -132,9 +136,12 @@ class Loop:
         measures: Measures,
         callbacks: Sequence[Callback],
         snapshot: Snapshot | None = None,
+        about: Mapping[str, Any] | None = None,
+        rank: int = 0,
     ) -> None:
         self.network, self.optimizer, self.run, self.batches = network, optimizer, run, batches
         self.rng, self.masks, self.measures, self.callbacks = rng, masks, measures, callbacks
+        self.about, self.rank = dict(about or {}), rank
         self.updated = [c.on_update for c in callbacks if type(c).on_update is not Callback.on_update]
         self.begun: list[Callback] = []
         self.states = deque[Mapping[str, Any]]()  # masks are drawn for several updates in advance
@@ -190,8 +197,7 @@ class Loop:
             callback.on_start(self)
             self.begun.append(callback)
         if not self.history.seconds:
-            _, rows = read([], self.measures())
-            self._row(self._found(rows))
+            self._row(self.evaluate())
         while not self.over and (self.within or self.epoch < epochs):
             self._epoch()
 
@@ -240,6 +246,11 @@ class Loop:
         masks = self.masks(size)
         self.states.append(self.rng.bit_generator.state)
         return masks
+
+    def evaluate(self) -> dict[str, float]:
+        """Evaluate the network as it is now; the result has a number for each column of the history."""
+        _, rows = read([], self.measures())
+        return self._found(rows)
 
     def _found(self, rows: Any) -> dict[str, float]:
         """The columns of the history from the results of the evaluation; an error if the scores are not finite."""

@@ -4,8 +4,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,16 +13,19 @@ from .._array import device, dtype_name, namespace
 from .._typing import Array, Params
 from .._validation import check_integer
 from ..backends import Draw, backend_of, on_arrays_device, to_numpy, vmap
+from ..backends.base import one_line
 from ..layers.dropout import Dropout as DropoutLayer
+from ..nn.base import Description
 from ..nn.dropout import Dropout
 from ..nn.initializers import generator
 from ..nn.networks import Network
 from ..nn.sequential import Sequential
 from ..optim.optimizers import Optimizer
+from .about import about
 from .config import OptimizerLike, Options, optimizer_of
 from .distributed import Processes
-from .evaluation import Block, Measured, Measures
-from .fitting import Result, _network_of
+from .evaluation import Block, Measured, Measures, Sampled
+from .fitting import Result, network_of, source_of
 from .history import History
 from .loop import Diverged, diverged
 from .progress import Progress
@@ -73,18 +76,36 @@ class _Member:
     @property
     def key(self) -> tuple[Any, ...]:
         """What must be equal for networks that are trained at once."""
-        stack, optimizer = self.network.stack, self.optimizer
+        stack, optimizer, loss = self.network.stack, self.optimizer, self.network.stack.loss_description
         options = {f.name: getattr(optimizer, f.name) for f in fields(optimizer) if f.compare}
+        own = is_known(type(optimizer))  # an object of another class can differ in ways that are not known
         return (
-            type(stack),
-            [(type(d), "" if type(d) is Dropout else d.text("weight_init")) for d in stack.descriptions],
-            stack.loss_description,
-            type(optimizer),
+            Sequential if type(stack) is Sequential else id(stack),
+            [(type(d), _text(d)) if is_known(d) else id(d) for d in stack.descriptions],
+            loss if is_known(loss) else id(loss),
+            type(optimizer) if own else id(optimizer),
             {name: float if name in _NUMBERS and type(v) is float else v for name, v in options.items()},
+            {name: (tuple(a.shape), a.dtype) for name, a in self.network.params.items()},
             self.batch_size,
             len(self.sets.units),
             len(self.sets.held),
         )
+
+
+def _text(description: Description) -> str:
+    """The options that must be equal for networks that are trained at once."""
+    return "" if type(description) is Dropout else description.text("weight_init")
+
+
+class _Kept(NamedTuple):
+    """The result of the complete epochs. It is one tuple, so Ctrl-C cannot leave a half-written result."""
+
+    members: list[_Member]
+    """The networks in the order of the first axis of the arrays."""
+    params: Params
+    state: Params
+    rows: int
+    """The number of rows of the histories."""
 
 
 @on_arrays_device
@@ -126,10 +147,12 @@ def fit_many(
         mini-batches and the dropout masks.
     rows : sequence of arrays, optional
         For each network, the rows of the training set to train with: integers, or a mask of bools. Default: all.
-    epochs, sampling, transform, validation
+    epochs
         As in `fit`.
     batch_size : int or sequence of int, default 100
         The number of samples in a mini-batch, for all networks or for each network.
+    sampling, transform, validation
+        As in `fit`.
     patience : int, optional
         As in `fit`, for each network on its own. A network that has stopped takes no more time as soon as half of
         its group has stopped.
@@ -145,7 +168,8 @@ def fit_many(
     list of Result
         For each network, the network and its history. If the loss of a network became infinite or NaN, its result has
         the error as the attribute `error`, and the network has the parameters of the epoch before. After Ctrl-C, the
-        networks have the parameters of the last complete epoch, and ``history.interrupted`` is True.
+        networks have the parameters of the last complete epoch (with `patience`, of the best epoch), and
+        ``history.interrupted`` is True.
 
     Raises
     ------
@@ -159,7 +183,9 @@ def fit_many(
 
     Networks are trained in one group if they differ only in their seeds, initial weights, rows, dropout rates, and in
     the options `lr`, `weight_decay`, `momentum` and `clip_norm` of their optimizers. They must have the same number
-    of training samples. Networks with other differences are trained in several groups, one after the other.
+    of training samples. Networks with other differences are trained in several groups, one after the other. Networks
+    with a layer, loss or optimizer of your own are trained in one group if they have the same object. Such code must
+    use the functions of the array API standard, and must not read values of arrays.
 
     Examples
     --------
@@ -198,8 +224,10 @@ def fit_many(
         memory = check_integer("memory", memory, 1)
     members = list[_Member]()
     for i in range(count):
-        rng = generator(columns["seeds"][i])
-        network = _network_of(columns["networks"][i], sets, rng)
+        if isinstance(seed := columns["seeds"][i], np.random.Generator):
+            raise TypeError(f"fit_many: seeds[{i}] must be an integer of at least 0, got a Generator")
+        rng = generator(seed)
+        network = network_of(columns["networks"][i], sets, rng)
         if members and network is columns["networks"][0]:
             raise ValueError(f"fit_many: networks[{i}] is networks[0]; pass another Network object for each run")
         optimizer = optimizer_of(columns["optimizers"][i])
@@ -207,8 +235,11 @@ def fit_many(
         chosen = _sets(network, sets, columns["rows"][i], i, rng, options, first)
         members.append(_Member(network, optimizer, rng, sizes[i], chosen))
         check_batches(network, _sample_shape(members[i], options), len(chosen.units), sizes[i], 1, 1)
-    _train_groups(members, options, memory)
-    return [Result(m.network, m.history, m.error) for m in members]
+    groups = _groups(members)
+    for group in groups:
+        check_values(group[0].network, sets.named, transformed=transform is not None)
+    _train_groups([part for group in groups for part in _cut(group, memory)], options)
+    return [_result(member, options, seed) for member, seed in zip(members, columns["seeds"], strict=True)]
 
 
 def _columns(each: dict[str, Any]) -> tuple[int, dict[str, Sequence[Any]]]:
@@ -248,9 +279,7 @@ def _sets(
         for name, pair in sets._asdict().items()
     )
     assert isinstance(train, InMemory)
-    if first is None:
-        check_values(network, sets.named, transformed=transformed)
-    else:
+    if first is not None:
         assert isinstance(first.train, InMemory)
         train.data = first.train.data
         if first.test is not None:
@@ -264,7 +293,7 @@ def _sets(
 
 
 def _chosen_rows(rows: Any, i: int, count: int) -> Host:
-    host = np.asarray(rows) if isinstance(rows, (list, range)) else to_numpy(rows)
+    host = np.asarray(rows) if isinstance(rows, (list, tuple, range)) else to_numpy(rows)
     name = f"fit_many: rows[{i}]"
     if host.dtype.kind == "b" and host.shape == (count,):
         host = np.flatnonzero(host)
@@ -283,39 +312,57 @@ def _sample_shape(member: _Member, options: Options) -> tuple[int, ...]:
     return member.network.input_shape if options.transform else member.sets.train.shape[1:]
 
 
+def _result(member: _Member, options: Options, seed: Any) -> Result:
+    own = replace(options, batch_size=member.batch_size)
+    place = Result(member.network, member.history).device
+    facts = about(member.network, member.optimizer, member.sets, own, place, source_of(seed) | {"processes": 1})
+    return Result(member.network, member.history, facts, Sampled.of(member.sets, options.transform), member.error)
+
+
 # Groups
 
 
-def _train_groups(members: Sequence[_Member], options: Options, memory: int | None) -> None:
-    groups = list[list[_Member]]()
-    keys = list[Any]()
+def _groups(members: Sequence[_Member]) -> list[list[_Member]]:
+    """The networks that can be trained at once."""
+    groups = list[tuple[Any, list[_Member]]]()
     for member in members:
         key = member.key
-        at = next((i for i, known in enumerate(keys) if known == key), None)
-        if at is None:
-            keys.append(key)
-            groups.append([member])
+        found = next((group for known, group in groups if known == key), None)
+        if found is None:
+            groups.append((key, [member]))
         else:
-            groups[at].append(member)
-    parts = [part for group in groups for part in _cut(group, memory)]
-    total = sum(options.epochs * math.ceil(len(g[0].sets.units) / g[0].batch_size) for g in parts)
-    backend = backend_of(next(iter(members[0].network.params.values())))
+            found.append(member)
+    return [group for _, group in groups]
+
+
+def _train_groups(groups: list[list[_Member]], options: Options) -> None:
+    total = sum(options.epochs * math.ceil(len(g[0].sets.units) / g[0].batch_size) for g in groups)
+    backend = backend_of(next(iter(groups[0][0].network.params.values())))
+    interrupted = False
     with (
         np.errstate(over="ignore", invalid="ignore"),  # a run that diverges has an error in its result
         backend.memory_errors("pass a smaller memory, or a smaller batch_size"),
         Progress(total, shown=options.progress, unit="update") as bar,
     ):
-        interrupted = False
-        for number, group in enumerate(parts, 1):
-            run = _Group(group, options)
-            interrupted = interrupted or run.train(bar)
+        for number, group in enumerate(groups, 1):
+            try:
+                interrupted = interrupted or _Group(group, options).train(bar)
+            except KeyboardInterrupt:  # before the first epoch
+                interrupted = True
+            except TypeError as error:
+                if is_known(group[0].network.stack, group[0].optimizer, options.transform):
+                    raise
+                raise TypeError(
+                    "fit_many: a layer, loss, optimizer, schedule or transform of your own must use the functions of "
+                    f"x.__array_namespace__() only ({one_line(error)}); change it, or train with fit"
+                ) from error
             if interrupted:
                 for member in group:
-                    member.history.interrupted = True
+                    member.history.interrupted = not member.over
                 continue
             failed = sum(m.error is not None for m in group)
             bar.line(
-                f"group {number} of {len(parts)}: {len(group)} networks"
+                f"group {number} of {len(groups)}: {len(group)} networks"
                 + (f", {failed} of them diverged" if failed else "")
             )
 
@@ -358,31 +405,38 @@ class _Group:
             name: self._score(part.blocks.measure, name == "test") for name, part in first.measures.parts.items()
         }
         self.best: tuple[Params, Params] | None = None
+        self.kept = _Kept(self.active, self.together.carry.params, self.together.carry.state, 0)
         self.start = time.perf_counter()
 
     def train(self, bar: Progress) -> bool:
         """Train the networks; returns whether Ctrl-C has ended the run."""
-        together, before = self.together, self.together.carry
+        interrupted = False
         try:
-            self._end_epoch(0, np.empty((0, together.count)), before)
-            for epoch in range(1, self.options.epochs + 1):
-                if all(m.over for m in self.active):
-                    break
-                before, losses = together.carry, list[Array]()
-                for loss in together.train(self._order(), self.active[0].batch_size, self._draw()):
-                    losses.append(loss)
-                    bar.advance(loss.shape[0] if loss.ndim == 2 else 1)
-                self._end_epoch(epoch, together.read(losses), before)
+            self._train(bar)
         except KeyboardInterrupt:
-            self._hand_out(before.params, before.state, [m for m in self.active if not m.over])
-            return True
-        last = self.best or (together.carry.params, together.carry.state)
-        self._hand_out(*last, [m for m in self.active if not m.over])
-        return False
+            interrupted = True
+        running = [m for m in self.kept.members if not m.over]
+        for member in running:
+            member.history.cut(self.kept.rows)
+        self._hand_out(*self.kept[:3], running)
+        return interrupted
 
-    def _hand_out(self, params: Params, state: Params, members: list[_Member]) -> None:
-        """Give these parameters and state to the networks of some members."""
-        for i, member in enumerate(self.active):
+    def _train(self, bar: Progress) -> None:
+        together = self.together
+        self._end_epoch(0, np.empty((0, together.count)), together.carry)
+        for epoch in range(1, self.options.epochs + 1):
+            if all(m.over for m in self.active):
+                break
+            before, losses = together.carry, list[Array]()
+            for loss in together.train(self._order(), self.active[0].batch_size, self._draw()):
+                losses.append(loss)
+                bar.advance(loss.shape[0] if loss.ndim == 2 else 1)
+            self._end_epoch(epoch, together.read(losses), before)
+
+    @staticmethod
+    def _hand_out(order: list[_Member], params: Params, state: Params, members: list[_Member]) -> None:
+        """Give parameters and state to the networks of some members; `order` is that of the first axis."""
+        for i, member in enumerate(order):
             if any(member is m for m in members):
                 member.network.params, member.network.state = part((params, state), i)
 
@@ -417,24 +471,27 @@ class _Group:
             try:
                 self._add_row(member, measured, epoch, bool(np.isfinite(losses[:, i]).all()))
             except Diverged as error:
+                self._hand_out(self.active, before.params, before.state, [member])
                 member.error, member.over = error, True
-                self._hand_out(before.params, before.state, [member])
                 continue
             if patience is not None:
                 better[i] = member.history.best_epoch == epoch
                 if epoch - (member.history.best_epoch or 0) >= patience:
-                    member.over = True
                     stopped.append(member)
         if patience is not None:
             self._keep_best(better)
             assert self.best
-            self._hand_out(*self.best, stopped)
+            self._hand_out(self.active, *self.best, stopped)
+            for member in stopped:
+                member.over = True
         running = [i for i, m in enumerate(self.active) if not m.over]
         if running and 2 * len(running) <= len(self.active):
             self.together.keep(running)
             self.active = [self.active[i] for i in running]
             if self.best:
                 self.best = self.together.rows(self.best, running)
+        carry = self.together.carry
+        self.kept = _Kept(self.active, *(self.best or (carry.params, carry.state)), epoch + 1)
 
     def _add_row(self, member: _Member, measured: dict[str, Measured], epoch: int, finite: bool) -> None:
         lr = member.optimizer.lr

@@ -1,14 +1,16 @@
-"""The progress of long work: a progress bar on a terminal, and lines of text."""
+"""The progress of long work: a progress bar on a terminal or in a notebook, and lines of text."""
 
+import importlib.util
 import sys
 from types import TracebackType
 from typing import Any
 
 
 class Progress:
-    """A progress bar of `total` steps on standard error, if it is a terminal, and lines of text on standard output.
+    """A progress bar of `total` steps, and lines of text on standard output.
 
-    If `shown` is False, nothing is shown. The library of the bar is imported only when a bar is drawn.
+    The bar is on standard error, if it is a terminal, or in a notebook with ipywidgets; elsewhere there is no bar. If
+    `shown` is False, nothing is shown. The library of the bar is imported only when a bar is drawn.
     """
 
     def __init__(self, total: int, *, shown: bool, unit: str = "update") -> None:
@@ -18,6 +20,10 @@ class Progress:
             from tqdm import tqdm
 
             self.bar = tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True)
+        elif shown and _in_notebook() and importlib.util.find_spec("ipywidgets"):
+            from tqdm.notebook import tqdm as widget
+
+            self.bar = widget(total=total, unit=unit, leave=False)
 
     def __enter__(self) -> "Progress":
         return self
@@ -43,3 +49,9 @@ class Progress:
             self.bar.write(text, file=sys.stdout)
         elif self.shown:
             print(text, flush=True)
+
+
+def _in_notebook() -> bool:
+    """Whether the program runs in a kernel of IPython, such as that of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -89,6 +89,10 @@ class InMemory:
             return rng.permutation(units)
         return units[rng.integers(0, len(units), size=batch_size * math.ceil(len(units) / batch_size))]
 
+    def numbers(self, units: Host) -> Host:
+        """The positions in the dataset of the samples in these units."""
+        return units
+
     def epoch(
         self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0
     ) -> Batches:
@@ -144,6 +148,11 @@ class OnDisk:
     def first(self, units: Host, count: int) -> int:
         """The number of units, from the first one and at least one, that together have about `count` samples."""
         return int(np.abs(np.cumsum(self.shards.sizes[units]) - count).argmin()) + 1
+
+    def numbers(self, units: Host) -> Host:
+        """The positions in the dataset of the samples in these units."""
+        sizes, ends = self.shards.sizes, np.cumsum(self.shards.sizes)
+        return np.concatenate([np.arange(ends[unit] - sizes[unit], ends[unit]) for unit in units])
 
     def epoch(
         self, rng: np.random.Generator, units: Host, batch_size: int, sampling: str = "shuffle", done: int = 0

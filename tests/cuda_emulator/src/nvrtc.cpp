@@ -185,6 +185,9 @@ API int nvrtcCompileProgram(Program* p, int count, const char** options) {
     }
     // The processor flushes float32 and float64 alike, CUDA float32 alone: a kernel that has both keeps its denormals.
     flush = flush && !std::regex_search(source, std::regex("\\bdouble\\b"));
+    // The launch gives the size of this memory; a block has no more than 48 KiB.
+    source = std::regex_replace(source, std::regex("extern __shared__ (\\w+) (\\w+)\\[\\]"),
+                                "__shared__ $1 $2[49152 / sizeof($1)]");
     std::string code = source + "\n" + exports(p, source) + "extern \"C\" { FK_EXPORT int fk_mode = " +
                        std::to_string(mode) + ", fk_flush_denormals = " + std::to_string(flush) + "; }\n";
     p->image = "FAKECUDA " + library + "\n";
