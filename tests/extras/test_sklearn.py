@@ -1,6 +1,7 @@
 """The estimators: scikit-learn's own as an oracle, its checks, its tools, and arrays of other libraries."""
 
 import importlib.util
+import inspect
 import multiprocessing
 import pickle
 import warnings
@@ -12,6 +13,7 @@ from conftest import problem_of
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 import joblib
+import sklearn.exceptions
 import sklearn.neural_network as theirs
 from scipy import sparse
 from sklearn import config_context
@@ -21,10 +23,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xpnet
-from xpnet.sklearn import MLPClassifier, MLPRegressor
+from xpnet import nn
+from xpnet.sklearn import MLPClassifier, MLPEnsemble, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 OURS = {"classifier": MLPClassifier, "regressor": MLPRegressor}
@@ -365,7 +369,26 @@ def test_lbfgs_that_stops_early_says_so():
 # As scikit-learn's tools see them
 
 
-@parametrize_with_checks([MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)])
+OWN = {
+    "dropout": 0.2,
+    "batch_norm": True,
+    "weight_init": nn.He(),
+    "optimizer": xpnet.Adam(xpnet.CosineDecay(0.01, 99)),
+}
+"""The options that scikit-learn's estimators do not have."""
+
+
+def fails(estimator):
+    """Weights are not the same as repeated samples: masks differ, and batch statistics have no weights."""
+    kinds = "dense", "sparse"
+    why = "dropout and batch normalization"
+    return {f"check_sample_weight_equivalence_on_{kind}_data": why for kind in kinds if estimator.dropout}
+
+
+@parametrize_with_checks(
+    [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100), MLPClassifier(max_iter=100, **OWN)],
+    expected_failed_checks=fails,
+)
 def test_scikit_learns_own_checks(estimator, check):
     if "namespace=cupy" in str(check) or getattr(check, "keywords", {}).get("array_namespace") == "cupy":
         if problem := xpnet.BACKENDS["cupy"].problem:
@@ -387,7 +410,7 @@ class PrivateNames:
         parts = zip(start.items(), np.split(flat, cuts), strict=True)
         stack, x = self._network(X)
         params = {name: part.reshape(p.shape) for (name, p), part in parts}
-        loss, gradients = self._objective(stack, float(self.alpha))(params, x, y.astype(X.dtype))
+        loss, gradients, _ = self._objective(stack, float(self.alpha))(params, x, y.astype(X.dtype))
         return loss, np.concatenate([gradients[name].ravel() for name in start])
 
 
@@ -634,3 +657,312 @@ def test_ctrl_c_keeps_what_was_trained():
     assert (model.n_iter_, len(model.loss_curve_)) == (2, 2)
     unshuffled = MLPClassifier((9,), random_state=0, max_iter=2, shuffle=False).fit(X, y)
     np.testing.assert_array_equal(model.coefs_[0], unshuffled.coefs_[0])
+
+
+# The options that scikit-learn's estimators do not have
+
+
+def test_options_of_scikit_learn_come_first_and_keep_their_defaults():
+    for kind, own in (("classifier", ["class_weight", *OWN]), ("regressor", list(OWN))):
+        found, expected = (inspect.signature(k[kind]).parameters for k in (OURS, THEIRS))
+        assert list(found) == [*expected, *own]
+        assert all(found[name] == parameter for name, parameter in expected.items())
+        assert all(found[name].kind is inspect.Parameter.KEYWORD_ONLY for name in own)
+        model = OURS[kind](**{name: OWN.get(name) for name in own})
+        again = clone(model)
+        assert again.get_params() == model.get_params()
+        assert pickle.loads(pickle.dumps(model)).get_params() == model.get_params()
+        assert "dropout=0.2" in repr(model)
+        assert clone(OURS[kind]()).set_params(dropout=0.5).dropout == 0.5
+    with pytest.raises(TypeError, match="unexpected keyword argument 'class_weight'"):
+        MLPRegressor(class_weight="balanced")
+
+
+@pytest.mark.parametrize("problem", ["classes", "words", "objects", "many-labels"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("class_weight", ["balanced", "dict"])
+def test_class_weights_are_sample_weights(problem, weighted, class_weight):
+    _, X, y = PROBLEMS[problem]
+    own = np.random.default_rng(0).random(len(X)) if weighted else None
+    if class_weight == "dict":
+        class_weight = {label: 0.5 + i for i, label in enumerate(np.unique(y).tolist())}
+        class_weight = [class_weight] * y.shape[1] if y.ndim > 1 else class_weight
+    elif y.ndim == 1:
+        labels = np.unique(y)
+        found = compute_class_weight(class_weight, classes=labels, y=y, sample_weight=own)
+        weights = found[np.searchsorted(labels, y)]
+    if class_weight != "balanced" or y.ndim > 1:
+        weights = compute_sample_weight(class_weight, y)
+    options = {"hidden_layer_sizes": (9,), "max_iter": 5, "random_state": 0, "early_stopping": problem == "words"}
+    ours = MLPClassifier(class_weight=class_weight, **options).fit(X, y, sample_weight=own)
+    other = MLPClassifier(**options).fit(X, y, sample_weight=weights if own is None else own * weights)
+    np.testing.assert_array_equal(ours.predict_proba(X), other.predict_proba(X))
+    assert ours.loss_curve_ == other.loss_curve_
+    assert ours.validation_scores_ == other.validation_scores_
+
+
+def test_class_weights_are_repeated_samples():
+    _, X, y = PROBLEMS["words"]
+    rows = np.concatenate([np.arange(len(y)), *[np.flatnonzero(y == "no")] * 2])
+    options = {"hidden_layer_sizes": (9,), "solver": "lbfgs", "max_iter": 5, "random_state": 0}
+    ours = MLPClassifier(class_weight={"no": 3}, **options).fit(X, y)
+    np.testing.assert_allclose(
+        ours.predict_proba(X), MLPClassifier(**options).fit(X[rows], y[rows]).predict_proba(X), rtol=1e-6
+    )
+
+
+def test_balanced_classes_raise_the_balanced_accuracy():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 4))
+    y = (X[:, 0] + 0.7 * rng.normal(size=1000) > 2).astype(int)  # 5 % of the samples
+    model = MLPClassifier((8,), max_iter=100, random_state=0, learning_rate_init=0.01)
+    balanced = clone(model).set_params(class_weight="balanced")
+    plain, better = (cross_val_score(m, X, y, cv=4, scoring="balanced_accuracy").mean() for m in (model, balanced))
+    assert better > plain + 0.1
+
+
+def test_a_class_without_weight():
+    _, X, y = PROBLEMS["classes"]
+    weight = (y != 3).astype(float)
+    model = MLPClassifier((9,), max_iter=5, random_state=0, class_weight="balanced").fit(X, y, sample_weight=weight)
+    assert np.isfinite(model.predict_proba(X)).all()
+    none = MLPClassifier((9,), max_iter=5, class_weight=dict.fromkeys(range(10), 0))
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        none.fit(X, y)
+
+
+def test_class_weights_in_partial_fit():
+    _, X, y = PROBLEMS["classes"]
+    model = MLPClassifier((9,), random_state=0, class_weight={0: 2.0, 9: 0.5})
+    first = y < 5  # no sample of class 9
+    ours = clone(model).partial_fit(X[first], y[first], classes=np.arange(10))
+    other = clone(model).set_params(class_weight=None)
+    other.partial_fit(X[first], y[first], classes=np.arange(10), sample_weight=np.where(y[first] == 0, 2.0, 1.0))
+    np.testing.assert_array_equal(ours.coefs_[0], other.coefs_[0])
+    with pytest.raises(ValueError, match="'balanced' needs all samples at once, but partial_fit"):
+        model.set_params(class_weight="balanced").partial_fit(X, y, classes=np.arange(10))
+
+
+def stack_of(model):
+    """The network of an estimator, as xpnet's users describe it."""
+    between = [nn.BatchNorm(), nn.Relu(), nn.Dropout(0.2)] if model.batch_norm else [nn.Relu()]
+    *hidden, outputs = (W.shape[1] for W in model.coefs_)
+    layers = [d for units in hidden for d in (nn.Dense(units, model.weight_init), *between)]
+    return nn.Sequential(*layers, nn.Dense(outputs, model.weight_init))
+
+
+def test_training_is_that_of_the_network_with_the_same_layers():
+    _, X, y = PROBLEMS["classes"]
+    model = MLPClassifier((9, 6), max_iter=3, batch_size=50, alpha=0.0, shuffle=False, random_state=3, **OWN).fit(
+        X, y
+    )
+    stack, optimizer = stack_of(model), OWN["optimizer"]
+    drawn = np.random.RandomState(3)
+    weights, masks = (np.random.default_rng(drawn.randint(2**31 - 1)) for _ in range(2))
+    params, state = stack.init(weights, (64,)), stack.init_state((64,))
+    memory = optimizer.init(params)
+    for _ in range(3):
+        for i in range(0, 500, 50):
+            x, t, drawn = X[i : i + 50], y[i : i + 50], stack.draw(masks, (50, 64))
+            _, gradients, state = stack.loss_and_gradient(params, x, t, state=state, masks=drawn)
+            params, memory = optimizer.update(params, gradients, memory)
+    np.testing.assert_allclose(model.coefs_[0], params["W1"], rtol=1e-9)
+    np.testing.assert_allclose(model.intercepts_[2], params["b3"], rtol=1e-9)
+    assert list(model.normalization_) == [f"{name}{i}" for i in (1, 2) for name in ("gamma", "beta", "mean", "var")]
+    for name, a in model.normalization_.items():
+        np.testing.assert_allclose(a, (params | state)[name], rtol=1e-9, atol=1e-12)
+    scores = stack.predict(params, X, state=state)
+    np.testing.assert_allclose(model.predict_proba(X), xpnet.softmax(scores), rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["adam", xpnet.RMSprop, xpnet.Momentum(xpnet.StepDecay(0.1, 2)), xpnet.SGD(0.1)]
+)
+def test_an_optimizer_trains_as_fit_does(optimizer):
+    _, X, y = PROBLEMS["classes"]
+    options = {"batch_size": 500, "alpha": 0.0, "random_state": 3, "weight_init": nn.Xavier()}
+    model = MLPClassifier((9,), max_iter=5, optimizer=optimizer, **options).fit(X, y)
+    start = np.random.default_rng(np.random.RandomState(3).randint(2**31 - 1))
+    network = xpnet.Network(stack_of(model), (64,), seed=start, dtype="float64")
+    _, history = xpnet.fit(network, (X, y), optimizer=optimizer, epochs=5, batch_size=500, progress=False)
+    np.testing.assert_allclose(model.loss_curve_, history.loss, rtol=1e-9)
+    np.testing.assert_allclose(model.coefs_[0], network.params["W1"], rtol=1e-9)
+
+
+def test_the_options_of_the_solver_are_not_used_with_an_optimizer():
+    _, X, y = PROBLEMS["classes"]
+    options = {"hidden_layer_sizes": (9,), "max_iter": 20, "random_state": 0, "optimizer": xpnet.Momentum(0.01)}
+    model = MLPClassifier(**options).fit(X, y)
+    unused = {"learning_rate": "invscaling", "learning_rate_init": 0.5, "momentum": 0.1, "solver": "sgd"}
+    np.testing.assert_array_equal(MLPClassifier(**options, **unused).fit(X, y).coefs_[0], model.coefs_[0])
+
+
+def test_early_stopping_restores_the_best_parameters_and_statistics():
+    _, X, y = PROBLEMS["classes"]
+    options = {"hidden_layer_sizes": (9,), "early_stopping": True, "random_state": 0, "n_iter_no_change": 3}
+    model = MLPClassifier(**options, **OWN, batch_size=50).fit(X, y)
+    best = int(np.argmax(model.validation_scores_)) + 1
+    assert best < model.n_iter_
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    shorter = MLPClassifier(**options, **OWN, batch_size=50, max_iter=best).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), shorter.predict_proba(X))
+
+
+def test_training_goes_on_with_all_options():
+    _, X, y = PROBLEMS["classes"]
+    classes = np.arange(10)
+    model = MLPClassifier((9,), random_state=0, **OWN)
+    for _ in range(3):
+        model.partial_fit(X, y, classes=classes)
+    again = pickle.loads(pickle.dumps(model))
+    masks = model._mask_rng.bit_generator.state
+    for m in (model, again):
+        m.partial_fit(X, y)
+    assert model._mask_rng.bit_generator.state != masks  # each call draws other masks
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert model._memory["step"] == 12
+    model.set_params(optimizer=xpnet.Momentum(0.01)).partial_fit(X, y)  # starts with a new optimizer state
+    model.set_params(optimizer=xpnet.Momentum(xpnet.StepDecay(0.01, 9))).partial_fit(X, y)
+    model.set_params(dropout=0.0, optimizer=None).partial_fit(X, y)
+    with pytest.raises(ValueError, match="batch_norm=False is not as in the first fit"):
+        model.set_params(batch_norm=False).partial_fit(X, y)
+    assert not model.fit(X, y).normalization_
+
+
+def test_a_last_mini_batch_of_one_sample_is_left_out_of_batch_normalization():
+    _, X, y = PROBLEMS["classes"]
+    options = {"hidden_layer_sizes": (9,), "max_iter": 3, "random_state": 0, "shuffle": False, "batch_norm": True}
+    odd, even = (MLPClassifier(**options, batch_size=50).fit(X[:n], y[:n]) for n in (201, 200))
+    assert odd.loss_curve_ == even.loss_curve_
+    np.testing.assert_array_equal(odd.coefs_[0], even.coefs_[0])
+    with pytest.raises(ValueError, match="at least 2 samples, got batch_size=1, n_samples=500"):
+        MLPClassifier(**options, batch_size=1).fit(X, y)
+
+
+def test_wrong_options_are_refused():
+    _, X, y = PROBLEMS["classes"]
+    minimized = [{"solver": "lbfgs", name: value} for name, value in OWN.items() if name != "weight_init"]
+    for options, error, match in [
+        ({"dropout": 1.0}, ValueError, "'dropout' parameter of MLPClassifier must be a float in the range"),
+        ({"batch_norm": "yes"}, ValueError, "'batch_norm' parameter of MLPClassifier must be"),
+        ({"weight_init": "he"}, ValueError, "'weight_init' parameter of MLPClassifier must be a callable or None"),
+        (
+            {"weight_init": nn.He},
+            TypeError,
+            r"weight_init must be an initializer, such as nn.He\(\), got the class He",
+        ),
+        ({"weight_init": lambda rng, shape: rng.random(3)}, ValueError, r"it is given, \(64, 100\), got \(3,\)"),
+        ({"optimizer": 0.1}, ValueError, "'optimizer' parameter of MLPClassifier must be an instance of"),
+        ({"optimizer": "adamm"}, ValueError, "optimizer 'adamm' is not known; choose one of adagrad, adam"),
+        ({"optimizer": dict}, TypeError, "optimizer must be an optimizer of xpnet"),
+        ({"class_weight": "even"}, ValueError, "'class_weight' parameter of MLPClassifier must be"),
+        ({"class_weight": {"a": 1}}, ValueError, "not in class_weight"),
+        (
+            {"class_weight": [1, 2]},
+            ValueError,
+            "must be .balanced. or a dict for targets with one label",
+        ),
+        *((options, ValueError, "need solver='adam' or 'sgd'") for options in minimized),
+    ]:
+        with pytest.raises(error, match=match):
+            MLPClassifier(**options).fit(X, y)
+
+
+@pytest.mark.parametrize("arrays", ARRAYS)
+def test_all_options_on_arrays_of_other_libraries(arrays):
+    name, device, rtol = ARRAYS[arrays]
+    if why := problem_of("cupy-elsewhere" if arrays == "cupy-second" else arrays):
+        pytest.skip(why)
+    backend = xpnet.get_backend(name)
+    xp, where = backend.namespace(), backend.device(device)
+    _, X, y = PROBLEMS["classes"]
+    model = MLPClassifier((9,), max_iter=4, random_state=0, class_weight="balanced", early_stopping=True, **OWN)
+    here = clone(model).fit(X, y)
+    x, t = (xp.asarray(a.copy(), device=where) for a in (X, y))
+    with config_context(array_api_dispatch=True):
+        there = model.fit(x, t)
+        answers = there.predict_proba(x)
+    for a in (*there.coefs_, *there.normalization_.values(), answers):
+        assert (type(a), xpnet._array.device(a)) == (type(x), xpnet._array.device(x))
+    np.testing.assert_allclose(xpnet.to_numpy(answers), here.predict_proba(X), rtol=1e-6, atol=rtol)
+
+
+# Moving a fitted estimator
+
+
+@pytest.mark.parametrize("arrays", ARRAYS)
+@pytest.mark.parametrize("problem", ["classes", "words", "many-labels", "pairs"])
+@pytest.mark.parametrize("options", [OWN, {"solver": "lbfgs"}])
+def test_a_fitted_estimator_is_moved_and_comes_back(arrays, problem, options):
+    name, device, rtol = ARRAYS[arrays]
+    if why := problem_of("cupy-elsewhere" if arrays == "cupy-second" else arrays):
+        pytest.skip(why)
+    backend = xpnet.get_backend(name)
+    kind, X, y = PROBLEMS[problem]
+    x = backend.namespace().asarray(X.copy(), device=backend.device(device))
+    here = OURS[kind](hidden_layer_sizes=(9,), max_iter=4, random_state=0, **options).fit(X, y)
+    with config_context(array_api_dispatch=True):
+        there = here.to(x)
+        answers = there.predict(x)
+        back = there.to(X)
+        for a in (*there.coefs_, *there.intercepts_, *there.normalization_.values()):
+            assert (type(a), xpnet._array.device(a)) == (type(x), xpnet._array.device(x))
+        if problem != "words":
+            assert type(answers) is type(x)
+        same = np.testing.assert_array_equal if kind == "classifier" else np.testing.assert_allclose
+        same(xpnet.to_numpy(answers) if hasattr(answers, "dtype") else answers, here.predict(X))
+        np.testing.assert_array_equal(back.predict(X), here.predict(X))
+        curve = list(getattr(here, "loss_curve_", []))
+        if options is OWN:  # training continues there
+            there.partial_fit(x, y)
+            back.partial_fit(X, y)
+            np.testing.assert_allclose(xpnet.to_numpy(there.coefs_[0]), back.coefs_[0], rtol=1e-6, atol=rtol)
+        assert list(getattr(here, "loss_curve_", [])) == curve
+        assert type(here.coefs_[0]) is np.ndarray
+        with pytest.raises(ValueError, match=r"move the estimator with its method to\(\)"):
+            there.predict(X)
+
+
+def test_scikit_learn_moves_estimators_too():
+    module = pytest.importorskip("sklearn.utils._array_api")
+    torch = pytest.importorskip("torch")
+    if not hasattr(module, "move_estimator_to"):
+        pytest.skip("scikit-learn does not move estimators before version 1.9")
+    _, X, y = PROBLEMS["words"]
+    model = make_pipeline(MLPClassifier((9,), max_iter=4, random_state=0, **OWN)).fit(X, y)
+    with config_context(array_api_dispatch=True):
+        x = torch.asarray(X.copy())
+        xp, _, device = module.get_namespace_and_device(x)
+        there = module.move_estimator_to(model, xp, device)
+        np.testing.assert_array_equal(there.predict(x), model.predict(X))
+        members = MLPEnsemble(model[-1], n_estimators=2, random_state=0).fit(X, y == "yes")
+        there = module.move_estimator_to(members, xp, device)
+        np.testing.assert_allclose(there.predict_proba(x), members.predict_proba(X))
+    with pytest.raises(sklearn.exceptions.NotFittedError):
+        MLPClassifier().to(x)
+
+
+# Sparse samples
+
+
+@pytest.mark.parametrize("options", [OWN, OWN | {"early_stopping": True}])
+def test_all_options_on_sparse_samples(options):
+    _, X, y = PROBLEMS["classes"]
+    model = MLPClassifier((9,), max_iter=3, random_state=0, class_weight="balanced", **options)
+    dense, thin = clone(model).fit(X, y), model.fit(sparse.csr_array(X), y)
+    np.testing.assert_allclose(thin.predict_proba(sparse.csr_array(X)), dense.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"solver": "lbfgs"}, {"early_stopping": True}, OWN])
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_sparse_tensors(options):
+    torch = pytest.importorskip("torch")
+    _, X, y = PROBLEMS["classes"]
+    x = torch.tensor(X)
+    with config_context(array_api_dispatch=True):
+        model = MLPClassifier((9,), max_iter=3, random_state=0, **options)
+        dense, thin = clone(model).fit(x, y), clone(model).fit(x.to_sparse(), y)
+        np.testing.assert_allclose(thin.predict_proba(x.to_sparse()), dense.predict_proba(x), rtol=1e-6)
+        if "solver" not in options:
+            with pytest.raises(TypeError, match="X has the layout torch.sparse_csr, from which its library cannot"):
+                model.fit(x.to_sparse_csr(), y)

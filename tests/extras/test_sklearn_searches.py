@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from xpnet import SGD, AdamW, Momentum, StepDecay, nn
 from xpnet.sklearn import GridSearchCV, MLPClassifier, MLPEnsemble, MLPRegressor, RandomizedSearchCV
 from xpnet.sklearn.together import Fit, fit_together
 
@@ -38,7 +39,8 @@ def regressor(**options):
     return MLPRegressor(**{"hidden_layer_sizes": (8,), "max_iter": 6, "batch_size": 20, "random_state": 0} | options)
 
 
-GRID = {"alpha": [0.0, 1e-2, 1.0], "learning_rate_init": [1e-3, 1e-1]}
+RATES = [1e-3, 1e-1]
+GRID = {"alpha": [0.0, 1e-2, 1.0], "learning_rate_init": RATES}
 ESTIMATORS = {
     "adam": (classifier(), GRID, Y),
     "beta": (classifier(), {"beta_1": [0.8, 0.9], "epsilon": [1e-8, 1e-3]}, Y),
@@ -59,6 +61,30 @@ ESTIMATORS = {
     "regression": (regressor(), GRID, Z),
     "several outputs": (regressor(), GRID, np.stack([Z, -Z], axis=1)),
     "poisson": (regressor(loss="poisson"), GRID, abs(Z)),
+    "dropout": (classifier(batch_size=50), {"dropout": [0.0, 0.2, 0.5], "max_iter": [2, 6], "alpha": [0.0, 0.1]}, Y),
+    "batch normalization": (
+        classifier(early_stopping=True, max_iter=30, n_iter_no_change=3),
+        {"batch_norm": [True, False], "learning_rate_init": RATES, "dropout": [0.0, 0.2]},
+        Y,
+    ),
+    "a last mini-batch of one": (classifier(batch_size=79), {"batch_norm": [True], "random_state": [0, 1]}, Y),
+    "class weights": (classifier(), {"class_weight": [None, "balanced", {0: 1, 1: 2, 2: 3}], "alpha": [0, 0.1]}, Y),
+    "initial weights": (classifier(), {"weight_init": [None, nn.He(), nn.Xavier()]}, Y),
+    "optimizers": (
+        regressor(solver="sgd", learning_rate="adaptive"),
+        {"optimizer": ["adam", SGD, SGD(0.01), Momentum(0.01), Momentum(0.02, 0.5, weight_decay=0.1)]},
+        Z,
+    ),
+    "options of optimizers": (
+        classifier(),
+        {"optimizer": [AdamW(lr, weight_decay=d, clip_norm=c) for lr in RATES for d in (0.0, 1.0) for c in (0.1, 1)]},
+        Y,
+    ),
+    "schedules": (
+        classifier(dropout=0.1),
+        {"optimizer": [Momentum(StepDecay(0.1, every)) for every in (3, 9)] + [Momentum(0.1, clip_norm=1.0)]},
+        Y,
+    ),
     "pipeline": (
         make_pipeline(StandardScaler(), classifier()),
         {"standardscaler__with_mean": [True, False], "mlpclassifier__alpha": [1e-4, 1.0]},
@@ -123,12 +149,26 @@ def test_splits_at_random_are_drawn_once():
     compare(found, expected.fit(X, Y))
 
 
+def halved(step):
+    return 0.1 / (1 + step)
+
+
+class Halved(SGD):
+    """An optimizer of one's own."""
+
+    def rule(self, p, g, lr):
+        return (p - lr * g / 2,)
+
+
 @pytest.mark.parametrize(
     ("estimator", "grid", "x"),
     [
         (classifier(solver="lbfgs"), {"alpha": [0.1, 1.0]}, X),
         (classifier(), {"alpha": [0.1, 1.0]}, csr_matrix(X)),
         (classifier(warm_start=True), {"alpha": [0.1, 1.0]}, X),
+        (classifier(class_weight={0: 0.0, 1: 1.0, 2: 1.0}), {"alpha": [0.1, 1.0]}, X),
+        (classifier(optimizer=Halved()), {"alpha": [0.1, 1.0]}, X),
+        (classifier(), {"optimizer": [Momentum(halved), Momentum(halved, 0.5)]}, X),
         (LogisticRegression(), {"C": [0.1, 1.0]}, X),
     ],
 )
@@ -197,13 +237,22 @@ def test_the_search_itself_is_not_changed():
     assert repr(clone(search).get_params()) == before
 
 
+def test_an_optimizer_that_was_used_before_is_used_again():
+    optimizer = Momentum(0.01)
+    optimizer.update({"W": np.ones(3)}, {"W": np.ones(3)})  # the optimizer keeps its state
+    found = GridSearchCV(classifier(), {"optimizer": [optimizer, Momentum(0.1)]}, cv=3).fit(X, Y)
+    compare(found, theirs.GridSearchCV(classifier(), {"optimizer": [Momentum(0.01), Momentum(0.1)]}, cv=3).fit(X, Y))
+    assert found.n_alone_ == 0
+
+
 @pytest.mark.parametrize("name", ["numpy", "torch", "array_api_strict"])
 def test_arrays_of_other_libraries(name):
     import sklearn
 
     module = pytest.importorskip(name)
     x, y = module.asarray(X), module.asarray(Y)
-    fits = [Fit(classifier(alpha=alpha), x, y) for alpha in (0.1, 1.0)]
+    own = {"dropout": 0.2, "batch_norm": True, "class_weight": "balanced", "optimizer": Momentum(StepDecay(0.1, 3))}
+    fits = [Fit(classifier(alpha=alpha, **options), x, y) for alpha in (0.1, 1.0) for options in ({}, own)]
     with sklearn.config_context(array_api_dispatch=True):
         fit_together(fits)
         for fit in fits:
@@ -212,6 +261,30 @@ def test_arrays_of_other_libraries(name):
             alone = clone(fit.estimator).fit(x, y)
             np.testing.assert_allclose(fit.estimator.loss_curve_, alone.loss_curve_, rtol=1e-9)
             assert type(fit.estimator.coefs_[0]) is type(x)
+
+
+def test_estimators_that_were_fitted_at_once_go_on_as_alone():
+    options = {"dropout": 0.3, "batch_norm": True, "optimizer": "adam", "early_stopping": True}
+    stops = {"n_iter_no_change": 1, "tol": 1e-3, "max_iter": 40}
+    fits = [Fit(classifier(random_state=seed, **options, **stops), X, Y) for seed in range(5)]
+    assert len({fit.estimator.n_iter_ for fit in fit_together(fits)}) > 3
+    for fit in fits:
+        alone = clone(fit.estimator).fit(X, Y)
+        assert alone.n_iter_ == fit.estimator.n_iter_
+        for model in (alone, fit.estimator):
+            model.set_params(early_stopping=False).partial_fit(X, Y)
+        np.testing.assert_allclose(fit.estimator.predict_proba(X), alone.predict_proba(X), rtol=1e-9)
+
+
+def test_sparse_tensors_are_fitted_alone():
+    import sklearn
+
+    torch = pytest.importorskip("torch")
+    thin = torch.tensor(X).to_sparse()
+    fits = [Fit(classifier(alpha=alpha), thin, Y) for alpha in (0.1, 1.0)]
+    with sklearn.config_context(array_api_dispatch=True):
+        assert [fit.together for fit in fit_together(fits)] == [False, False]
+    assert [fit.error for fit in fits] == [None, None]
 
 
 # Ensembles

@@ -198,8 +198,9 @@ class GridSearchCV(_Search, sklearn.model_selection.GridSearchCV):
 
     The estimator is an `MLPClassifier` or `MLPRegressor` of xpnet, or contains one, such as a pipeline. Results are
     those of scikit-learn's search with the same estimator, up to rounding. Fits that cannot be made at once are made
-    one by one: with ``solver="lbfgs"``, with ``warm_start``, on sparse matrices, with sample weights of 0, with a
-    `RandomState` object as random state, and with metadata routing.
+    one by one: with ``solver="lbfgs"``, with ``warm_start``, on sparse matrices, with sample weights or class weights
+    of 0, with an optimizer or a schedule of your own, with a `RandomState` object as random state, and with metadata
+    routing.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,14 @@ from scipy.sparse import issparse
 
 from .._array import device, namespace
 from .._typing import Array, Params
-from ..backends import to_numpy
+from ..backends import Draw, to_numpy
 from ..training.step import Carry, is_known
 from ..training.together import Together, cut, numbers_of, part
-from .perceptrons import Data, Host, _Perceptron
+from .perceptrons import Data, Host, _Perceptron, has_sparse_layout
 
 __all__ = ["Fit", "fit_together", "is_suitable"]
 
-_NUMBERS = ("lr", "momentum")
+_NUMBERS = ("lr", "momentum", "weight_decay", "clip_norm")
 """The options of the optimizers that may differ between estimators that are fitted at once."""
 
 
@@ -71,7 +71,8 @@ def fit_together(fits: Sequence[Fit], memory: int | None = None) -> list[Fit]:
 
     Estimators are fitted at once if they have the same layers, solver, mini-batch size, dtype and number of samples.
     They may differ in random states, samples, learning rates, `alpha`, `momentum`, `tol`, `max_iter` and the other
-    options that do not change the arrays of an update.
+    options that do not change the arrays of an update. With an optimizer of xpnet, they may also differ in its
+    `weight_decay` and `clip_norm`.
 
     Parameters
     ----------
@@ -109,10 +110,16 @@ def fit_together(fits: Sequence[Fit], memory: int | None = None) -> list[Fit]:
 
 def is_suitable(fit: Fit) -> bool:
     """Whether an estimator can be fitted together with others."""
-    weights = fit.sample_weight  # mini-batches without a weight above 0 are left out
+    estimator, weights = fit.estimator, fit.sample_weight  # mini-batches without a weight above 0 are left out
     host = to_numpy(weights) if hasattr(weights, "dtype") else weights
     whole = weights is None or bool(np.asarray(host).all())
-    return fit.estimator.solver in ("adam", "sgd") and not fit.estimator.warm_start and not issparse(fit.X) and whole
+    of_classes = getattr(estimator, "class_weight", None)
+    if isinstance(of_classes, (dict, list)):
+        dicts = of_classes if isinstance(of_classes, list) else [of_classes]
+        whole = whole and all(isinstance(d, dict) and 0 not in d.values() for d in dicts)
+    sparse = issparse(fit.X) or has_sparse_layout(fit.X)
+    known = is_known(estimator.optimizer)  # an optimizer of one's own may need the values of its arrays
+    return estimator.solver in ("adam", "sgd") and not estimator.warm_start and not sparse and whole and known
 
 
 class _Member:
@@ -122,7 +129,7 @@ class _Member:
         self.fit, self.over = fit, False
         self.model: _Perceptron = fit.estimator
         self.stack, data, targets = self.model._prepare(fit.X, fit.y, fit.sample_weight, incremental=False)
-        kind = type(self.model), self.model.out_activation_
+        kind = type(self.model), self.model.out_activation_, repr(getattr(self.model, "class_weight", None))
         self.data = known.setdefault((*kind, id(fit.X), id(fit.y), id(fit.sample_weight)), data)
         self.epochs = self.model._start(self.stack, self.data, targets, incremental=False)
         self.optimizer = self.model._new_optimizer()
@@ -130,29 +137,34 @@ class _Member:
     @property
     def key(self) -> tuple[Any, ...]:
         """What must be equal for estimators that are fitted at once."""
-        options = {name: value for name, value in vars(self.optimizer).items() if name not in _NUMBERS}
+        names = [f.name for f in fields(self.optimizer)]
+        options = [float if self.differs(name) else getattr(self.optimizer, name) for name in names]
         return (
             repr(self.stack),
             type(self.optimizer),
-            tuple(options.items()),
+            *options,
             self.epochs.size,
-            len(self.epochs.rows),
+            self.epochs.count,
             *((tuple(a.shape[1:]), str(a.dtype), type(a), str(device(a))) for a in self.data),
         )
+
+    def differs(self, name: str) -> bool:
+        """Whether an option of the optimizer may differ between estimators that are fitted at once."""
+        return name in _NUMBERS and type(getattr(self.optimizer, name, None)) is float
 
     def end_epoch(self, losses: Host, carry: Carry, i: int) -> None:
         """scikit-learn's end of an epoch; `i` is the place of this estimator in `carry`."""
         self.epochs.sizes = [
-            min(self.epochs.size, len(self.epochs.rows) - k * self.epochs.size) for k in range(len(losses))
+            min(self.epochs.size, self.epochs.count - k * self.epochs.size) for k in range(len(losses))
         ]
         with self.fit.recorded():
             self.epochs.record(losses.tolist())
             finite = bool(np.isfinite(losses).all())
-            stops = finite and self.epochs.ends(lambda: part(carry.params, i))
+            stops = finite and self.epochs.ends(lambda: part(carry._replace(memory={}), i))
             self.over = stops or not finite or self.model.n_iter_ == self.model.max_iter
             if self.over:
-                last: Carry = part(carry, i)
-                self.model._finish(self.epochs, last.params, last.memory, finite, False, stops)
+                self.epochs.rng = np.random.default_rng(0)  # for masks that are drawn after the end, and not used
+                self.model._finish(self.epochs, part(carry, i), finite, False, stops)
                 self.model._check_finite()
         self.over = self.over or self.fit.error is not None
 
@@ -171,15 +183,15 @@ class _Group:
         data = tuple(
             column[0] if len(sets) == 1 else xp.concat(column) for column in zip(*sets.values(), strict=True)
         )
-        changing = any(m.model.solver == "sgd" and m.model.learning_rate != "constant" for m in members)
+        changing = any(m.model._schedule != "constant" for m in members)
         options: dict[str, Sequence[float]] = {
-            name: [float(getattr(m.optimizer, name, 0.0)) for m in members] for name in _NUMBERS
+            name: [getattr(m.optimizer, name) for m in members] for name in _NUMBERS if first.differs(name)
         }
         options["alpha"] = [float(m.model.alpha) for m in members]
         numbers = {
             name: values for name, values in options.items() if len({*values}) > 1 or (changing and name == "lr")
         }
-        carries = [Carry(m.model._params, m.optimizer.init(m.model._params), {}) for m in members]
+        carries = [Carry(m.model._params, m.optimizer.init(m.model._params), m.model._state) for m in members]
         self.together = Together(_step(first), carries, data, numbers)
 
     def train(self) -> None:
@@ -187,10 +199,22 @@ class _Group:
         with np.errstate(over="ignore", invalid="ignore"):  # a fit that diverges has an error
             self._train()
 
+    @property
+    def draw(self) -> Draw | None:
+        """The function that draws the dropout masks of an update."""
+        if not self.active[0].stack.mask_names:
+            return None
+
+        def draw(size: int) -> dict[str, Host]:
+            each = [m.epochs.draw(size) for m in self.active]
+            return {name: np.stack([masks[name] for masks in each]) for name in each[0]}
+
+        return draw
+
     def _train(self) -> None:
         while not all(m.over for m in self.active):
             rows = np.stack([m.epochs.shuffled() + self.starts[id(m.data)] for m in self.active])
-            losses = self.together.read(list(self.together.train(rows, self.active[0].epochs.size)))
+            losses = self.together.read(list(self.together.train(rows, self.active[0].epochs.size, self.draw)))
             rates = [m.model._rate for m in self.active]
             for i, member in enumerate(self.active):
                 if not member.over:
@@ -212,9 +236,10 @@ def _step(member: _Member) -> Callable[..., Any]:
         own = copy(optimizer)
         for name in numbers.keys() - {"alpha"}:
             object.__setattr__(own, name, numbers[name])  # without the checks, which read values
-        loss, gradients = model._objective(stack, numbers.get("alpha", float(model.alpha)))(carry.params, *batch)
-        params, memory = own.update(carry.params, gradients, carry.memory)
-        return Carry(params, memory, carry.state), loss
+        after: tuple[Carry, Array] = model._step(stack, own, numbers.get("alpha", float(model.alpha)))(
+            carry, batch, masks
+        )
+        return after
 
     step.known = is_known(stack, optimizer)  # type: ignore[attr-defined]  # see `Backend.compile`
     return step
