@@ -224,6 +224,14 @@ def test_the_confusion_matrix_is_drawn_with_its_numbers(tmp_path):
         Evaluation(0.5).plot()
 
 
+@needs("matplotlib")
+@pytest.mark.parametrize("ax", [3, [], ["left", "right"]])
+def test_what_is_no_axes_is_named(ax):
+    for thing in (History([1.0]), Evaluation(0.5, 0.75, np.asarray([[3, 1], [0, 2]]))):
+        with pytest.raises(TypeError, match="ax must be Axes of matplotlib"):
+            thing.plot(ax=ax)
+
+
 # The table of pandas
 
 
