@@ -169,7 +169,7 @@ def test_a_network_is_drawn_layer_by_layer(tmp_path):
     texts = [element.text for element in root.iter() if element.tag.endswith("text")]
     assert [text for text in texts if text[0] != "[" and text[-1] == "1"] == [*stack.names]
     assert [text for text in texts if text[0] == "["] == ["[1, 8, 8]", *["[8, 6, 6]"] * 3, "[288]", "[3]"]
-    assert {"W1 [8, 1, 3, 3]", "b3 [3]", "SoftmaxWithLoss"} <= {*texts}
+    assert {"W1 [8, 1, 3, 3]", "b3 [3]", "SoftmaxWithLoss", "CrossEntropy()"} <= {*texts}
     boxes = [element for element in root.iter() if element.tag.endswith("rect")]
     bottoms = [float(box.get("y")) + float(box.get("height")) for box in boxes]
     assert len(boxes) == 7

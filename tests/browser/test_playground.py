@@ -145,7 +145,7 @@ def test_300_updates_are_those_of_numpy(opened, activation, hidden, batch, rate)
         "device": "wasm",
     }
     assert opened.inner_text("#pg-running") == "WebAssembly"
-    assert re.fullmatch(r"\d+ steps/s", opened.inner_text("#pg-speed"))
+    assert re.fullmatch(r"\d+ updates/s", opened.inner_text("#pg-speed"))
     assert opened.inner_text("#pg-updates") == f"{len(losses):,}"
 
 
