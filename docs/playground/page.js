@@ -180,7 +180,8 @@ async function compare() {
   const most = (numbers) => numbers.reduce((a, b) => Math.max(a, Math.abs(b)), 0).toExponential(1);
   page.gradients = { exact, slopes };
   $("difference").textContent =
-    `The largest derivative is ${most(exact)}. The largest difference between the two images is ${most(exact.map((g, i) => g - slopes[i]))}.`;
+    `The largest derivative is ${most(exact)}. The largest difference between the two images is ` +
+    `${most(exact.map((g, i) => g - slopes[i]))}.`;
 }
 
 /** The place of the largest number; null if one of them is NaN. */
