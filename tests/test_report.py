@@ -547,6 +547,15 @@ class TestCheckpoints:
         assert main(["report", runs[0], "--data", other, "--output", str(output)]) == 0
         assert "which is not the data of the run" in read(output).text
 
+    def test_data_that_does_not_fit_the_network_is_named_by_its_option(self, tmp_path, capfd, monkeypatch):
+        path = tmp_path / "arrays.safetensors"
+        run(CLASSES, X, T, checkpoint=path)
+        monkeypatch.setitem(datasets.registry._LOADERS, "others", lambda: (X, T + 5))
+        assert main(["report", str(path), "--data", "others", "--output", str(tmp_path / "run.html")]) == 2
+        err = capfd.readouterr().err
+        assert err.startswith(f"xpnet report: --data others cannot be used with {path}: t_train contains the label")
+        assert err.count("\n") == 1
+
     def test_missing_data_is_said(self, runs, folder, tmp_path, capfd):
         (tmp_path / "mnist").rename(tmp_path / "gone")
         assert main(["report", runs[0], "--output", str(tmp_path / "run.html")]) == 0
