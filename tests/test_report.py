@@ -13,7 +13,7 @@ from test_training import write_mnist
 import xpnet
 from xpnet import GradientNorms, History, Network, Result, Sequential, Shards, cli, datasets, fit, nn
 from xpnet.cli import main
-from xpnet.report import charts, findings
+from xpnet.report import charts, curves, findings
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 RNG = np.random.default_rng(0)
@@ -211,6 +211,13 @@ def ticks(svg, anchor):
 def test_the_axis_of_epochs_has_both_ends():
     svg = charts.lines("loss", [charts.Line("run", [0.02, 1.5, 2.97], [3.0, 2.0, 1.0], 0)], "epoch", "loss")
     assert ticks(svg, "middle") == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(("short", "first"), [([0.1, 0.8], "1"), ([0.1], "0")])
+def test_compared_curves_start_at_the_same_epoch(short, first):
+    runs = {name: History(test_accuracy=y) for name, y in {"a": [0.1, 0.7, 0.8, 0.9, 0.9], "b": short}.items()}
+    (figure,) = curves.curves_of_all(runs)
+    assert ticks(figure, "middle")[0] == first
 
 
 def test_ticks_are_exact():

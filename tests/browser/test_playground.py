@@ -219,7 +219,9 @@ def test_the_gradients_are_those_of_numpy(opened):
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(exact, expected, atol=1e-12)
     np.testing.assert_allclose(slopes, expected, atol=1e-7)
-    assert re.search(r"The largest difference between the two images is \d\.\de-\d+\.", opened.inner_text("#pg-difference"))
+    assert re.search(
+        r"The largest difference between the two images is \d\.\de-\d+\.", opened.inner_text("#pg-difference")
+    )
 
 
 def test_everything_can_be_done_by_keyboard(opened):

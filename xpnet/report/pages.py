@@ -302,7 +302,9 @@ def _of_wrong(answers: Answers, names: list[str], image_shape: tuple[int, ...] |
     wrong, title = answers.wrong, "Samples with the largest errors"
     told = "The samples with the largest differences between prediction and target."
     if answers.kind == "classes":
-        told = "The wrong answers with the smallest probability of the true class. The percentage is the probability of "
+        told = (
+            "The wrong answers with the smallest probability of the true class. The percentage is the probability of "
+        )
         told += "the predicted class."
         wrong = [w for w in wrong if int(w.truth) != int(w.answer.argmax())]
         if not wrong and answers.wrong:
