@@ -77,7 +77,8 @@ def finish(fig: Any, path: str | os.PathLike[str] | None, *, window: bool = Fals
 def plot_history(history: "History", path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
     """Plot the history of a run. See `History.plot`.
 
-    The first plot has the loss of each update, its mean over 50 updates (fewer in a short run), and the validation loss, if there is one.
+    The first plot has the loss of each update, its mean over 50 updates (fewer in a short run), and the validation
+    loss, if there is one.
     The second plot has the accuracies after each epoch. Its axis starts just below the lowest of them, and its label
     says where. If the network does not classify, there is no second plot, and the first plot also has the loss on the
     test set. The curves differ in color, dashes and markers.

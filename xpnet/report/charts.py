@@ -56,7 +56,7 @@ class Axis(NamedTuple):
 
 
 def _axis(values: Sequence[float], start: float, end: float, log: bool = False, whole: bool = False) -> Axis:
-    """An axis for these numbers, which are finite, and positive if `log`. With `whole`, it has whole ends and ticks."""
+    """An axis for these numbers, which are finite, and positive if `log`. If `whole`, its ends are integers."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if whole:
         low, high = float(math.floor(low)), float(math.ceil(high))

@@ -302,10 +302,7 @@ def _of_wrong(answers: Answers, names: list[str], image_shape: tuple[int, ...] |
     wrong, title = answers.wrong, "Samples with the largest errors"
     told = "The samples with the largest differences between prediction and target."
     if answers.kind == "classes":
-        told = (
-            "The wrong answers with the smallest probability of the true class. The percentage is the probability of "
-        )
-        told += "the predicted class."
+        told = "The wrong answers with the smallest probability of the true class."
         wrong = [w for w in wrong if int(w.truth) != int(w.answer.argmax())]
         if not wrong and answers.wrong:
             wrong, title = answers.wrong, "Least certain answers"
@@ -314,6 +311,7 @@ def _of_wrong(answers: Answers, names: list[str], image_shape: tuple[int, ...] |
         return Section.of("wrong", title, "There are no samples to show.")
     told += f" The number of a sample is its position in the {answers.name}."
     if image_shape:
+        told += " The percentage is the probability of the predicted class." if names else ""
         shown = [
             figure(embedded(_pixels(w.sample, image_shape), _alt(w, names), "sample"), _caption(w, names))
             for w in wrong
