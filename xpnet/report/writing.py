@@ -66,8 +66,8 @@ def read(path: str | os.PathLike[str], data: str | None = None, *, evaluated: bo
         return Run(os.fspath(path), result)
     if name is None:
         note = (
-            "There are no samples to evaluate: the file does not name the dataset of the run. Name it with --data, or "
-            "call result.report in Python."
+            "There are no samples to evaluate: the file does not name the dataset of the run. Name it with --data, "
+            "or call result.report in Python."
         )
     elif transform not in (None, scale_images.__name__):
         note = f"The run used the transform {transform}, which a file cannot contain. Call result.report in Python."
