@@ -206,7 +206,7 @@ def test_divergence_ends_with_1_and_still_saves_the_history(folder, tmp_path, ca
         (["--hidden", "0"], "--hidden must be an integer of at least 1, got 0"),
         (["--seed", "-1"], "--seed must be an integer of at least 0"),
         (["--device", "cuda:9"], "--device 'cuda:9' .*choose one of cpu"),
-        (["--data", "/nowhere"], "--data '/nowhere' is not known and no folder; choose one of .*mnist"),
+        (["--data", "/nowhere"], "--data '/nowhere' is neither a known dataset nor a folder; choose one of .*mnist"),
     ],
     ids=" ".join,
 )

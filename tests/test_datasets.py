@@ -484,7 +484,7 @@ class TestRegistry:
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
         datasets.register("zebras", lambda: None)
         with pytest.raises(
-            ValueError, match="'zebra' is not known .*; choose one of .*mnist, .*zebras, or name a folder"
+            ValueError, match="'zebra' is neither a known .*; choose one of .*mnist, .*zebras, or name a folder"
         ):
             datasets.load("zebra")
 

@@ -83,8 +83,10 @@ def test_csv_without_accuracies_leaves_them_empty(tmp_path):
 
 def test_a_history_is_shown_in_one_short_line():
     long = History(loss=[0.5] * 10_000, updates=[0, 10_000], train_accuracy=[0.1, 0.9], seconds=[0.0, 1.0])
-    assert repr(long) == "History(10000 updates, 1 epochs, loss 0.5000, train_accuracy 0.9000)"
+    assert repr(long) == "History(10000 updates, 1 epoch, loss 0.5000, train_accuracy 0.9000)"
     assert repr(History()) == "History(0 updates, 0 epochs)"
+    assert "(1 update, 0 epochs)" in repr(History([1.0], [0]))
+    assert "loss 1.2000" in repr(WATCHED), "the mean of the epoch, as in the line that a run prints"
     assert repr(WATCHED).endswith("validation_loss 0.3000, validation_accuracy 0.6000, best_epoch 1)")
     assert repr(HISTORY).endswith(", interrupted)")
 
@@ -202,6 +204,13 @@ def test_plot_draws_the_numbers_of_the_history(tmp_path, monkeypatch):
     loss, accuracy = drawn[0][1]
     assert loss.lines[0].get_ydata().tolist() == HISTORY.loss
     assert [list(line.get_ydata()) for line in accuracy.lines] == [HISTORY.train_accuracy, HISTORY.test_accuracy]
+
+
+@needs("matplotlib")
+def test_the_mean_of_a_short_run_is_a_line_and_not_a_point():
+    each, mean = History(loss=[4.0, 3.0, 2.0, 1.0, 2.0, 1.0, 1.0, 2.0]).plot().axes[0].lines
+    assert mean.get_label() == "mean of 2"
+    assert mean.get_ydata().tolist() == [3.5, 2.5, 1.5, 1.5, 1.5, 1.0, 1.5]
 
 
 @needs("matplotlib")

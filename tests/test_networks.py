@@ -406,6 +406,8 @@ def test_repr_tells_shapes_dtype_and_library(lib):
     assert repr(net).startswith("TwoLayerNet(W1 (4, 5), b1 (5,), W2 (5, 3), b2 (3,); float")
     assert repr(net).endswith(f", {lib.backend.name})")
     assert repr(Sequential(nn.Dense(2), nn.Relu())).count("Relu") == 1
+    net.params = dict(sorted(net.params.items()))  # as JAX returns it
+    assert repr(net).startswith("TwoLayerNet(W1 (4, 5), b1 (5,), W2 (5, 3), b2 (3,); float")
 
 
 # Deeper networks, and regression

@@ -169,7 +169,7 @@ def test_a_network_is_drawn_layer_by_layer(tmp_path):
     texts = [element.text for element in root.iter() if element.tag.endswith("text")]
     assert [text for text in texts if text[0] != "[" and text[-1] == "1"] == [*stack.names]
     assert [text for text in texts if text[0] == "["] == ["[1, 8, 8]", *["[8, 6, 6]"] * 3, "[288]", "[3]"]
-    assert {"W1 [8, 1, 3, 3]", "b3 [3]", "SoftmaxWithLoss"} <= {*texts}
+    assert {"W1 [8, 1, 3, 3]", "b3 [3]", "SoftmaxWithLoss", "CrossEntropy()"} <= {*texts}
     boxes = [element for element in root.iter() if element.tag.endswith("rect")]
     bottoms = [float(box.get("y")) + float(box.get("height")) for box in boxes]
     assert len(boxes) == 7
@@ -222,6 +222,14 @@ def test_the_confusion_matrix_is_drawn_with_its_numbers(tmp_path):
     assert not Evaluation(0.5, 0.1, np.ones((30, 30), int)).plot().axes[0].texts
     with pytest.raises(ValueError, match="this evaluation has no confusion matrix"):
         Evaluation(0.5).plot()
+
+
+@needs("matplotlib")
+@pytest.mark.parametrize("ax", [3, [], ["left", "right"]])
+def test_what_is_no_axes_is_named(ax):
+    for thing in (History([1.0]), Evaluation(0.5, 0.75, np.asarray([[3, 1], [0, 2]]))):
+        with pytest.raises(TypeError, match="ax must be Axes of matplotlib"):
+            thing.plot(ax=ax)
 
 
 # The table of pandas

@@ -13,7 +13,7 @@ from test_training import write_mnist
 import xpnet
 from xpnet import GradientNorms, History, Network, Result, Sequential, Shards, cli, datasets, fit, nn
 from xpnet.cli import main
-from xpnet.report import findings
+from xpnet.report import charts, curves, findings
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 RNG = np.random.default_rng(0)
@@ -194,12 +194,37 @@ def test_regression_has_residuals(report):
     page = report(result)
     headings = [data for tag, data in page.texts if tag == "h2"]
     assert headings[:3] == ["Curves", "Residuals", "Samples with the largest errors"]
-    error = result.network.predict(X[:30]) - t[:30]
+    error = t[:30] - result.network.predict(X[:30])
     rows = page.rows("Errors by output")
+    assert [float(row[1]) for row in rows[1:]] == pytest.approx(error.mean(axis=0), abs=1e-4)
     assert [float(row[3]) for row in rows[1:]] == pytest.approx(np.sqrt(np.square(error).mean(axis=0)), abs=1e-4)
     worst = page.rows("Samples with their targets")
     assert worst[1][0] == str(np.square(error).sum(axis=1).argmax())
     assert worst[0][-6:] == [f"x{i}" for i in range(6)]
+
+
+def ticks(svg, anchor):
+    """The texts of the ticks of a chart: those of the axis x are in the middle, those of y at the end."""
+    return re.findall(rf'<text x="[^"]+" y="[^"]+" text-anchor="{anchor}">([^<]+)</text>', svg)
+
+
+def test_the_axis_of_epochs_has_both_ends():
+    svg = charts.lines("loss", [charts.Line("run", [0.02, 1.5, 2.97], [3.0, 2.0, 1.0], 0)], "epoch", "loss")
+    assert ticks(svg, "middle") == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize(("short", "first"), [([0.1, 0.8], "1"), ([0.1], "0")])
+def test_compared_curves_start_at_the_same_epoch(short, first):
+    runs = {name: History(test_accuracy=y) for name, y in {"a": [0.1, 0.7, 0.8, 0.9, 0.9], "b": short}.items()}
+    (figure,) = curves.curves_of_all(runs)
+    assert ticks(figure, "middle")[0] == first
+
+
+def test_ticks_are_exact():
+    svg = charts.lines("accuracy", [charts.Line("run", [0, 1], [0.99901, 0.99989], 0)], "epoch", "accuracy")
+    assert ticks(svg, "end") == ["0.999", "0.9992", "0.9994", "0.9996", "0.9998"]
+    svg = charts.lines("accuracy", [charts.Line("run", [0, 1], [0.99899, 1.0], 0)], "epoch", "accuracy")
+    assert ticks(svg, "end") == ["0.999", "0.99925", "0.9995", "0.99975", "1"]
 
 
 def test_counts_of_a_poisson_loss_are_shown_as_counts(report):
@@ -528,6 +553,15 @@ class TestCheckpoints:
         output = tmp_path / "run.html"
         assert main(["report", runs[0], "--data", other, "--output", str(output)]) == 0
         assert "which is not the data of the run" in read(output).text
+
+    def test_data_that_does_not_fit_the_network_is_named_by_its_option(self, tmp_path, capfd, monkeypatch):
+        path = tmp_path / "arrays.safetensors"
+        run(CLASSES, X, T, checkpoint=path)
+        monkeypatch.setitem(datasets.registry._LOADERS, "others", lambda: (X, T + 5))
+        assert main(["report", str(path), "--data", "others", "--output", str(tmp_path / "run.html")]) == 2
+        err = capfd.readouterr().err
+        assert err.startswith(f"xpnet report: --data others cannot be used with {path}: t_train contains the label")
+        assert err.count("\n") == 1
 
     def test_missing_data_is_said(self, runs, folder, tmp_path, capfd):
         (tmp_path / "mnist").rename(tmp_path / "gone")

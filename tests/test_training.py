@@ -499,7 +499,8 @@ def test_editors_are_told_the_names_of_backends_and_dtypes():
 @pytest.mark.parametrize("name", ["fashion", "/nowhere/mnist"])
 def test_an_unknown_set_is_refused(name):
     with pytest.raises(
-        ValueError, match=f"dataset '{name}' is not known and no folder; choose one of .*mnist, or name a folder"
+        ValueError,
+        match=f"dataset '{name}' is neither a known dataset nor a folder; choose one of .*mnist, or name a folder",
     ):
         train(name)
 

@@ -290,7 +290,8 @@ def _add_training(sub: argparse.ArgumentParser) -> None:
     _add(sub, "--history", "save losses and accuracies (.json, .csv)", **FILE)
     _add(sub, "--report", "write a report of the run (.html)", **FILE)
     _add(sub, "--checkpoint", "save the run after each epoch (.safetensors; needs safetensors)", **FILE)
-    sub.add_argument("--resume", action="store_true", help="resume the run in the checkpoint file, if it exists")
+    resume = "resume the run in the checkpoint file, if it exists; --epochs includes the epochs that it has"
+    sub.add_argument("--resume", action="store_true", help=resume)
     _add(sub, "--distributed", "mpi: divide each mini-batch among the processes of mpiexec", choices=("mpi",))
     sub.add_argument("--quiet", action="store_true", help="print the last line only")
 

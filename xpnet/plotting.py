@@ -77,7 +77,8 @@ def finish(fig: Any, path: str | os.PathLike[str] | None, *, window: bool = Fals
 def plot_history(history: "History", path: str | os.PathLike[str] | None = None, *, ax: Any = None) -> Any:
     """Plot the history of a run. See `History.plot`.
 
-    The first plot has the loss of each update, its mean over 50 updates, and the validation loss, if there is one.
+    The first plot has the loss of each update, its mean over 50 updates (fewer in a short run), and the validation
+    loss, if there is one.
     The second plot has the accuracies after each epoch. Its axis starts just below the lowest of them, and its label
     says where. If the network does not classify, there is no second plot, and the first plot also has the loss on the
     test set. The curves differ in color, dashes and markers.
@@ -90,10 +91,11 @@ def plot_history(history: "History", path: str | os.PathLike[str] | None = None,
         fig, axes = figure(2 if history.train_accuracy else 1, window=window)
     else:
         axes = list(np.ravel(np.asarray(ax, dtype=object)))
+        _check_axes(axes)
         fig = axes[0].figure
     loss = np.asarray(history.loss)
     axes[0].plot(np.arange(1, loss.size + 1), loss, color="0.8", linewidth=0.6, label="each update")
-    width = min(50, loss.size)
+    width = min(50, loss.size // 4)  # a mean over all updates would be a point, which has no line
     if width > 1:
         mean = np.convolve(loss, np.ones(width) / width, mode="valid")
         axes[0].plot(np.arange(width, loss.size + 1), mean, color="C0", label=f"mean of {width}")
@@ -103,7 +105,7 @@ def plot_history(history: "History", path: str | os.PathLike[str] | None = None,
         axes[0].plot(history.updates, history.test_loss, **test)
     if history.validation_loss:
         axes[0].plot(history.updates, history.validation_loss, **validation)
-    axes[0].set(xlabel="update", ylabel="loss on the mini-batch")
+    axes[0].set(xlabel="update", ylabel="loss")
     axes[0].legend(frameon=False)
     if history.train_accuracy and len(axes) > 1:
         columns = [history.train_accuracy, history.test_accuracy, history.validation_accuracy]
@@ -116,6 +118,11 @@ def plot_history(history: "History", path: str | os.PathLike[str] | None = None,
         axes[1].grid(alpha=0.3)
         axes[1].legend(frameon=False, loc="lower right")
     return finish(fig, path, window=window)
+
+
+def _check_axes(axes: list[Any]) -> None:
+    if not axes or not all(hasattr(ax, "plot") and hasattr(ax, "figure") for ax in axes):
+        raise TypeError(f"ax must be Axes of matplotlib, or a sequence of them, got {axes!r:.60}")
 
 
 def _start(columns: list[list[float]]) -> float:
@@ -132,6 +139,8 @@ def plot_confusion(evaluation: "Evaluation", path: str | os.PathLike[str] | None
     window = path is None and ax is None
     if ax is None:
         fig, (ax,) = figure(width=5.0, height=4.4, window=window)
+    else:
+        _check_axes([ax])
     fraction = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = ax.imshow(fraction, cmap="Blues", vmin=0, vmax=1)
     ax.figure.colorbar(image, ax=ax, label="fraction of the class")
@@ -140,5 +149,5 @@ def plot_confusion(evaluation: "Evaluation", path: str | os.PathLike[str] | None
             color = "white" if fraction[i, j] > 0.5 else "black"
             ax.text(j, i, str(count), ha="center", va="center", color=color, fontsize=7)
         ax.set(xticks=range(len(counts)), yticks=range(len(counts)))
-    ax.set(xlabel="predicted class", ylabel="class")
+    ax.set(xlabel="predicted class", ylabel="true class")
     return finish(ax.figure, path, window=window)

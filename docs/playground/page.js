@@ -80,7 +80,7 @@ async function train() {
     await new Promise(requestAnimationFrame);
     const passed = performance.now() - shown;
     if (passed < 250) continue;
-    $("speed").textContent = `${Math.round((1000 * (run.losses.length - before)) / passed)} steps/s`;
+    $("speed").textContent = `${Math.round((1000 * (run.losses.length - before)) / passed)} updates/s`;
     [shown, before] = [performance.now(), run.losses.length];
     await show();
     if (!Number.isFinite(run.losses.at(-1))) {
@@ -180,7 +180,8 @@ async function compare() {
   const most = (numbers) => numbers.reduce((a, b) => Math.max(a, Math.abs(b)), 0).toExponential(1);
   page.gradients = { exact, slopes };
   $("difference").textContent =
-    `The largest number is ${most(exact)}. The largest difference is ${most(exact.map((g, i) => g - slopes[i]))}.`;
+    `The largest derivative is ${most(exact)}. The largest difference between the two images is ` +
+    `${most(exact.map((g, i) => g - slopes[i]))}.`;
 }
 
 /** The place of the largest number; null if one of them is NaN. */

@@ -145,7 +145,7 @@ def test_300_updates_are_those_of_numpy(opened, activation, hidden, batch, rate)
         "device": "wasm",
     }
     assert opened.inner_text("#pg-running") == "WebAssembly"
-    assert re.fullmatch(r"\d+ steps/s", opened.inner_text("#pg-speed"))
+    assert re.fullmatch(r"\d+ updates/s", opened.inner_text("#pg-speed"))
     assert opened.inner_text("#pg-updates") == f"{len(losses):,}"
 
 
@@ -219,7 +219,9 @@ def test_the_gradients_are_those_of_numpy(opened):
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(exact, expected, atol=1e-12)
     np.testing.assert_allclose(slopes, expected, atol=1e-7)
-    assert re.search(r"The largest difference is \d\.\de-\d+\.", opened.inner_text("#pg-difference"))
+    assert re.search(
+        r"The largest difference between the two images is \d\.\de-\d+\.", opened.inner_text("#pg-difference")
+    )
 
 
 def test_everything_can_be_done_by_keyboard(opened):

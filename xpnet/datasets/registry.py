@@ -104,7 +104,7 @@ def load(dataset: str | os.PathLike[str]) -> Any:
         return _LOADERS[name]()
     if not os.path.isdir(dataset):
         raise ValueError(
-            f"dataset {name!r} is not known and no folder; choose one of {', '.join(names())}, or name "
+            f"dataset {name!r} is neither a known dataset nor a folder; choose one of {', '.join(names())}, or name "
             "a folder with a dataset in MNIST's format"
         )
     return load_mnist(dataset, normalize=False, flatten=False)

@@ -111,7 +111,9 @@ class Network:
         return {**self.__dict__, "_pass": None}
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {tuple(p.shape)}" for name, p in self.params.items())
+        # In the order of the layers: JAX sorts the names when it returns a dict.
+        names = (name for layer in self.stack.param_names for name in layer)
+        shapes = ", ".join(f"{name} {tuple(self.params[name].shape)}" for name in names)
         return f"{type(self).__name__}({shapes}{''.join(f'; {kind}' for kind in self._kinds())})"
 
     def _repr_html_(self) -> str:
@@ -189,7 +191,7 @@ class Network:
         for name, description, keys in zip(stack.names, stack.descriptions, stack.param_names, strict=True):
             text = textwrap.shorten(description.text("weight_init"), 32, placeholder=" ...")
             boxes.append(Box(name, "forward", [text, *(f"{key} {list(self.params[key].shape)}" for key in keys)]))
-        boxes.append(Box(type(stack.last).__name__, "forward", ["the loss"]))
+        boxes.append(Box(type(stack.last).__name__, "forward", [stack._loss_text(), "the loss"]))
         found = column_of(f"{type(self).__name__}: layers", boxes, shapes)
         if path is not None:
             found.save(path)

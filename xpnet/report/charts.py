@@ -25,7 +25,7 @@ _MARKERS = (
     "M0-5V5M-5 0H5",  # plus
     "M-5 0H5",  # bar
 )
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 520, 300, 70, 14, 46
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 520, 300, 86, 14, 46
 
 
 class Line(NamedTuple):
@@ -56,8 +56,10 @@ class Axis(NamedTuple):
 
 
 def _axis(values: Sequence[float], start: float, end: float, log: bool = False, whole: bool = False) -> Axis:
-    """An axis for these numbers; each of them is finite, and positive if `log`."""
+    """An axis for these numbers, which are finite, and positive if `log`. If `whole`, its ends are integers."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if whole:
+        low, high = float(math.floor(low)), float(math.ceil(high))
     if log:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high) + 1e-9)
         steps = (1,) if last - first > 3 else (1, 2, 5)
@@ -79,7 +81,7 @@ def _axis(values: Sequence[float], start: float, end: float, log: bool = False, 
 
 
 def _tick(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.6g}"
 
 
 def _frame(x: Axis, y: Axis, x_name: str, y_name: str) -> str:

@@ -28,7 +28,7 @@ def curves(history: History) -> list[Markup]:
         if loss:
             losses.append(Line(SETS[kind], range(len(loss)), loss, style))
         if accuracy:
-            accuracies.append(_from_first(SETS[kind], accuracy, style))
+            accuracies += _by_epoch({SETS[kind]: accuracy}, style)
     return [*_figure("Loss", losses, marks), *_figure("Accuracy", accuracies, marks)]
 
 
@@ -41,18 +41,20 @@ def curves_of_all(runs: dict[str, History]) -> list[Markup]:
         for kind in ("test", "validation", "train"):
             columns = [getattr(run, f"{kind}_{what}", []) for run in histories]
             if all(columns):
-                drawn = [
-                    _from_first(name, column, i) for i, (name, column) in enumerate(zip(runs, columns, strict=True))
-                ]
+                drawn = _by_epoch(dict(zip(runs, columns, strict=True)))
                 found += _figure(f"{what.capitalize()} on the {SETS[kind]}", drawn)
                 break
     return found
 
 
-def _from_first(name: str, column: list[float], style: int) -> Line:
-    """A line of a column, from the first epoch: the value before training would only stretch the axis."""
-    start = 1 if len(column) > 3 else 0
-    return Line(name, range(start, len(column)), column[start:], style)
+def _by_epoch(columns: dict[str, list[float]], style: int = 0) -> list[Line]:
+    """A line for each column, from the first epoch: the values before training would only stretch the axis.
+
+    If all runs are short, or one has no epoch, the lines start before training.
+    """
+    counts = [len(column) for column in columns.values()]
+    start = 1 if max(counts) > 3 and min(counts) > 1 else 0
+    return [Line(name, range(start, len(y)), y[start:], style + i) for i, (name, y) in enumerate(columns.items())]
 
 
 def _figure(

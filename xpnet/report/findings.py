@@ -78,8 +78,8 @@ def answers_of(network: Network, sampled: Sampled) -> Answers:
         for found in _blocks(network, sampled, units):
             truth, p, count = to_numpy(found["t"]), to_numpy(found["p"]), found["p"].shape[0]
             p = p.reshape(count, -1).astype("float64")
-            part, share = (float(to_numpy(found[name])) for name in ("loss", "total"))
-            loss, weight = loss + part * share, weight + share
+            mean, part = (float(to_numpy(found[name])) for name in ("loss", "total"))
+            loss, weight = loss + mean * part, weight + part
             if kind == "classes":
                 counted = truth != last.ignore if truth.ndim == 1 else np.ones(count, bool)
                 truth = truth.argmax(axis=1) if truth.ndim == 2 else truth.astype("int64")

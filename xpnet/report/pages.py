@@ -150,7 +150,7 @@ def _tiles(result: Result, answers: Answers | None) -> Markup:
     if answers:
         where = f"on the {answers.name}" + (f", {answers.seen:,} samples" if answers.seen < answers.total else "")
         if answers.kind == "numbers":
-            error = answers.said - answers.truth
+            error = answers.truth - answers.said
             found.append(("Root mean squared error", number(float(np.sqrt(np.mean(error**2)))), where))
             found.append(("R²", number(_r2(answers.truth, answers.said)), where))
         else:
@@ -255,7 +255,7 @@ def _of_outcomes(answers: Answers) -> Section:
 
 def _of_residuals(answers: Answers) -> Section:
     targets, predictions = answers.truth, answers.said
-    residuals = predictions - targets
+    residuals = targets - predictions
     shown = np.linspace(0, residuals.size - 1, min(1000, residuals.size)).astype(int)
     points = scatter(
         f"Prediction against target, {len(shown)} points; on the diagonal, both are equal",
@@ -284,7 +284,7 @@ def _of_residuals(answers: Answers) -> Section:
         figure(points, f"Prediction against target, {len(shown):,} points. On the dashed diagonal, both are equal."),
         figure(spread, f"Histogram of the residuals: {_described(found)}."),
     ]
-    told = f"{_where(answers)}. A residual is the prediction minus the target."
+    told = f"{_where(answers)}. A residual is the target minus the prediction."
     return Section.of(
         "residuals", "Residuals", told, _side_by_side(*charts), table(f"Errors by output{less}", head, rows)
     )
@@ -311,6 +311,7 @@ def _of_wrong(answers: Answers, names: list[str], image_shape: tuple[int, ...] |
         return Section.of("wrong", title, "There are no samples to show.")
     told += f" The number of a sample is its position in the {answers.name}."
     if image_shape:
+        told += " The percentage is the probability of the predicted class." if names else ""
         shown = [
             figure(embedded(_pixels(w.sample, image_shape), _alt(w, names), "sample"), _caption(w, names))
             for w in wrong

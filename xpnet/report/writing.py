@@ -54,9 +54,9 @@ def read(path: str | os.PathLike[str], data: str | None = None, *, evaluated: bo
     Raises
     ------
     ValueError
-        If the file contains no run, or if there is no dataset `data`, or if the network cannot take it.
+        If the file contains no run, or if `data` cannot be read or does not fit the network.
     OSError
-        If the file or the dataset cannot be read.
+        If the file cannot be read.
     """
     saved = read_run(path)
     result, name = Result(saved.network, saved.history, saved.about), data or saved.about.get("dataset")
@@ -65,7 +65,10 @@ def read(path: str | os.PathLike[str], data: str | None = None, *, evaluated: bo
     if not evaluated:
         return Run(os.fspath(path), result)
     if name is None:
-        note = "The file does not name the dataset of the run. Name it with --data, or call result.report in Python."
+        note = (
+            "There are no samples to evaluate: the file does not name the dataset of the run. Name it with --data, "
+            "or call result.report in Python."
+        )
     elif transform not in (None, scale_images.__name__):
         note = f"The run used the transform {transform}, which a file cannot contain. Call result.report in Python."
     else:
@@ -75,7 +78,7 @@ def read(path: str | os.PathLike[str], data: str | None = None, *, evaluated: bo
             result = replace(result, about=shown, sampled=sampled)
         except (OSError, ValueError, TypeError) as error:
             if data is not None:
-                raise
+                raise ValueError(f"data={data!r} cannot be used with {os.fspath(path)}: {error}") from error
             note = f"The dataset of the run, {name}, cannot be used here: {error}. Name it with --data."
     return Run(os.fspath(path), result, note)
 

@@ -67,8 +67,12 @@ class History:
     interrupted: bool = False
 
     def __repr__(self) -> str:
-        last = {name: getattr(self, name)[-1:] for name in ("loss", *COLUMNS[:-1])}
-        parts = [f"{len(self.loss)} updates", f"{max(0, len(self.updates) - 1)} epochs"]
+        *_, start, end = 0, 0, *self.updates
+        losses = self.loss[start:end]  # of the last epoch, as in the line that a run prints
+        last = {"loss": [sum(losses) / len(losses)] if losses else []}
+        last |= {name: getattr(self, name)[-1:] for name in COLUMNS[:-1]}
+        counts = {"update": len(self.loss), "epoch": max(0, len(self.updates) - 1)}
+        parts = [f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()]
         parts += [f"{name} {value[0]:.4f}" for name, value in last.items() if value]
         parts += [f"best_epoch {self.best_epoch}"] if self.best_epoch is not None else []
         return f"History({', '.join(parts)}{', interrupted' if self.interrupted else ''})"
