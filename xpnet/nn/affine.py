@@ -9,7 +9,7 @@ from .. import layers
 from .._typing import Array
 from .._validation import check_integer
 from ..layers.precision import Precision, check_precision
-from .base import Arrays, Description, Initializer, Shape
+from .base import Arrays, Description, Initializer, Shape, check_initializer
 from .initializers import He, Zeros
 
 __all__ = ["Dense", "Flatten"]
@@ -48,6 +48,7 @@ class Dense(Description):
     params = ("W", "b")
 
     def __post_init__(self) -> None:
+        check_initializer("Dense: ", self.weight_init)
         self._set(units=check_integer("Dense: units", self.units, 1))
         check_precision("Dense", self.precision)
 

@@ -220,6 +220,13 @@ def told(thing: Any) -> str:
     return repr(thing)
 
 
+def check_initializer(where: str, weight_init: Any) -> None:
+    """Raise a TypeError if `weight_init` is neither an initializer nor None; `where` begins the message."""
+    if isinstance(weight_init, type) or not (weight_init is None or callable(weight_init)):
+        got = f"the class {weight_init.__name__}" if isinstance(weight_init, type) else repr(weight_init)
+        raise TypeError(f"{where}weight_init must be an initializer, such as nn.He(), got {got}")
+
+
 def choose_weights(descriptions: Sequence[Description]) -> list[Description]:
     """The descriptions, with a `weight_init` of None replaced by the initializer that suits the next activation."""
     chosen: list[Description] = []

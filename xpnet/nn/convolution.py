@@ -9,7 +9,7 @@ from .._validation import check_integer
 from ..layers import Convolution
 from ..layers.precision import Precision, check_precision
 from ..layers.windows import output_size, pair
-from .base import Arrays, Description, Initializer, Shape, check_image, check_sides
+from .base import Arrays, Description, Initializer, Shape, check_image, check_initializer, check_sides
 from .initializers import He, Zeros
 
 __all__ = ["Conv2d"]
@@ -52,6 +52,7 @@ class Conv2d(Description):
     params = ("W", "b")
 
     def __post_init__(self) -> None:
+        check_initializer("Conv2d: ", self.weight_init)
         self._set(
             filters=check_integer("Conv2d: filters", self.filters, 1),
             size=check_sides("Conv2d: size", self.size, 1),

@@ -7,7 +7,7 @@ from typing import Any
 from .. import layers
 from .._typing import Array
 from .._validation import check_integer
-from .base import Arrays, Description, Initializer, Shape
+from .base import Arrays, Description, Initializer, Shape, check_initializer
 from .initializers import Normal
 
 __all__ = ["Embedding"]
@@ -46,6 +46,7 @@ class Embedding(Description):
         return self.count
 
     def __post_init__(self) -> None:
+        check_initializer("Embedding: ", self.weight_init)
         self._set(
             count=check_integer("Embedding: count", self.count, 1),
             size=check_integer("Embedding: size", self.size, 1),

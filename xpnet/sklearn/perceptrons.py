@@ -17,6 +17,7 @@ from .._array import device, dtype_name, from_host, has_float64, index_dtype, na
 from .._typing import Array, Params
 from ..backends import backend_of, not_installed, on_arrays_device, to_numpy
 from ..functions import sigmoid, softmax
+from ..nn.base import check_initializer
 from ..nn.sequential import Sequential
 from ..optim.optimizers import Adam, Optimizer
 from ..training.callbacks import Callback
@@ -200,8 +201,7 @@ def _constructor(theirs: type, **own: Any) -> Callable[..., None]:
 
 def _drawn(weight_init: Any, rng: np.random.Generator, shape: tuple[int, int]) -> Host:
     """Initial weights of this shape."""
-    if isinstance(weight_init, type):
-        raise TypeError(f"weight_init must be an initializer, such as nn.He(), got the class {weight_init.__name__}")
+    check_initializer("", weight_init)
     W = np.asarray(weight_init(rng, shape))
     if W.shape != shape:
         raise ValueError(f"weight_init must return weights of the shape that it is given, {shape}, got {W.shape}")
