@@ -33,8 +33,8 @@ def report():
 
 
 NOT_OF_ARRAYS = {
-    *("check_gradients", "check_layer", "evaluate", "fit", "train"),  # of networks, layers and sets
-    *("dropout_mask", "get_backend", "to_numpy", "trace"),
+    *("check_gradients", "check_layer", "evaluate", "fit", "fit_many", "train"),  # of networks, layers and sets
+    *("dropout_mask", "get_backend", "to_numpy", "trace", "vmap"),
     *("load_mnist", "load_network", "read_idx", "register", "save_network"),  # of files
 }
 
