@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import Adam, Network, Sequential, fit, nn
+from xpnet import Adam, Network, Sequential, fit, fit_many, nn
 from xpnet.cli import main
 from xpnet.layers.precision import HALF, in_precision
 from xpnet.tracing import TracingError
@@ -283,3 +283,16 @@ def test_torch_compile_makes_one_graph(lib, precision):
 
     compiled = torch.compile(step, fullgraph=True, backend="eager")
     close(lib, compiled(net.params, x, t), step(net.params, x, t), precision)
+
+
+@pytest.mark.only("torch", "cupy")
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_many_networks_at_once_are_those_of_fit(lib, precision):
+    x, t = lib.asarray(np.random.default_rng(0).normal(size=(40, 6)), "float32"), lib.asarray(np.arange(40) % 3)
+    stack = Sequential(nn.Dense(8), nn.Relu(), nn.Dense(3)).with_precision(precision)
+    options = {"epochs": 2, "batch_size": 16, "progress": False}
+    for seeds in ([1, 2], [1, 1]):  # each with its own mini-batches, and all with the same
+        results = fit_many(stack, (x, t), seeds=seeds, **options)
+        for seed, result in zip(seeds, results, strict=True):
+            alone = fit(stack, (x, t), seed=seed, **options)
+            np.testing.assert_allclose(result.history.loss, alone.history.loss, rtol=1e-3)

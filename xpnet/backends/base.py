@@ -14,7 +14,7 @@ from .._array import device, index_dtype, namespace
 from .._typing import Array, Namespace
 from ..tracing import Program
 
-__all__ = ["Backend", "Draw", "Functions", "HostArray", "keep_freed_memory", "one_line"]
+__all__ = ["Backend", "Draw", "Functions", "HostArray", "Wrapped", "keep_freed_memory", "one_line"]
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Draw: TypeAlias = Callable[[int], dict[str, HostArray]]
@@ -434,6 +434,28 @@ class Backend:
             return namespace(x=x).asarray(host, device=device(x)), host
 
         return add
+
+
+class Wrapped(Backend):
+    """The backend of arrays that stand for arrays of another backend, such as traced arrays.
+
+    Parameters
+    ----------
+    backend : Backend
+        The backend of the arrays that they stand for.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend.name, backend.module, backend.install)
+        self.backend, self.block_size = backend, backend.block_size
+
+    def can_read(self, x: Array) -> bool:
+        """Always False: a function of such arrays does not depend on values."""
+        return False
+
+    def half(self, name: str) -> Any:
+        """The dtype of half precision with this name."""
+        return self.backend.half(name)
 
 
 def no_half(name: str, why: str) -> ValueError:

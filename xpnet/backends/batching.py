@@ -5,31 +5,13 @@ from typing import Any
 
 from .._typing import Array, Namespace
 from ..tracing.batching import BatchedArray, batched_type, merged
-from .base import Backend
+from .base import Backend, Wrapped
 
 __all__ = ["Batching", "batch_type_of"]
 
 
-class Batching(Backend):
-    """The backend of batched arrays.
-
-    Parameters
-    ----------
-    backend : Backend
-        The backend of the arrays that hold the values of all calls.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        super().__init__(backend.name, backend.module, backend.install)
-        self.backend, self.block_size = backend, backend.block_size
-
-    def can_read(self, x: Array) -> bool:
-        """Always False: the values differ between the calls."""
-        return False
-
-    def half(self, name: str) -> Any:
-        """The dtype of half precision with this name."""
-        return self.backend.half(name)
+class Batching(Wrapped):
+    """The backend of batched arrays."""
 
     def detach(self, x: Array) -> Array:
         """`x`, detached from the graph of the library's autograd."""

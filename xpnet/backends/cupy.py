@@ -147,7 +147,8 @@ class Cupy(Numpy):
         CuPy multiplies batches of float16 in float32, and it has no product of batches of bfloat16. So this method
         calls cuBLAS for both.
         """
-        return _half_products(a, b) if a.dtype.itemsize == 2 else a @ b
+        half = a.dtype == b.dtype and a.dtype.itemsize == 2 and a.dtype.kind not in "iu"
+        return _half_products(a, b) if half else a @ b
 
     def times_each(self, matrix: Array, matrices: Array) -> Array:
         """The product of a matrix with each of several matrices.
@@ -178,7 +179,9 @@ class Cupy(Numpy):
 def _half_products(a: Array, b: Array) -> Array:
     """The products of batches of half precision, with sums in float32."""
     cupy, cublas = importlib.import_module("cupy"), importlib.import_module("cupy_backends.cuda.libs.cublas")
-    (*batch, m, k), n = a.shape, b.shape[-1]
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    a, b = cupy.broadcast_to(a, (*batch, m, k)), cupy.broadcast_to(b, (*batch, k, n))
     if not a.size or not b.size:
         return cupy.zeros((*batch, m, n), a.dtype)
     a, b, c = cupy.ascontiguousarray(a), cupy.ascontiguousarray(b), cupy.empty((*batch, m, n), a.dtype)

@@ -5,31 +5,13 @@ from typing import Any
 
 from .._typing import Array, Namespace
 from ..tracing import TracedArray, record, traced_type
-from .base import Backend, Functions
+from .base import Backend, Functions, Wrapped
 
 __all__ = ["Recording", "type_of"]
 
 
-class Recording(Backend):
-    """The backend of traced arrays.
-
-    Parameters
-    ----------
-    backend : Backend
-        The backend of the arrays whose operations are recorded.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        super().__init__(backend.name, backend.module, backend.install)
-        self.backend, self.block_size = backend, backend.block_size
-
-    def can_read(self, x: Array) -> bool:
-        """Always False: a program does not depend on values."""
-        return False
-
-    def half(self, name: str) -> Any:
-        """The dtype of half precision with this name."""
-        return self.backend.half(name)
+class Recording(Wrapped):
+    """The backend of traced arrays."""
 
     def rows(self, x: Array, index: Array) -> Array:
         """The rows of `x` at `index`."""

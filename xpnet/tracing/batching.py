@@ -322,7 +322,8 @@ def _matmul(function: Callable[..., Any], a: BatchedArray, b: BatchedArray) -> A
     a = apply("expand_dims", a.xp.expand_dims, a, axis=0) if row else a
     b = apply("expand_dims", b.xp.expand_dims, b, axis=1) if column else b
     rank = max(a.ndim, b.ndim)
-    result = function(_at_rank(a, rank), _at_rank(b, rank))
+    # The backend's product, because a library may lack products of batches in half precision.
+    result = a.backend.backend.matmul(_at_rank(a, rank), _at_rank(b, rank))
     if row:
         result = result[..., 0, :]
     return result[..., 0] if column else result
