@@ -796,7 +796,8 @@ class MLPClassifier(_Perceptron, sklearn.neural_network.MLPClassifier):
     class_weight : "balanced", dict or list of dict, optional
         The weight of each class, ``{label: weight}``, by which the sample weights are multiplied. "balanced": weights
         that are inversely proportional to the frequencies of the classes. For several labels for each sample, a list
-        with a dict for each label. The validation score of `early_stopping` has these weights, too.
+        with a dict for each label. The validation score of `early_stopping` is weighted with these
+        weights, too.
     dropout : float, default 0.0
         The fraction of the units of each hidden layer that are dropped in training, from 0 to below 1. Dropout comes
         after the activation. The masks are drawn with `random_state`.

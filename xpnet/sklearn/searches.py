@@ -349,8 +349,8 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
     n_estimators : int, default 10
         The number of members.
     bootstrap : bool, default False
-        Whether each member is fitted on N samples that are drawn from the N samples with replacement. Otherwise, each
-        member is fitted on all samples.
+        If True, each member is fitted on N samples, drawn with replacement from the training set of N samples. If
+        False, each member is fitted on the whole training set.
     random_state : int, RandomState or None, default None
         The seed of the members' random states, and of the samples of `bootstrap`.
     memory : int, optional
@@ -365,8 +365,8 @@ class MLPEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     Notes
     -----
-    The mean of the members' probabilities is the prediction of a mixture of the members. It is not calibrated by
-    construction; the example "The uncertainty of an ensemble" measures it.
+    The mean of the members' probabilities is the prediction of a mixture of the members. There is no guarantee
+    that it is calibrated; the example "The uncertainty of an ensemble" measures it.
 
     References
     ----------

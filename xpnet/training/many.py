@@ -184,8 +184,8 @@ def fit_many(
     Networks are trained in one group if they differ only in their seeds, initial weights, rows, dropout rates, and in
     the options `lr`, `weight_decay`, `momentum` and `clip_norm` of their optimizers. They must have the same number
     of training samples. Networks with other differences are trained in several groups, one after the other. Networks
-    with a layer, loss or optimizer of your own are trained in one group if they have the same object. Such code must
-    use the functions of the array API standard, and must not read values of arrays.
+    with a layer, loss or optimizer of your own are trained in one group only if they share the same object. Your own
+    layers, losses and optimizers must use the functions of the array API standard, and must not read values.
 
     Examples
     --------
@@ -201,13 +201,15 @@ def fit_many(
     """
     if not (test is None or isinstance(test, (tuple, list))):
         raise TypeError(
-            f"fit_many: test must be (x_test, t_test), got {type(test).__name__}; pass optimizers by name"
+            f"fit_many: test must be (x_test, t_test), got {type(test).__name__}; pass the optimizers as "
+            "optimizers=..."
         )
     sets = given(data, test)
     for name, pair in sets.named.items():
         if not isinstance(pair, (tuple, list)):
             raise TypeError(
-                f"fit_many: x{name} must be an array; Shards are trained on by fit, one network at a time"
+                f"fit_many: x{name} must be an array, got {type(pair).__name__}; to train on Shards, use fit for "
+                "each network"
             )
     each = {"networks": networks, "optimizers": optimizers, "seeds": seeds, "rows": rows, "batch_size": batch_size}
     count, columns = _columns(each)
