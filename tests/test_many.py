@@ -24,6 +24,7 @@ from xpnet import (
     scale_images,
 )
 from xpnet.training import many
+from xpnet.training.together import part
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 6))
@@ -230,7 +231,7 @@ def test_an_interrupted_run_has_the_last_complete_epoch(lib, monkeypatch):
 
     def end(self, epoch, *args):
         plain(self, epoch, *args)
-        ends.append({k: v.copy() for k, v in self.together.of(0).params.items()})
+        ends.append({k: v.copy() for k, v in part(self.together.carry.params, 0).items()})
         if epoch == 2:
             monkeypatch.setattr(many.Together, "train", interrupted)
 

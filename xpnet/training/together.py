@@ -127,11 +127,6 @@ class Together:
         index = self.backend.index(np.asarray(which), next(iter(self.carry.params.values())))
         return replaced(tree, lambda a: self.backend.rows(a, index))
 
-    def of(self, i: int) -> Carry:
-        """Copies of the arrays of network `i`."""
-        found: Carry = part(self.carry, i)
-        return found
-
 
 def cut(members: list[Any], params: Params, numbers: int, memory: int | None) -> Iterator[list[Any]]:
     """Parts of a group of networks whose arrays fit into `memory` bytes; see `fit_many` for the default.
