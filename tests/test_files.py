@@ -142,3 +142,17 @@ def test_what_a_killed_process_leaves_is_deleted(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
     clear_parts(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_check_goes_on_where_another_process_deletes_its_file(tmp_path, monkeypatch):
+    """Processes that share a run check its path, and delete what is left of an earlier run, at the same time."""
+    path, opener = tmp_path / "file", _files._private
+
+    def opened(name, flags):
+        handle = opener(name, flags)
+        clear_parts(path)
+        assert not os.path.exists(name)
+        return handle
+
+    monkeypatch.setattr(_files, "_private", opened)
+    assert check_output(path) == path

@@ -45,7 +45,9 @@ def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
             raise PermissionError(f"{path}: the folder {folder} is not writable")
         with _part(_target(path)) as (name, file):  # the disk may be full, or the name too long
             file.close()
-            os.unlink(name)  # here, so that Ctrl-C can come at most before it or after it
+            # Here, so that Ctrl-C can come at most before it or after it. Another process that resumes the run may
+            # have deleted the file already, as one that was left behind.
+            Path(name).unlink(missing_ok=True)
     return path
 
 

@@ -211,7 +211,7 @@ def test_a_process_that_fails_or_dies_ends_all_and_the_run_goes_on_from_its_chec
         assert "MemoryError: no memory is left" in done.stderr
         assert f"process 1 of 2 failed, which ends the run in all of them. Resume the run in {path}" in done.stderr
     again = tried("nothing", path)
-    assert again.returncode == 0, again.stderr
+    assert again.returncode == 0, again.stdout + again.stderr
     assert sorted(again.stdout.split("\n")) == whole  # to the last bit
 
 
