@@ -26,11 +26,15 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # not even where CI is set: the summary tells
 
 ROOT = Path(__file__).parent
+SITE = ROOT / ".nox" / "site"
 PROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 DEV = {re.match(r"[\w-]+", line)[0]: line for line in EXTRAS["dev"]}
 TEST_TOOLS = [DEV["pytest"], DEV["pytest-xdist"], DEV["hypothesis"], *EXTRAS["plot"], *EXTRAS["tensorboard"]]
 TEST_TOOLS += [DEV["ipykernel"], DEV["nbclient"], DEV["pandas"]]
+# Without compiling all of PyTorch and JAX, which takes longer than the rest of their installation. Python compiles a
+# module when it is first imported.
+QUICKLY = ("--quiet", "--no-compile")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [v for v in nox.project.python_versions(PROJECT) if v != THIS_PYTHON]
 
@@ -174,8 +178,11 @@ others = tried & {
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
 
-# XLA compiles with less optimization in the tests on JAX, in half the time. Other sessions use its defaults.
-LESS_XLA = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"}
+# JAX compiles with less optimization in its tests, in half the time. Other sessions use its defaults.
+LESS_XLA = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+    "JAX_USE_SHARDY_PARTITIONER": "0",
+}
 
 # What CuPy's environment lacks where PyTorch is one for CUDA.
 OF_OTHER_LIBRARIES = {line for name in ("torch", "jax", "dask") for line in INSTALL[name]} | set(ORACLES)
@@ -244,10 +251,10 @@ class Environment:
             if not Path(self.python).exists():
                 session.run(sys.executable, "-m", "virtualenv", "--quiet", str(self.path), external=True)
             self.run(session, "-m", "pip", "uninstall", "-qq", "--yes", OTHER_CUPY)  # or one overwrites the other
-            self.run(session, "-m", "pip", "install", "--quiet", "--editable", ".", *TEST_TOOLS)
+            self.run(session, "-m", "pip", "install", *QUICKLY, "--editable", ".", *TEST_TOOLS)
             self.installed.update(TEST_TOOLS)
         if missing := set(requirements) - self.installed:
-            self.run(session, "-m", "pip", "install", "--quiet", *sorted(missing))
+            self.run(session, "-m", "pip", "install", *QUICKLY, *sorted(missing))
             self.installed |= missing
 
     def prepare(self, session, backend):
@@ -325,7 +332,7 @@ def has_cupy(session, row):
 def lint(session):
     """Ruff: the rules and the format."""
     with outcome(session, "lint"):
-        session.install("--quiet", DEV["ruff"])
+        session.install(*QUICKLY, DEV["ruff"])
         session.run("ruff", "check")
         session.run("ruff", "format", "--check")
 
@@ -334,7 +341,7 @@ def lint(session):
 def typing(session):
     """Mypy, strict, over the package."""
     with outcome(session, "typing"):
-        session.install("--quiet", "--editable", ".[plot]", DEV["mypy"], DEV["types-tqdm"])
+        session.install(*QUICKLY, "--editable", ".[plot]", DEV["mypy"], DEV["types-tqdm"])
         session.run("mypy")
 
 
@@ -378,7 +385,7 @@ def bridges(session, module):
         def command(backends):
             return pytest(",".join(backends), "--doctest-modules", *where, *session.posargs)
 
-        matrix.run_on(session, backends, command, BRIDGES[module])
+        matrix.run_on(session, backends, command, BRIDGES[module], env=LESS_XLA if module == "jax" else {})
 
 
 @nox.session(python=False)
@@ -468,7 +475,7 @@ def conformance(session):
 
 @nox.session(python=False)
 def fuzz(session):
-    """Odd command lines and damaged files, for a minute; `-- --seconds 600 --seed 7` for longer and for others."""
+    """Odd command lines and damaged files; `-- --seconds 600 --seed 7` for longer and for others."""
     with outcome(session, "fuzz"):
         if os.name != "posix":
             skip(session, "fuzz", "", "it limits time and memory as POSIX does")
@@ -484,7 +491,7 @@ def lowest(session):
         lines = [*PROJECT["project"]["dependencies"]]
         lines += [line for name in ("jax", "dask", "plot", "checkpoints", "sklearn") for line in EXTRAS[name]]
         exact = [re.sub(r">=([\d.]+).*", r"==\1", line) for line in lines]
-        session.install("--quiet", "--editable", ".", *exact, *TEST_TOOLS[:3])
+        session.install(*QUICKLY, "--editable", ".", *exact, *TEST_TOOLS[:3])
         files = [f"tests/test_{name}.py" for name in ("functions", "layers", "fit", "history", "files")]
         for backends, *which in (
             ("numpy", *files, "tests/extras/test_checkpoints.py", "-k", "not strict"),  # made for newer versions
@@ -499,7 +506,7 @@ def lowest(session):
 def pythons(session):
     """The test suite on NumPy and array-api-strict under every other Python that is installed."""
     with outcome(session, f"Python {session.python}"):
-        session.install("--quiet", "--editable", ".", *TEST_TOOLS, *INSTALL["strict"])
+        session.install(*QUICKLY, "--editable", ".", *TEST_TOOLS, *INSTALL["strict"])
         command = pytest(f"{VARIANTS['numpy']},{VARIANTS['strict']}", "tests", *WITHOUT_BRIDGES, *session.posargs)
         session.run("python", *command, env=ENVIRONMENT)
 
@@ -513,21 +520,13 @@ def docs(session):
         matrix.install(session, *backends, *bridged, *EXTRAS["docs"], "scipy", "array-api-extra")
         for made in ("docs/examples", "docs/generated"):
             shutil.rmtree(made, ignore_errors=True)  # or what has not changed is not run again
-        site = ROOT / ".nox" / "site"
-        matrix.run(session, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", str(site))
-        built = (site / "playground.html").read_text(encoding="utf-8")
+        matrix.run(session, "-m", "sphinx", "-j", "auto", "-q", "-W", "--keep-going", "-b", "html", "docs", str(SITE))
+        built = (SITE / "playground.html").read_text(encoding="utf-8")
         if found := re.search(r"without the playground: .*?(?=\. )", built):
             notes["docs"] = found[0]
             session.warn(found[0])
-        pages = {page: page.read_text(encoding="utf-8") for page in (Path("README.md"), *Path("docs").rglob("*.md"))}
-        work = session.create_tmp()
-        session.chdir(work)  # they write files
-        for page, text in pages.items():
-            if blocks := re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-                script = Path(f"page_{page.stem}.py")
-                script.write_text("\n".join(blocks), encoding="utf-8")
-                matrix.run(session, str(script))
-        session.log(f"the site: {site / 'index.html'}")
+        matrix.run(session, *pytest("numpy", "tests/extras/test_pages.py", *session.posargs))
+        session.log(f"the site: {SITE / 'index.html'}")
 
 
 @nox.session(python=False)
@@ -539,9 +538,11 @@ def browser(session):
             session.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", "chromium", external=True)
         if not find_chromium():
             skip(session, "browser", "", "there is no Chromium; on Debian: sudo apt-get install chromium")
-        site = [*EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"]]
-        matrix.install(session, DEV["playwright"], *site, *EXTRAS["checkpoints"])
-        matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *session.posargs)
+        pages = [*EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"], *EXTRAS["checkpoints"]]
+        matrix.install(session, DEV["playwright"], *pages)
+        built = outcomes.get(("docs", "")) == "passed" and "docs" not in notes  # just now, with the playground
+        site = [f"--site={SITE}"] if built else []
+        matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *site, *session.posargs)
 
 
 @nox.session(reuse_venv=False)
@@ -556,7 +557,7 @@ def package(session):
         expected = ["xpnet/py.typed", *(p.as_posix() for p in Path("xpnet/datasets/data").iterdir())]
         if missing := set(expected) - set(names):
             session.error(f"the wheel lacks {sorted(missing)}")
-        session.install("--quiet", str(wheel))
+        session.install(*QUICKLY, str(wheel))
         session.chdir(work)
         session.run("python", "-c", IMPORTS_ONLY_NUMPY)
         session.run("xpnet", "train", "--epochs", "1", env=ENVIRONMENT)

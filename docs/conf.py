@@ -1,5 +1,6 @@
 """The site. Building it runs every example and every cell of the tutorial; an error or a warning fails the build."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -80,4 +81,5 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
+    "parallel": os.cpu_count(),
 }

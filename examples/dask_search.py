@@ -14,6 +14,7 @@ scheduler: pip install '.[sklearn,plot]' 'dask[distributed]', and bokeh for its 
     python examples/dask_search.py [FOLDER [ADDRESS]]
 """
 
+# sphinx_gallery_parallel = False
 import importlib.util
 import sys
 import time

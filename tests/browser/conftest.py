@@ -12,6 +12,10 @@ if hasattr(os, "geteuid") and os.geteuid() == 0:
     OPTIONS.append("--no-sandbox")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--site", help="the folder of a site with the playground; without it, one is built")
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Chromium, as Playwright's `Browser`: ``browser.new_page(color_scheme="dark", viewport=...)``."""

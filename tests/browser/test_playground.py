@@ -67,8 +67,10 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
+def site(request, tmp_path_factory):
     """The folder of the built site."""
+    if built := request.config.getoption("--site", None):
+        return Path(built)
     doctrees, folder = (tmp_path_factory.mktemp(name) for name in ("doctrees", "site"))
     try:
         build.runtime(doctrees)
