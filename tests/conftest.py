@@ -73,6 +73,10 @@ class Library:
         """
         return isinstance(self.backend, Lazy)
 
+    def computed(self, nested: Any) -> Any:
+        """Nested arrays, computed together if the library is lazy: alone, each would compute what it shares again."""
+        return self.backend.compile(lambda arrays: arrays)(nested) if self.lazy else nested
+
     @property
     def here(self) -> Any:
         """A context in which a test's own arithmetic stays on the device under test."""

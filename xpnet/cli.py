@@ -240,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(
         sub,
         "--elements",
-        "number of elements of each parameter to compare (default: all on NumPy, 200 elsewhere)",
+        "number of elements of each parameter to compare (default: all on NumPy, 50 on Dask, 200 elsewhere)",
         **INTEGER,
     )
 
