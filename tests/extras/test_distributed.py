@@ -1,5 +1,6 @@
 """Runs that several processes share, over MPI: against one process, and when something goes wrong."""
 
+import fcntl
 import json
 import os
 import platform
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import types
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -55,19 +57,23 @@ def close(got, expected, rtol=1e-12):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """What each process of 2 and of 3 has of each run."""
-    made = {}
+    """What each process of 2 and of 3 has of each run. The workers of pytest-xdist make each run once."""
+    names = [name for name in RUNS if name != "cupy" or not NO_CUPY]
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # of all workers of this run
 
+    @cache
     def of(size):
-        if size not in made:
-            folder = tmp_path_factory.mktemp(f"of-{size}")
-            names = [name for name in RUNS if name != "cupy" or not NO_CUPY]
-            done = mpiexec(size, HERE / "runs.py", folder, *names)
-            assert done.returncode == 0, done.stderr
-            made[size] = {
-                name: [dict(np.load(folder / f"{name}.{rank}.npz")) for rank in range(size)] for name in names
-            }
-        return made[size]
+        folder = base / f"of-{size}"
+        with open(base / f"lock-{size}", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                made = tmp_path_factory.mktemp("made")
+                done = mpiexec(size, HERE / "runs.py", made, *names)
+                assert done.returncode == 0, done.stderr
+                made.rename(folder)
+        return {name: [dict(np.load(folder / f"{name}.{rank}.npz")) for rank in range(size)] for name in names}
 
     return of
 
