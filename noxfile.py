@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -236,6 +237,11 @@ class Environment:
         env = ENVIRONMENT | options.pop("env", {})
         return session.run(*command, python, *args, external=True, env=env, **options)
 
+    def run_together(self, session, commands, **options):
+        """Run several commands side by side, for programs that use one core."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda command: self.run(session, *command, **options), commands))
+
     def run_on(self, session, backends, command, requirements=(), **options):
         """Run ``command(backends)``, with all of them in one process where one environment has them all."""
         if "cupy" in backends and self.cuda is not self:
@@ -434,9 +440,8 @@ def gradcheck(session, backend):
     with outcome(session, backend, "gradcheck"):
         if why := matrix.prepare(session, backend):
             skip(session, backend, "gradcheck", why)
-        for dtype in ("float64", "float32"):
-            command = ["-m", "xpnet", "gradcheck", "--backend", backend, "--dtype", dtype]
-            matrix.run(session, *command, cuda=backend == "cupy")
+        command = ["-m", "xpnet", "gradcheck", "--backend", backend, "--dtype"]
+        matrix.run_together(session, [[*command, dtype] for dtype in ("float64", "float32")], cuda=backend == "cupy")
 
 
 @nox.session(python=False)
@@ -520,12 +525,13 @@ def docs(session):
         matrix.install(session, *backends, *bridged, *EXTRAS["docs"], "scipy", "array-api-extra")
         for made in ("docs/examples", "docs/generated"):
             shutil.rmtree(made, ignore_errors=True)  # or what has not changed is not run again
-        matrix.run(session, "-m", "sphinx", "-j", "auto", "-q", "-W", "--keep-going", "-b", "html", "docs", str(SITE))
+        build = ["-m", "sphinx", "-j", "auto", "-q", "-W", "--keep-going", "-b", "html", "docs", str(SITE)]
+        blocks = ["-m", "pytest", "--backends=numpy", "tests/extras/test_pages.py", *session.posargs]
+        matrix.run_together(session, [build, blocks])
         built = (SITE / "playground.html").read_text(encoding="utf-8")
         if found := re.search(r"without the playground: .*?(?=\. )", built):
             notes["docs"] = found[0]
             session.warn(found[0])
-        matrix.run(session, *pytest("numpy", "tests/extras/test_pages.py", *session.posargs))
         session.log(f"the site: {SITE / 'index.html'}")
 
 
