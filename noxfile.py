@@ -33,8 +33,8 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 DEV = {re.match(r"[\w-]+", line)[0]: line for line in EXTRAS["dev"]}
 TEST_TOOLS = [DEV["pytest"], DEV["pytest-xdist"], DEV["hypothesis"], *EXTRAS["plot"], *EXTRAS["tensorboard"]]
 TEST_TOOLS += [DEV["ipykernel"], DEV["nbclient"], DEV["pandas"]]
-# Without compiling all of PyTorch and JAX, which takes longer than the rest of their installation. Python compiles a
-# module when it is first imported.
+# By default, pip compiles all of PyTorch and JAX, which takes longer than the rest of their installation. Python
+# compiles a module at its first import.
 QUICKLY = ("--quiet", "--no-compile")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [v for v in nox.project.python_versions(PROJECT) if v != THIS_PYTHON]
@@ -179,7 +179,8 @@ others = tried & {
 sys.exit(f"importing xpnet imports {others}" if others else 0)
 """
 
-# JAX compiles with less optimization in its tests, in half the time. What is measured or shown uses its defaults.
+# With less optimization, and without the partitioner for several devices, the tests on JAX compile in half the time.
+# Conformance, training and the docs use the defaults of JAX.
 LESS_XLA = {
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
     "JAX_USE_SHARDY_PARTITIONER": "0",
@@ -238,7 +239,7 @@ class Environment:
         return session.run(*command, python, *args, external=True, env=env, **options)
 
     def run_together(self, session, commands, **options):
-        """Run several commands side by side, for programs that use one core."""
+        """Run several commands at the same time."""
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda command: self.run(session, *command, **options), commands))
 
@@ -480,7 +481,7 @@ def conformance(session):
 
 @nox.session(python=False)
 def fuzz(session):
-    """Odd command lines and damaged files; `-- --seconds 600 --seed 7` for longer and for others."""
+    """Odd command lines and damaged files; `-- --seconds 600 --seed 7` for a longer run with other data."""
     with outcome(session, "fuzz"):
         if os.name != "posix":
             skip(session, "fuzz", "", "it limits time and memory as POSIX does")
@@ -526,7 +527,7 @@ def docs(session):
         for made in ("docs/examples", "docs/generated"):
             shutil.rmtree(made, ignore_errors=True)  # or what has not changed is not run again
         build = ["-m", "sphinx", "-j", "auto", "-q", "-W", "--keep-going", "-b", "html", "docs", str(SITE)]
-        blocks = ["-m", "pytest", "--backends=numpy", "tests/extras/test_pages.py", *session.posargs]
+        blocks = ["-m", "pytest", "--backends=numpy", "tests/extras/test_pages.py"]
         matrix.run_together(session, [build, blocks])
         built = (SITE / "playground.html").read_text(encoding="utf-8")
         if found := re.search(r"without the playground: .*?(?=\. )", built):
@@ -546,7 +547,7 @@ def browser(session):
             skip(session, "browser", "", "there is no Chromium; on Debian: sudo apt-get install chromium")
         pages = [*EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"], *EXTRAS["checkpoints"]]
         matrix.install(session, DEV["playwright"], *pages)
-        built = outcomes.get(("docs", "")) == "passed" and "docs" not in notes  # just now, with the playground
+        built = outcomes.get(("docs", "")) == "passed" and "docs" not in notes  # in this run of nox
         site = [f"--site={SITE}"] if built else []
         matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *site, *session.posargs)
 

@@ -74,7 +74,7 @@ class Library:
         return isinstance(self.backend, Lazy)
 
     def computed(self, nested: Any) -> Any:
-        """Nested arrays, computed together if the library is lazy: alone, each would compute what it shares again."""
+        """The nested arrays. A lazy library computes them in one call, so that common parts are computed once."""
         return self.backend.compile(lambda arrays: arrays)(nested) if self.lazy else nested
 
     @property

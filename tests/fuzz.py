@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import linecache
+import math
 import os
 import random
 import re
@@ -458,7 +459,7 @@ def one(kind, number, seed, folder):
 
 @contextlib.contextmanager
 def prepared():
-    """A folder with what the runs need."""
+    """A folder with the files that the runs damage."""
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name))
         os.environ["XPNET_MNIST"] = f"{name}/mnist"  # a small one
@@ -466,7 +467,7 @@ def prepared():
 
 
 def run(kind, seconds, seed):
-    """Runs of one kind, for this time if `seconds` are given; returns the number of runs that were wrong."""
+    """Make runs of one kind, for `seconds` or a fixed number of runs (None). Return how many were wrong."""
     counts, number, seen = Counter(), 0, set()
     with prepared() as folder:
         start = time.monotonic()
@@ -487,8 +488,8 @@ def run(kind, seconds, seed):
     return counts["wrong"]
 
 
-def limit():
-    """What each process does first."""
+def set_up():
+    """Set the limits of this process, and leave out what only takes time."""
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGALRM, late)
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
@@ -502,13 +503,13 @@ if __name__ == "__main__":
     parser.add_argument("--only", metavar="KIND:NUMBER", help="this run alone, with its traceback")
     options = parser.parse_args()
     if options.only:
-        limit()
+        set_up()
         kind, _, number = options.only.partition(":")
         with prepared() as folder:
             print(one(kind, int(number), options.seed, folder))
         sys.exit()
     cores = os.cpu_count()
-    seconds = options.seconds and options.seconds * cores / len(KINDS)
-    with ProcessPoolExecutor(cores, initializer=limit) as pool:  # the longest kinds first
-        wrong = pool.map(partial(run, seconds=seconds, seed=options.seed), reversed(KINDS))
-        sys.exit(1 if any(list(wrong)) else 0)
+    seconds = options.seconds and options.seconds / math.ceil(len(KINDS) / cores)
+    with ProcessPoolExecutor(cores, initializer=set_up) as pool:
+        wrong = pool.map(partial(run, seconds=seconds, seed=options.seed), KINDS)
+        sys.exit(1 if sum(wrong) else 0)

@@ -144,8 +144,8 @@ def test_what_a_killed_process_leaves_is_deleted(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_check_goes_on_where_another_process_deletes_its_file(tmp_path, monkeypatch):
-    """Processes that share a run check its path, and delete what is left of an earlier run, at the same time."""
+def test_a_check_passes_if_another_process_deletes_its_file(tmp_path, monkeypatch):
+    """Processes of one run check its path while others delete files that an earlier run has left."""
     path, opener = tmp_path / "file", _files._private
 
     def opened(name, flags):

@@ -87,7 +87,7 @@ def both(lib, stacks, pair, optimizers, seeds, test=None, rows=None, batch_size=
 @pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam], ids=lambda kind: kind.__name__)
 def test_seeds_and_learning_rates(lib, optimizer):
     if lib.lazy and optimizer is not Momentum:
-        pytest.skip("one optimizer is enough where each takes seconds")
+        pytest.skip("one optimizer is enough on a slow library")
     rates = [optimizer(0.01), optimizer(0.1), optimizer(0.03)]
     both(lib, STACK, data(lib), rates, [3, 4, 5], test=data(lib, X[:20], T[:20]))
 

@@ -26,7 +26,7 @@ X, T = RNG.normal(size=(8, 3)), RNG.uniform(-0.9, 0.9, size=(8, 2))
 START = {"W1": RNG.normal(size=(3, 2)), "b1": RNG.normal(size=2)}
 UPDATES = 45
 FEWER_UPDATES = 27
-"""On a lazy library: enough for the second step down of `WARM`."""
+"""On a lazy library: `WARM` halves the learning rate once, after 25 updates."""
 NARROW_UPDATES = 10
 """In dtypes other than the widest, which differ by their rounding alone."""
 
@@ -133,7 +133,7 @@ def built(theirs, library, ours):
 
 
 @cache
-def of_torch(name, updates=UPDATES):
+def of_torch(name, updates):
     """The path of `torch.optim`, and its state after it."""
     import torch
 
@@ -168,7 +168,7 @@ def of_torch(name, updates=UPDATES):
 @needs("torch")
 @optimizers
 def test_the_path_is_pytorchs(lib, name):
-    check_path(lib, name, of_torch(name)[0])
+    check_path(lib, name, of_torch(name, UPDATES)[0])
 
 
 @needs("torch")

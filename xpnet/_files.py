@@ -45,8 +45,8 @@ def check_output(path: str | os.PathLike[str], *suffixes: str) -> Path:
             raise PermissionError(f"{path}: the folder {folder} is not writable")
         with _part(_target(path)) as (name, file):  # the disk may be full, or the name too long
             file.close()
-            # Here, so that Ctrl-C can come at most before it or after it. Another process that resumes the run may
-            # have deleted the file already, as one that was left behind.
+            # Deleted here, so that Ctrl-C can come only before or after the deletion. Another process that resumes
+            # the run may have deleted the file already, with the files of an earlier run.
             Path(name).unlink(missing_ok=True)
     return path
 

@@ -13,7 +13,7 @@ if hasattr(os, "geteuid") and os.geteuid() == 0:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--site", help="the folder of a site with the playground; without it, one is built")
+    parser.addoption("--site", help="folder of a site with the playground (default: build one)")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Runs that several processes share, over MPI: against one process, and when something goes wrong."""
 
-import fcntl
 import json
 import os
 import platform
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+fcntl = pytest.importorskip("fcntl", reason="locks files as POSIX does")
 from runs import RUNS, run
 from test_training import write_mnist
 
@@ -57,11 +57,11 @@ def close(got, expected, rtol=1e-12):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """What each process of 2 and of 3 has of each run. The workers of pytest-xdist make each run once."""
+    """The results of each process, by run. The workers of pytest-xdist make each run once, together."""
     names = [name for name in RUNS if name != "cupy" or not NO_CUPY]
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # of all workers of this run
+        base = base.parent  # shared by all workers
 
     @cache
     def of(size):

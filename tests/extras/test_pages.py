@@ -1,4 +1,4 @@
-"""The Python of README and of the pages that Sphinx does not run: each in a process and a folder of its own."""
+"""The Python of README and of the pages that Sphinx does not run. Each page runs in its own process and folder."""
 
 import re
 import subprocess
