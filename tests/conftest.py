@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -193,6 +194,14 @@ def _flags(request):
         array_api_strict.set_array_api_strict_flags(api_version=xpnet._array._OLDEST)
     yield
     array_api_strict.reset_array_api_strict_flags()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_jax_programs():
+    """JAX keeps the MLIR context of each program that it has compiled, and the more there are, the slower it compiles."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
 
 
 def needs(module: str):
