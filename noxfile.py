@@ -374,7 +374,8 @@ def tests(session, backend):
             where = ["--doctest-modules", "tests", "xpnet"]
             if sys.platform != "darwin":
                 matrix.install(session, *INSTALL["cupy"])  # what it says without a device is tested here
-        command = pytest(VARIANTS.get(backend, backend), *where, *WITHOUT_BRIDGES, *session.posargs)
+        how = ["--dist", "loadfile", *WITHOUT_BRIDGES, *session.posargs]  # a file's tests share what was computed
+        command = pytest(VARIANTS.get(backend, backend), *where, *how)
         matrix.run_on(session, [backend], lambda _: command, ORACLES, env=LESS_XLA if backend == "jax" else {})
 
 
