@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nox
@@ -213,6 +214,13 @@ def note(row):
     return f"({notes[row]})" if row in notes else ""
 
 
+def side_by_side(*calls):
+    """Call several functions at the same time."""
+    with ThreadPoolExecutor() as pool:
+        for started in [pool.submit(call) for call in calls]:
+            started.result()
+
+
 def skip(session, row, column, why):
     """Record a session that cannot run here, and leave it."""
     outcomes[row, column] = "NOT RUN"
@@ -231,17 +239,12 @@ class Environment:
         self.no_cuda = None  # why it cannot; empty where it can
         self.cuda = self  # the environment with CuPy: another one where this one has a PyTorch for CUDA
 
-    def run(self, session, *args, cuda=False, **options):
+    def run(self, session, *args, cuda=False, prefix=(), **options):
         """Run this Python; if `cuda` that with CuPy, on the emulated CUDA machine if there is no other."""
-        command = [str(EMULATOR / "run")] if cuda and not CUDA else []
+        command = [*prefix, str(EMULATOR / "run")] if cuda and not CUDA else [*prefix]
         python = self.cuda.python if cuda else self.python
         env = ENVIRONMENT | options.pop("env", {})
         return session.run(*command, python, *args, external=True, env=env, **options)
-
-    def run_together(self, session, commands, **options):
-        """Run several commands at the same time."""
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda command: self.run(session, *command, **options), commands))
 
     def run_on(self, session, backends, command, requirements=(), **options):
         """Run ``command(backends)``, with all of them in one process where one environment has them all."""
@@ -443,7 +446,8 @@ def gradcheck(session, backend):
         if why := matrix.prepare(session, backend):
             skip(session, backend, "gradcheck", why)
         command = ["-m", "xpnet", "gradcheck", "--backend", backend, "--dtype"]
-        matrix.run_together(session, [[*command, dtype] for dtype in ("float64", "float32")], cuda=backend == "cupy")
+        check = partial(matrix.run, session, *command, cuda=backend == "cupy")
+        side_by_side(*(partial(check, dtype) for dtype in ("float64", "float32")))
 
 
 @nox.session(python=False)
@@ -471,13 +475,20 @@ def conformance(session):
         backends = [backend for backend in INSTALL if not matrix.prepare(session, backend)]
         matrix.install(session, *EXTRAS["conformance"])
         where = ["tests/extras/test_conformance.py", "xpnet/conformance"]
-        matrix.run(session, *pytest("numpy", "--doctest-modules", *where))
+        test = partial(matrix.run, session, *pytest("numpy", "--doctest-modules", *where))
 
         def command(backends):
             named = [f"--backend={backend}" for backend in backends]
             return ["-m", "xpnet", "conformance", *named, *session.posargs]
 
-        matrix.run_on(session, backends, command, EXTRAS["conformance"])
+        def measure(backends):
+            matrix.run_on(session, backends, command, EXTRAS["conformance"])
+
+        if session.posargs:
+            side_by_side(partial(measure, backends), test)
+        else:  # JAX compiles as long as all others take
+            others = [backend for backend in backends if backend != "jax"]
+            side_by_side(partial(measure, ["jax"]), partial(measure, others), test)
 
 
 @nox.session(python=False)
@@ -529,7 +540,8 @@ def docs(session):
             shutil.rmtree(made, ignore_errors=True)  # or what has not changed is not run again
         build = ["-m", "sphinx", "-j", "auto", "-q", "-W", "--keep-going", "-b", "html", "docs", str(SITE)]
         blocks = ["-m", "pytest", "--backends=numpy", "tests/extras/test_pages.py"]
-        matrix.run_together(session, [build, blocks])
+        last = ["nice"] if shutil.which("nice") else []  # in the time that the site leaves: it is written on one core
+        side_by_side(partial(matrix.run, session, *build), partial(matrix.run, session, *blocks, prefix=last))
         built = (SITE / "playground.html").read_text(encoding="utf-8")
         if found := re.search(r"without the playground: .*?(?=\. )", built):
             notes["docs"] = found[0]
