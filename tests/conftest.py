@@ -198,7 +198,7 @@ def _flags(request):
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_jax_programs():
-    """JAX keeps the MLIR context of each program that it has compiled, and the more there are, the slower it compiles."""
+    """JAX keeps the MLIR context of each program that it compiles, and the more there are, the slower it compiles."""
     yield
     if jax := sys.modules.get("jax"):
         jax.clear_caches()
