@@ -37,6 +37,7 @@ TEST_TOOLS += [DEV["ipykernel"], DEV["nbclient"], DEV["pandas"]]
 # By default, pip compiles all of PyTorch and JAX, which takes longer than the rest of their installation. Python
 # compiles a module at its first import.
 QUICKLY = ("--quiet", "--no-compile")
+BEHIND = ["nice"] if shutil.which("nice") else []  # for what may take the time that another program leaves
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [v for v in nox.project.python_versions(PROJECT) if v != THIS_PYTHON]
 
@@ -475,20 +476,18 @@ def conformance(session):
         backends = [backend for backend in INSTALL if not matrix.prepare(session, backend)]
         matrix.install(session, *EXTRAS["conformance"])
         where = ["tests/extras/test_conformance.py", "xpnet/conformance"]
-        test = partial(matrix.run, session, *pytest("numpy", "--doctest-modules", *where))
+        test = partial(matrix.run, session, *pytest("numpy", "--doctest-modules", *where), prefix=BEHIND)
 
         def command(backends):
             named = [f"--backend={backend}" for backend in backends]
             return ["-m", "xpnet", "conformance", *named, *session.posargs]
 
-        def measure(backends):
-            matrix.run_on(session, backends, command, EXTRAS["conformance"])
-
+        measure = partial(matrix.run_on, session, command=command, requirements=EXTRAS["conformance"])
         if session.posargs:
             side_by_side(partial(measure, backends), test)
-        else:  # JAX compiles as long as all others take
+        else:  # JAX takes longer than the rest together, because it compiles, on one core
             others = [backend for backend in backends if backend != "jax"]
-            side_by_side(partial(measure, ["jax"]), partial(measure, others), test)
+            side_by_side(partial(measure, ["jax"]), partial(measure, others, prefix=BEHIND), test)
 
 
 @nox.session(python=False)
@@ -540,8 +539,8 @@ def docs(session):
             shutil.rmtree(made, ignore_errors=True)  # or what has not changed is not run again
         build = ["-m", "sphinx", "-j", "auto", "-q", "-W", "--keep-going", "-b", "html", "docs", str(SITE)]
         blocks = ["-m", "pytest", "--backends=numpy", "tests/extras/test_pages.py"]
-        last = ["nice"] if shutil.which("nice") else []  # in the time that the site leaves: it is written on one core
-        side_by_side(partial(matrix.run, session, *build), partial(matrix.run, session, *blocks, prefix=last))
+        run = partial(matrix.run, session)
+        side_by_side(partial(run, *build), partial(run, *blocks, prefix=BEHIND))  # the site is written on one core
         built = (SITE / "playground.html").read_text(encoding="utf-8")
         if found := re.search(r"without the playground: .*?(?=\. )", built):
             notes["docs"] = found[0]
