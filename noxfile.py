@@ -560,8 +560,8 @@ def browser(session):
         pages = [*EXTRAS["docs"], *EXTRAS["onnx"], *EXTRAS["images"], *EXTRAS["checkpoints"]]
         matrix.install(session, DEV["playwright"], *pages)
         built = outcomes.get(("docs", "")) == "passed" and "docs" not in notes  # in this run of nox
-        site = [f"--site={SITE}"] if built else []
-        matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *site, *session.posargs)
+        how = ["-n", "auto", f"--site={SITE}"] if built else []  # without a site, each process would build one
+        matrix.run(session, "-m", "pytest", "--backends=numpy", "tests/browser", *how, *session.posargs)
 
 
 @nox.session(reuse_venv=False)
