@@ -26,6 +26,8 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # not even where CI is set: the summary tells
+# Set in many containers. Each of hundreds of processes would then compile the modules of PyTorch and JAX again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parent
 SITE = ROOT / ".nox" / "site"
@@ -35,7 +37,7 @@ DEV = {re.match(r"[\w-]+", line)[0]: line for line in EXTRAS["dev"]}
 TEST_TOOLS = [DEV["pytest"], DEV["pytest-xdist"], DEV["hypothesis"], *EXTRAS["plot"], *EXTRAS["tensorboard"]]
 TEST_TOOLS += [DEV["ipykernel"], DEV["nbclient"], DEV["pandas"]]
 # By default, pip compiles all of PyTorch and JAX, which takes longer than the rest of their installation. Python
-# compiles a module at its first import.
+# compiles a module at its first import, and keeps the result.
 QUICKLY = ("--quiet", "--no-compile")
 BEHIND = ["nice"] if shutil.which("nice") else []  # for what may take the time that another program leaves
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
