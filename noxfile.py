@@ -26,7 +26,7 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False  # not even where CI is set: the summary tells
-# Set in many containers. Each of hundreds of processes would then compile the modules of PyTorch and JAX again.
+# Many containers set this variable. Hundreds of processes would then each compile PyTorch and JAX again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parent
@@ -39,7 +39,7 @@ TEST_TOOLS += [DEV["ipykernel"], DEV["nbclient"], DEV["pandas"]]
 # By default, pip compiles all of PyTorch and JAX, which takes longer than the rest of their installation. Python
 # compiles a module at its first import, and keeps the result.
 QUICKLY = ("--quiet", "--no-compile")
-BEHIND = ["nice"] if shutil.which("nice") else []  # for what may take the time that another program leaves
+BEHIND = ["nice"] if shutil.which("nice") else []  # with lower priority than other programs
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [v for v in nox.project.python_versions(PROJECT) if v != THIS_PYTHON]
 
@@ -218,7 +218,7 @@ def note(row):
 
 
 def side_by_side(*calls):
-    """Call several functions at the same time."""
+    """Call several functions at the same time, and wait for all of them."""
     with ThreadPoolExecutor() as pool:
         for started in [pool.submit(call) for call in calls]:
             started.result()
@@ -380,7 +380,7 @@ def tests(session, backend):
             where = ["--doctest-modules", "tests", "xpnet"]
             if sys.platform != "darwin":
                 matrix.install(session, *INSTALL["cupy"])  # what it says without a device is tested here
-        how = ["--dist", "loadfile", *WITHOUT_BRIDGES, *session.posargs]  # a file's tests share what was computed
+        how = ["--dist", "loadfile", *WITHOUT_BRIDGES, *session.posargs]  # the tests in a file share cached results
         command = pytest(VARIANTS.get(backend, backend), *where, *how)
         matrix.run_on(session, [backend], lambda _: command, ORACLES, env=LESS_XLA if backend == "jax" else {})
 
@@ -487,7 +487,7 @@ def conformance(session):
         measure = partial(matrix.run_on, session, command=command, requirements=EXTRAS["conformance"])
         if session.posargs:
             side_by_side(partial(measure, backends), test)
-        else:  # JAX takes longer than the rest together, because it compiles, on one core
+        else:  # JAX compiles on one core, and takes longer than all other backends together
             others = [backend for backend in backends if backend != "jax"]
             side_by_side(partial(measure, ["jax"]), partial(measure, others, prefix=BEHIND), test)
 
@@ -542,7 +542,8 @@ def docs(session):
         build = ["-m", "sphinx", "-j", "auto", "-q", "-W", "--keep-going", "-b", "html", "docs", str(SITE)]
         blocks = ["-m", "pytest", "--backends=numpy", "tests/extras/test_pages.py"]
         run = partial(matrix.run, session)
-        side_by_side(partial(run, *build), partial(run, *blocks, prefix=BEHIND))  # the site is written on one core
+        # Sphinx writes the pages on one core at the end. With lower priority, the tests run on the other one then.
+        side_by_side(partial(run, *build), partial(run, *blocks, prefix=BEHIND))
         built = (SITE / "playground.html").read_text(encoding="utf-8")
         if found := re.search(r"without the playground: .*?(?=\. )", built):
             notes["docs"] = found[0]

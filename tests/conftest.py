@@ -198,7 +198,7 @@ def _flags(request):
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_jax_programs():
-    """JAX keeps the MLIR context of each program that it compiles, and the more there are, the slower it compiles."""
+    """Clear JAX's caches after each file: JAX compiles more slowly with each program that it keeps."""
     yield
     if jax := sys.modules.get("jax"):
         jax.clear_caches()

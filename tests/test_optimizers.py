@@ -26,7 +26,7 @@ X, T = RNG.normal(size=(8, 3)), RNG.uniform(-0.9, 0.9, size=(8, 2))
 START = {"W1": RNG.normal(size=(3, 2)), "b1": RNG.normal(size=2)}
 UPDATES = 45
 FEWER_UPDATES = 12
-"""On a lazy library."""
+"""On a lazy library, unless the learning rate is `WARM`."""
 NARROW_UPDATES = 10
 """In dtypes other than the widest, which differ by their rounding alone."""
 
@@ -91,9 +91,9 @@ def step_of(lib, optimizer, dtype):
 def updates_in(lib, name, dtype):
     if dtype != max(lib.dtypes):
         return NARROW_UPDATES
-    if OPTIMIZERS[name].lr is WARM:
-        return 27 if lib.lazy else UPDATES  # its learning rate is halved after 25 updates
-    return FEWER_UPDATES if lib.lazy else UPDATES
+    if not lib.lazy:
+        return UPDATES
+    return 27 if OPTIMIZERS[name].lr is WARM else FEWER_UPDATES  # WARM halves the rate after 25 updates
 
 
 @cache

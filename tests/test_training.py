@@ -716,7 +716,7 @@ class Stopped:
 @pytest.mark.parametrize("opcodes", [False, True], ids=["line", "instruction"])
 def test_ctrl_c_at_any_line_and_instruction_leaves_a_whole_result(lib, opcodes):
     if lib.readonly:
-        pytest.skip("the same lines as with arrays that can be written")
+        pytest.skip("read-only arrays run the same lines as writable arrays")
     counts, outside = [], 0
     for n in itertools.count(1, 11 if opcodes else 2):
         stop = Stopped(n, opcodes)
